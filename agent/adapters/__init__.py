@@ -1,0 +1,1 @@
+"""One file per outside thing; the prefix names its port. Adapters do not know one another."""

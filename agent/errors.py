@@ -1,0 +1,58 @@
+"""Everything that goes wrong by name, on one page. The message is one line that says what to do.
+
+Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
+can mend it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
+is there; 130 and 143 interrupted and terminated, with everything left in a resumable state.
+"""
+
+
+class WavekeeperError(Exception):
+    """The root; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UserError(WavekeeperError):
+    """The user can mend it, and the message says how."""
+
+    exit_code = 2
+
+
+class ConfigurationError(UserError):
+    """`wavekeeper.toml` is missing, unreadable or wrong."""
+
+
+class WaveFileError(UserError):
+    """A wave file is missing, unreadable or wrong; nothing was enqueued."""
+
+
+class PolicyError(UserError):
+    """A policy file is missing, unreadable or unsafe; the policy in force stays in force."""
+
+
+class LockHeldError(UserError):
+    """Another supervisor is at work here; the message says who and since when."""
+
+
+class UnusableStoreError(UserError):
+    """A file of the state folder cannot be opened or written (rights, disk, another version)."""
+
+
+class QueueUnavailableError(WavekeeperError):
+    """The queue did not answer; whether it acted is unknown, and it must be read back."""
+
+
+class KeyReusedError(WavekeeperError):
+    """An idempotency key came again with another request: a bug in the caller, nothing was done."""
+
+
+class JournalBrokenError(WavekeeperError):
+    """The journal's chain does not hold; nothing is done on top of it."""
+
+
+class WorktreeError(WavekeeperError):
+    """git could not make or refresh a checkout; the message carries git's own last line."""
+
+
+class SpawnError(WavekeeperError):
+    """A program could not be started; the message names it."""

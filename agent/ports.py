@@ -1,0 +1,233 @@
+"""What we need from the world, on one screen. Each port has a contract suite in tests/adapters.
+
+Times are aware UTC datetimes, durations are seconds. Whatever cannot be known is None.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from agent.core.model import CommandResult, Defect, Evidence, Outcome, ProofKind, Review, Snapshot
+from agent.core.prompts import DraftRequest
+from agent.core.queueing import (
+    Beat,
+    Capabilities,
+    Changes,
+    Cursor,
+    Lease,
+    NewEvent,
+    Order,
+    QueueSpec,
+    QueueView,
+    Receipt,
+    Report,
+    TaskSpec,
+    TaskView,
+    TraceEvent,
+)
+from agent.core.records import Entry, Record, Standing, WaveRecord
+
+
+class Clock(Protocol):
+    """The only thing that knows what time it is."""
+
+    def now(self) -> datetime: ...
+
+
+class TaskQueue(Protocol):
+    """The supervisor's side of a queue. Each acting call takes an idempotency key."""
+
+    def capabilities(self) -> Capabilities: ...
+    def configure(self, queue: QueueSpec) -> None: ...
+    def queues(self) -> Sequence[QueueView]: ...
+    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt: ...
+    def retry(
+        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
+    ) -> Receipt:
+        """Create `attempt`, which must be the current one plus 1 and the current one terminal."""
+
+    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """Stop this attempt; it ends `failed` once its process tree is gone."""
+
+    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """End the task; `cancelled` once its process tree is gone, at once if it was queued."""
+
+    def move(self, task: str, *, queue: str, key: str) -> Receipt:
+        """Put a queued task into another queue."""
+
+    def get(self, task: str) -> TaskView | None: ...
+    def changed_since(self, cursor: Cursor | None) -> Changes:
+        """All tasks for None; afterwards only those that changed, heartbeats included."""
+
+    def trace(self, task: str, *, attempt: int, after: int, limit: int) -> Sequence[TraceEvent]: ...
+    def receipt(self, key: str) -> Receipt | None:
+        """What the call with this key did; None: it never took effect."""
+
+
+class WorkSource(Protocol):
+    """The worker host's side of the same queue."""
+
+    def claim(self, worker: str, queues: Sequence[str], *, lease: float) -> Lease | None: ...
+    def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat: ...
+    def judging(self, lease: Lease) -> Beat:
+        """The agent is done and the judge step begins."""
+
+    def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
+        """`late`: the attempt was superseded; the report is kept as that attempt's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One agent process to start."""
+
+    mark: str
+    """`task/attempt/token`: in the environment of the whole process tree."""
+    folder: Path
+    """Where its output, exit status and lock live; one folder per attempt."""
+    cwd: Path
+    prompt: str
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an agent process ended, and what it left behind."""
+
+    code: int | None
+    """None: it was killed by `signal`, or nobody saw its end."""
+    signal: int | None
+    final_response: str | None
+    truncated: bool
+    last_error: str | None
+    session: str | None = None
+
+
+class Run(Protocol):
+    """One started agent process, ours or adopted."""
+
+    def poll(self) -> Exit | None: ...
+    def events(self) -> Sequence[NewEvent]:
+        """What it printed since the last call."""
+
+    def stop(self, grace: float) -> None:
+        """Return when the whole process tree is gone; SIGKILL after `grace` seconds."""
+
+
+class Runner(Protocol):
+    """Starts, adopts and stops agent processes; one runner per kind of agent."""
+
+    def start(self, spec: RunSpec) -> Run: ...
+    def adopt(self, spec: RunSpec) -> Run | None:
+        """The run of an earlier host with the same folder; None: it was never started."""
+
+    def sweep(self, task: str, *, before: int, grace: float) -> int:
+        """Kill what is left of this task's attempts below `before`; how many processes."""
+
+    def check(
+        self, argv: Sequence[str], *, cwd: Path, mark: str, timeout: float, stop: Callable[[], bool]
+    ) -> CommandResult:
+        """Run one acceptance command to its end, its time limit, or until `stop()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A clean checkout of what is on the remote."""
+
+    path: Path
+    commit: str
+
+
+class Worktrees(Protocol):
+    """Detached worktrees under one shared folder; the user's own checkout is never touched."""
+
+    def prepare(self, task: str, branch: str) -> Path:
+        """The task's own worktree: kept if it is there, else the remote branch or its base."""
+
+    def checkout(self, task: str, branch: str | None) -> Checkout | None:
+        """A clean checkout of the remote branch (None: the default branch); None: not there."""
+
+    def discard(self, checkout: Checkout) -> None: ...
+
+
+class EvidenceProbe(Protocol):
+    """Fetches observed evidence of some kinds. A failed probe is `holds=None`, never an error."""
+
+    kinds: frozenset[ProofKind]
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A recorded defect."""
+
+    id: str
+    where: str
+    """A path or an address."""
+
+
+class Issues(Protocol):
+    """Where defects are written down; one issue per fingerprint."""
+
+    def find(self, fingerprint: str) -> Issue | None: ...
+    def open(self, fingerprint: str, title: str, body: str) -> Issue: ...
+    def comment(self, issue: str, body: str, *, key: str) -> None: ...
+    def close(self, issue: str, body: str, *, key: str) -> None: ...
+
+
+class Reviewer(Protocol):
+    """Reads a final response against the criteria. It holds no client of anything else."""
+
+    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review: ...
+
+
+class Drafter(Protocol):
+    """Words a prompt from facts."""
+
+    def draft(self, request: DraftRequest) -> str: ...
+
+
+class Journal(Protocol):
+    """Append-only and hash-chained."""
+
+    def append(self, records: Sequence[Record], snapshot: Snapshot | None = None) -> None: ...
+    def entries(
+        self, *, after: int = 0, task: str | None = None, kinds: Sequence[str] = ()
+    ) -> Iterable[Entry]: ...
+    def unresolved(self) -> Sequence[Record]:
+        """Intents without an outcome, oldest first."""
+
+    def last_tick(self) -> int: ...
+    def snapshot(self, digest: str) -> Snapshot | None: ...
+    def verify(self) -> str | None:
+        """None: the chain holds; else one line naming the first bad record."""
+
+
+class WaveStore(Protocol):
+    """What the supervisor remembers between ticks. Every save is an idempotent overwrite."""
+
+    def add_wave(self, wave: WaveRecord, standings: Sequence[Standing]) -> bool:
+        """False: this very wave is there already. Another wave's task ids are refused."""
+
+    def waves(self) -> Sequence[WaveRecord]: ...
+    def standings(self, *, settled: bool | None = None) -> Sequence[Standing]: ...
+    def standing(self, task: str) -> Standing | None: ...
+    def save(self, standing: Standing) -> None: ...
+    def defects(self) -> Sequence[Defect]: ...
+    def save_defect(self, defect: Defect) -> None: ...
+    def outcomes(self, limit: int) -> Sequence[Outcome]: ...
+    def add_outcome(self, outcome: Outcome, *, key: str) -> None: ...
+    def notes(self) -> Mapping[str, str]:
+        """Small values by name: cursor, window limit, when the last tick ended."""
+
+    def note(self, values: Mapping[str, str]) -> None: ...
+
+
+class SupervisorLock(Protocol):
+    """One supervisor at a time; the lock says who holds it and since when."""
+
+    def acquire(self, who: str, now: datetime) -> None: ...
+    def release(self) -> None: ...
+    def holder(self) -> str | None: ...

@@ -1,0 +1,1 @@
+"""Things that happen in time: tick, executor, loop, worker."""
