@@ -1,0 +1,104 @@
+-- The embedded queue's file, version 1. Times are microseconds since 1970 (UTC).
+-- Every statement may run again on a finished file: several processes may open a new one at once.
+
+CREATE TABLE IF NOT EXISTS store (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  name TEXT NOT NULL,                 -- tells this file's cursors from another's
+  revision INTEGER NOT NULL           -- one more with every change of a task, in its transaction
+) STRICT;
+INSERT OR IGNORE INTO store VALUES (1, lower(hex(randomblob(8))), 0);
+
+CREATE TABLE IF NOT EXISTS queue (
+  id TEXT PRIMARY KEY,
+  spec TEXT NOT NULL                  -- JSON of QueueSpec
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS task (
+  id TEXT PRIMARY KEY,
+  attempt INTEGER NOT NULL,           -- the current one
+  "order" TEXT NOT NULL,              -- JSON of Order
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  revision INTEGER NOT NULL UNIQUE    -- of its last change
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS attempt (
+  task TEXT NOT NULL REFERENCES task (id),
+  number INTEGER NOT NULL CHECK (number >= 1),
+  queue TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN
+    ('queued', 'running', 'judging', 'succeeded', 'failed', 'cancelled', 'lost')),
+  place INTEGER NOT NULL,             -- the revision at which it was queued: oldest first
+  prompt TEXT NOT NULL,
+  worker TEXT,
+  token TEXT,
+  lease_until INTEGER,
+  heartbeat_at INTEGER,
+  started_at INTEGER,
+  finished_at INTEGER,
+  stop TEXT CHECK (stop IN ('interrupt', 'cancel')),
+  stop_reason TEXT,
+  traced_at INTEGER,
+  last_sequence INTEGER NOT NULL,
+  last_message TEXT,
+  last_error TEXT,
+  final_response TEXT,
+  final_response_truncated INTEGER NOT NULL,
+  judge TEXT,                         -- JSON of JudgeRecord
+  session TEXT,
+  report TEXT,                        -- digest of the report that ended it
+  PRIMARY KEY (task, number)
+) STRICT;
+CREATE INDEX IF NOT EXISTS waiting ON attempt (queue, place) WHERE state = 'queued';
+CREATE INDEX IF NOT EXISTS leased ON attempt (lease_until) WHERE state IN ('running', 'judging');
+
+-- How many tasks stand where, so that counting never reads them all.
+CREATE TABLE IF NOT EXISTS tally (
+  queue TEXT NOT NULL,
+  state TEXT NOT NULL,
+  tasks INTEGER NOT NULL CHECK (tasks >= 0),
+  PRIMARY KEY (queue, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER IF NOT EXISTS tally_new AFTER INSERT ON attempt BEGIN
+  UPDATE tally SET tasks = tasks - 1
+    FROM attempt AS before
+    WHERE before.task = NEW.task AND before.number = NEW.number - 1
+      AND tally.queue = before.queue AND tally.state = before.state;
+  INSERT INTO tally VALUES (NEW.queue, NEW.state, 1)
+    ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+
+CREATE TRIGGER IF NOT EXISTS tally_change AFTER UPDATE OF queue, state ON attempt
+WHEN OLD.queue <> NEW.queue OR OLD.state <> NEW.state BEGIN
+  UPDATE tally SET tasks = tasks - 1 WHERE queue = OLD.queue AND state = OLD.state;
+  INSERT INTO tally VALUES (NEW.queue, NEW.state, 1)
+    ON CONFLICT DO UPDATE SET tasks = tasks + 1;
+END;
+
+CREATE TABLE IF NOT EXISTS trace_event (
+  task TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY (task, attempt, sequence),
+  FOREIGN KEY (task, attempt) REFERENCES attempt (task, number)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS late_report (
+  arrival INTEGER PRIMARY KEY,
+  task TEXT NOT NULL,
+  attempt INTEGER NOT NULL,
+  digest TEXT NOT NULL,               -- of the whole report: the same one twice is one
+  report TEXT NOT NULL,               -- JSON of LateReport
+  UNIQUE (task, attempt, digest),
+  FOREIGN KEY (task, attempt) REFERENCES attempt (task, number)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS receipt (
+  key TEXT PRIMARY KEY,
+  digest TEXT NOT NULL,               -- of the request it was first used for
+  receipt TEXT NOT NULL               -- JSON of Receipt
+) STRICT;

@@ -1,0 +1,19 @@
+"""The queue in memory keeps the contract."""
+
+import pytest
+
+from agent.adapters.queue_memory import MemoryQueue
+from tests.adapters.queue_contract import QueueContract
+from tests.adapters.queue_world import Clock, World
+
+
+class TestMemoryQueue(QueueContract):
+    @pytest.fixture
+    def world(self) -> World:
+        clock = Clock()
+        return World(MemoryQueue(clock.now), clock.now, clock.advance)
+
+    def test_it_keeps_all_that_can_be_asked(self, world: World) -> None:
+        capabilities = world.queue.capabilities()
+        assert capabilities.keys
+        assert capabilities.max_running

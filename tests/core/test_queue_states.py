@@ -1,0 +1,259 @@
+"""The queue's state machine, and what a call makes of an attempt where no adapter shows it."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from agent.core.model import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
+from agent.core.queue_attempts import (
+    MESSAGE_TEXT,
+    TRACE_KEPT,
+    TRACE_KIND,
+    TRACE_TEXT,
+    Attempt,
+    Submit,
+    beaten,
+    clean,
+    cleaned,
+    expired,
+    judged,
+    numbered,
+)
+from agent.core.queue_rows import COLUMNS, attempt_of, row_of, stamp, time_of
+from agent.core.queue_states import ENDINGS, QUEUE_STATES, STOPS, Event, allows, step
+from agent.core.queue_views import cursor_at, queue_views, revision_of
+from agent.core.queueing import Cursor, NewEvent, Order, QueueSpec
+
+NOW = datetime(2026, 1, 1, 12, 30, 15, 123_457, tzinfo=UTC)
+ORDER = Order(
+    kind=TaskKind.DOCUMENTATION,
+    branch="docs",
+    acceptance_commands=(Command(argv=("make", "docs"), timeout=5),),
+    labels={"wave": "w1"},
+)
+ATTEMPT = Attempt(
+    task="t1",
+    number=1,
+    queue="main",
+    state=Status.RUNNING,
+    prompt="do it",
+    order=ORDER,
+    created_at=NOW,
+)
+
+# One row for each event, one column for each state, `.` where it cannot happen.
+MACHINE = """
+event    queued    running   judging   succeeded failed    cancelled lost
+claim    running   .         .         .         .         .         .
+move     queued    .         .         .         .         .         .
+judge    .         judging   judging   .         .         .         .
+succeed  .         succeeded succeeded .         .         .         .
+fail     .         failed    failed    .         .         .         .
+cancel   cancelled cancelled cancelled .         .         .         .
+expire   .         lost      lost      .         .         .         .
+retry    .         .         .         queued    queued    queued    queued
+"""
+
+
+def machine():
+    head, *rows = (line.split() for line in MACHINE.strip().splitlines())
+    for event, *after in rows:
+        for state, result in zip(head[1:], after, strict=True):
+            yield pytest.param(state, event, result, id=f"{state}-{event}")
+
+
+@pytest.mark.parametrize(("state", "event", "after"), list(machine()))
+def test_each_event_in_each_state(state, event, after):
+    assert allows(Status(state), Event(event)) == (after != ".")
+    if after == ".":
+        with pytest.raises(ValueError, match=rf"'{state}'.*'{event}'"):
+            step(Status(state), Event(event))
+    else:
+        assert step(Status(state), Event(event)) is Status(after)
+
+
+def test_the_machine_knows_every_state_and_event():
+    assert len(list(machine())) == len(QUEUE_STATES) * len(Event)
+    assert set(QUEUE_STATES) == ACTIVE | TERMINAL
+
+
+@pytest.mark.parametrize("state", sorted(set(Status) - set(QUEUE_STATES)))
+def test_the_supervisors_own_states_are_not_the_queues(state):
+    with pytest.raises(ValueError, match=state):
+        step(state, Event.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("report", "stop"),
+    list(product(("succeeded", "failed", "stopped"), (None, "interrupt", "cancel"))),
+)
+def test_every_report_ends_an_attempt_whatever_was_asked(report, stop):
+    after = step(Status.RUNNING, ENDINGS[report, stop])
+    assert after in TERMINAL
+    assert (after is Status.CANCELLED) == (stop == "cancel")
+
+
+def test_a_stop_is_upgraded_and_never_downgraded():
+    assert STOPS == {
+        (None, "interrupt"): "interrupt",
+        (None, "cancel"): "cancel",
+        ("interrupt", "cancel"): "cancel",
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        pytest.param("plain", "plain", id="plain"),
+        pytest.param("a\ud800b", "a?b", id="a lone surrogate"),
+        pytest.param("é\U0001f30a\x00\x1b", "é\U0001f30a\x00\x1b", id="all that is Unicode"),
+    ],
+)
+def test_text_is_cleaned_and_nothing_else(raw, kept):
+    order = ORDER.model_copy(update={"labels": {"wave": raw}})
+    request = Submit(task="t1", queue=raw, prompt=raw, order=order)
+    assert clean(raw) == kept
+    assert cleaned(request).prompt == kept
+    assert cleaned(request).order.labels == {"wave": kept}
+    assert cleaned(cleaned(request)) == cleaned(request)
+
+
+def event(text="", *, at=NOW, kind="message"):
+    return NewEvent(at=at, kind=kind, text=text)
+
+
+def test_events_are_numbered_on_and_cut():
+    current = replace(ATTEMPT, last_sequence=7)
+    (first, second) = numbered(current, [event("x" * 9_999, kind="k" * 999), event("y")], NOW)
+    assert (first.sequence, second.sequence) == (8, 9)
+    assert (len(first.text), len(first.kind)) == (TRACE_TEXT, TRACE_KIND)
+
+
+def test_a_flood_keeps_the_numbers_of_what_it_drops():
+    traced = numbered(ATTEMPT, [event(str(n)) for n in range(1, TRACE_KEPT + 11)], NOW)
+    assert [one.sequence for one in traced] == list(range(11, TRACE_KEPT + 11))
+    assert [one.text for one in traced[:1]] == ["11"]
+
+
+@pytest.mark.parametrize(
+    ("ages", "mark"),
+    [
+        pytest.param([5, 3], 3, id="the latest"),
+        pytest.param([3, 5], 3, id="out of order"),
+        pytest.param([-60], 0, id="from the future"),
+        pytest.param([90], 10, id="older than the mark"),
+    ],
+)
+def test_the_trace_mark_never_goes_back_nor_into_the_future(ages, mark):
+    def at(age):
+        return NOW - timedelta(seconds=age)
+
+    current = replace(ATTEMPT, traced_at=at(10))
+    traced = numbered(current, [event("m" * 999, at=at(age)) for age in ages], NOW)
+    after = beaten(current, traced, now=NOW, extend=60)
+    assert after.traced_at == at(mark)
+    assert len(after.last_message) == MESSAGE_TEXT
+
+
+@pytest.mark.parametrize(
+    ("stop", "after"),
+    [
+        pytest.param(None, Status.JUDGING, id="goes on"),
+        pytest.param("interrupt", Status.RUNNING, id="interrupted"),
+        pytest.param("cancel", Status.RUNNING, id="cancelled"),
+    ],
+)
+def test_no_judge_step_begins_under_a_stop(stop, after):
+    assert judged(replace(ATTEMPT, stop=stop)).state is after
+
+
+def test_a_lost_attempt_ended_when_its_lease_did():
+    end = NOW - timedelta(seconds=7)
+    assert expired(replace(ATTEMPT, lease_until=end)).finished_at == end
+
+
+def test_a_cursor_is_read_back():
+    assert revision_of(cursor_at("q", 5), "q", 5) == 5
+    assert revision_of(None, "q", 5) == 0
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("5", id="no name"),
+        pytest.param("r:5", id="another queue"),
+        pytest.param("q:6", id="ahead"),
+        pytest.param("q:-1", id="negative"),
+        pytest.param("q:x", id="no number"),
+        pytest.param("q:", id="nothing"),
+    ],
+)
+def test_a_cursor_that_was_never_given_is_refused(position):
+    with pytest.raises(ValueError, match="read everything once") as refusal:
+        revision_of(Cursor(position=position), "q", 5)
+    assert repr(position) in str(refusal.value)
+
+
+def test_queues_are_listed_by_id_with_every_state():
+    views = queue_views(
+        {"z": QueueSpec(id="z", max_running=1)},
+        {("a", Status.QUEUED): 2, ("gone", Status.QUEUED): 0},
+    )
+    assert [view.id for view in views] == ["a", "z"]
+    assert [view.max_running for view in views] == [QueueSpec(id="a").max_running, 1]
+    assert views[0].counts == {state.value: 2 * (state == "queued") for state in QUEUE_STATES}
+
+
+FULL = Attempt(
+    task="t1",
+    number=2,
+    queue="main",
+    state=Status.FAILED,
+    prompt="do it",
+    order=ORDER,
+    created_at=NOW,
+    worker="host-1",
+    token="abc",  # noqa: S106 - a lease's token, no secret
+    lease_until=NOW + timedelta(days=1),
+    heartbeat_at=NOW - timedelta(days=40_000),
+    started_at=NOW,
+    finished_at=NOW,
+    stop="cancel",
+    stop_reason="why",
+    traced_at=NOW,
+    last_sequence=3,
+    last_message="m",
+    last_error="e",
+    final_response="f",
+    final_response_truncated=True,
+    judge=JudgeRecord(verdict="fail", at=NOW, reason="r"),
+    session="s",
+    report="d",
+)
+
+
+@pytest.mark.parametrize(
+    "attempt", [pytest.param(ATTEMPT, id="new"), pytest.param(FULL, id="full")]
+)
+def test_a_row_gives_back_the_attempt(attempt):
+    row = row_of(attempt)
+    assert tuple(row) == COLUMNS
+    assert all(value is None or type(value) in (str, int) for value in row.values())
+    assert attempt_of({**row, "revision": 9}) == attempt
+
+
+def test_the_full_attempt_leaves_no_field_out():
+    assert [field.name for field in fields(FULL) if not getattr(FULL, field.name)] == []
+
+
+def test_what_no_column_can_hold_is_refused():
+    with pytest.raises(TypeError, match=r"1\.5"):
+        row_of(replace(ATTEMPT, last_sequence=1.5))
+
+
+def test_a_stamp_is_exact_to_the_microsecond():
+    assert time_of(stamp(NOW)) == NOW
+    assert stamp(NOW + timedelta(microseconds=1)) - stamp(NOW) == 1
