@@ -1,0 +1,104 @@
+"""Text of unknown origin made fit to be shown and quoted. Pure, and linear in its input.
+
+`visible` is for terminals and prompts alike; the rest is about Markdown: what is a fence, what
+stands outside one, and how data is put inside one so that it cannot get out.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final
+
+_ESCAPE_SEQUENCE: Final = re.compile(
+    r"\x1b(?:\][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, links, the clipboard
+    r"|[PX^_][^\x1b\x9c\n]*(?:\x1b\\|\x9c)?"  # DCS, SOS, PM, APC
+    r"|\[[0-?]*[ -/]*[@-~]?"  # CSI: colours, hidden text, cursor moves
+    r"|[ -/]*[0-~]?)"
+    r"|\x9b[0-?]*[ -/]*[@-~]?"
+    r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?",
+)
+_SUSPECT: Final = re.compile(r"[^\n\t\x20-\x7e]")
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OPENING: Final = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+_CLOSING: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*")
+_HEADING: Final = re.compile(r"( {0,3})(#{1,6})(?=[ \t]|$)")
+_DEEPEST: Final = 6
+_DEMOTED_BY: Final = 2
+
+
+def visible(text: str) -> str:
+    """`text` with `␛` for each terminal sequence and `<U+202E>` for each hidden character.
+
+    Newlines and tabs stay; a Windows newline becomes a plain one. The result can be encoded, so
+    a lone surrogate is shown as well.
+    """
+    return _SUSPECT.sub(_shown, _ESCAPE_SEQUENCE.sub("␛", text.replace("\r\n", "\n")))
+
+
+def _shown(found: re.Match[str]) -> str:
+    character = found[0]
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    return f"<U+{ord(character):04X}>"
+
+
+def one_line(text: str) -> str:
+    """`text` made visible, each run of white space one space."""
+    return " ".join(visible(text).split())
+
+
+def code(text: str) -> str:
+    """`text` as a Markdown code span that ends where the text ends."""
+    shown = visible(text).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
+    mark = "`" * (_longest_run(shown) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{mark}{pad}{shown}{pad}{mark}"
+
+
+def fenced(text: str) -> str:
+    """`text` made visible, inside a fence longer than any run of backticks in it."""
+    shown = visible(text).rstrip("\n")
+    mark = "`" * max(3, _longest_run(shown) + 1)
+    return f"{mark}text\n{shown}\n{mark}"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def tail(text: str, limit: int) -> tuple[str, int]:
+    """The last `limit` characters, and how many were cut before them."""
+    cut = max(0, len(text) - limit)
+    return text[cut:], cut
+
+
+def nested(text: str) -> str:
+    """Free text fit to stand inside a section: its headings two levels down, its fences closed."""
+    lines: list[str] = []
+    mark = ""
+    for line in visible(text).strip().split("\n"):
+        before, mark = mark, _fence_after(mark, line)
+        heading = None if before or mark else _HEADING.match(line)
+        if heading:
+            hashes = "#" * min(_DEEPEST, len(heading[2]) + _DEMOTED_BY)
+            lines.append(heading[1] + hashes + line[heading.end() :])
+        else:
+            lines.append(line)
+    return "\n".join([*lines, mark] if mark else lines)
+
+
+def lines_with_quoting(text: str) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it is quoted: a fence's own line, or one inside a fence."""
+    mark = ""
+    for line in text.split("\n"):
+        before, mark = mark, _fence_after(mark, line)
+        yield line, bool(before or mark)
+
+
+def _fence_after(mark: str, line: str) -> str:
+    """The mark of the fence that is open after `line`, given the one open before it; or ""."""
+    if mark:
+        closing = _CLOSING.fullmatch(line)
+        return "" if closing and closing[1].startswith(mark) else mark
+    opening = _OPENING.match(line)
+    return opening[1] if opening else ""
