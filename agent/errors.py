@@ -56,3 +56,7 @@ class WorktreeError(WavekeeperError):
 
 class SpawnError(WavekeeperError):
     """A program could not be started; the message names it."""
+
+
+class NothingDoneError(WavekeeperError):
+    """The port refused or the task had moved on; the world is as it was."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from agent.core.model import Noun
+from agent.core.model import Defect, Noun
 from agent.core.queueing import TaskSpec
 
 
@@ -63,7 +63,9 @@ class Proposal(Noun):
     prompt: str | None = None
     """What would be sent, word for word, once it has been drafted."""
     defect: str | None = None
-    """The id of the defect that is recorded, split off, waited for or released."""
+    """The id of the defect that is split off, waited for, released from or found again."""
+    cause: Defect | None = None
+    """What `open-issue` writes down: the shared cause, as it was observed."""
     spec: TaskSpec | None = None
     """The new task, when one is created."""
     queue: str | None = None

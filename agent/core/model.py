@@ -235,7 +235,7 @@ class Task(Noun):
     blocked_by: str | None = None
     """The id of the defect it waits for."""
     canary: bool | None = None
-    """It was released first, to see whether the defect is really gone."""
+    """It was released after the defect's fix, and shows whether the defect is really gone."""
     depends_on: tuple[str, ...] = ()
     retry_at: AwareDatetime | None = None
     """Do not run it again before this time (a provider's reset)."""
@@ -263,7 +263,11 @@ class Defect(Noun):
     fixed_by: str | None = None
     """The task that fixes it, once it has been split off."""
     reason: str | None = None
+    subject: str | None = None
+    """What is at fault, as it was printed: untrusted text."""
     summary: str | None = None
+    proven_by: str | None = None
+    """The first released task that went past it; until then one is released at a time."""
 
 
 class Outcome(Noun):

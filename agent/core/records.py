@@ -81,8 +81,8 @@ class Standing(Noun):
     """The attempt whose final response and judge record have been read."""
     inspected_late: tuple[int, ...] = ()
     """Superseded attempts whose late reports have been read."""
-    charged: int = 0
-    """Attempts that ended by the task's own fault and were followed by another."""
+    charged: tuple[int, ...] = ()
+    """The attempts that ended by the task's own fault and were followed by another."""
     at_risk_polls: int = 0
     at_risk_counted_at: AwareDatetime | None = None
     last_interrupt_at: AwareDatetime | None = None

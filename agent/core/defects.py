@@ -1,0 +1,131 @@
+"""One shared cause becomes one issue and one infrastructure task.
+
+Policy: "These defects should be assigned to infrastructure queues with prompts that include the
+concrete observed failure, the expected long-term contract, and the recovery action required for the
+original delivery task."
+"""
+
+from collections.abc import Iterable, Sequence
+
+from agent.core.model import (
+    Command,
+    Criterion,
+    Defect,
+    JudgeRecord,
+    ProofKind,
+    Queue,
+    TaskKind,
+)
+from agent.core.queueing import TaskSpec
+from agent.core.text import visible
+
+_RISKS = {"low": 0, "normal": 1, "high": 2, None: 3}
+_BUSY = ("queued", "running", "judging")
+_PROCEEDS = Criterion(
+    id="C1",
+    text="The workflow that was blocked can proceed.",
+    proof=ProofKind.BLOCKED_WORKFLOW_PROCEEDS,
+)
+_PERSISTED = Criterion(
+    id="C2",
+    text="What keeps it fixed is persisted under the write scope and pushed.",
+    proof=ProofKind.COMMIT_PUSHED,
+)
+
+
+def queue_for(queues: Iterable[Queue]) -> Queue | None:
+    """An infrastructure queue, the least risky and then the emptiest; None: there is none."""
+    return min(
+        (queue for queue in queues if queue.kind == "infrastructure"),
+        key=lambda queue: (
+            _RISKS[queue.risk],
+            sum((queue.counts or {}).get(state, 0) for state in _BUSY),
+            queue.id,
+        ),
+        default=None,
+    )
+
+
+def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
+    """Title and body of the issue; what was observed is untrusted text and stays visible."""
+    title = visible(defect.fingerprint)
+    body = "\n".join(
+        [
+            f"Observed in task {task.id} ({visible(task.title)}): {defect.reason}.",
+            "",
+            f"Seen: {visible(defect.summary or 'no output')}",
+            "",
+            "Expected: the worker hosts keep what their tasks need, from their image or set-up on.",
+            f"Waits for it: task {task.id}, under its own identity; it goes on once this is fixed.",
+        ],
+    )
+    return title, body
+
+
+def task_for(
+    defect: Defect,
+    blocked: TaskSpec,
+    judge: JudgeRecord | None,
+    queue: str,
+    proof: Sequence[str],
+) -> TaskSpec:
+    """The infrastructure task. It is done when the blocked workflow can proceed.
+
+    `proof` is the reason's own argument list (policies/failures.toml), `{subject}` not filled in.
+    """
+    return TaskSpec(
+        id=f"fix-{defect.id.lower()}",
+        queue=queue,
+        kind=TaskKind.INFRASTRUCTURE,
+        title=f"Fix the shared fault {visible(defect.fingerprint)}",
+        ownership=f"the infrastructure defect {defect.id} and nothing else",
+        background=(
+            f"Delivery tasks of this wave stopped on one shared infrastructure fault, "
+            f"{defect.reason}. It was seen first in task {blocked.id}. It is recorded in "
+            f"{defect.issue or defect.id}; all you need is written here."
+        ),
+        write_scope=("infra/**",),
+        validation_scope="Show that the workflow named below no longer stops on this fault.",
+        branch=f"wavekeeper/fix-{defect.id.lower()}",
+        commit="required",
+        forbidden=(
+            f"do not do the work of task {blocked.id} or of any other delivery task",
+            "do not change anything in production",
+            "do not edit the queue's database",
+        ),
+        criteria=(_PROCEEDS, _PERSISTED),
+        acceptance_commands=_commands(defect, blocked, judge, proof),
+        fixes=defect.id,
+        context=_context(defect, blocked),
+    )
+
+
+def _context(defect: Defect, blocked: TaskSpec) -> tuple[str, ...]:
+    """What was seen, what should hold for good, and how the delivery goes on."""
+    return (
+        f"Observed failure: {visible(defect.summary or defect.fingerprint)}",
+        (
+            "Expected long-term contract: worker hosts have what their tasks need, from their "
+            "image or set-up on; a remedy made by hand is persisted under the write scope."
+        ),
+        (
+            f"Recovery: task {blocked.id} is parked and goes on under its own identity as soon "
+            "as this task is accepted; do not touch it."
+        ),
+    )
+
+
+def _commands(
+    defect: Defect, blocked: TaskSpec, judge: JudgeRecord | None, proof: Sequence[str]
+) -> tuple[Command, ...]:
+    """The cause itself is gone, and what was blocked ends in any way but the recorded one."""
+    failed = {result.argv for result in judge.commands if not result.ok} if judge else set()
+    again = tuple(
+        command.model_copy(update={"expect": "proceeds", "fingerprint": defect.fingerprint})
+        for command in blocked.acceptance_commands
+        if command.argv in failed
+    )
+    if not proof or not defect.subject:
+        return again
+    argv = tuple(part.replace("{subject}", defect.subject) for part in proof)
+    return (Command(argv=argv), *again)

@@ -1,0 +1,178 @@
+"""Is "done" proven: the ladder of each kind of task.
+
+Policy: "A Code Queue task is not complete merely because it pushed code." What a worker says is a
+claim; what the supervisor fetched itself is observed; only observed evidence proves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.core.model import Criterion, Evidence, ProofKind, Task
+from agent.core.policy import CompletionPolicy
+
+RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
+
+_WORST_FIRST: tuple[RungState, ...] = ("contradicted", "stale", "claimed", "missing", "unknown")
+_COMMITS = (ProofKind.COMMIT_PUSHED, ProofKind.ARTIFACT_BUILT, ProofKind.LIVE_VERSION)
+_DIGESTS = (ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder, or one criterion's own proof."""
+
+    kinds: tuple[ProofKind, ...]
+    state: RungState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far "done" is proven."""
+
+    state: RungState
+    """The worst state of any rung."""
+    rungs: tuple[Rung, ...]
+    criteria: Literal["none", "met", "unmet", "needs-review", "cannot-tell"]
+    unmet: tuple[str, ...] = ()
+    """Ids of the criteria that are not met, in the order of the task."""
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What is not proven, one sentence each, in the ladder's order."""
+        return tuple(rung.detail for rung in self.rungs if rung.state != "proven")
+
+    @property
+    def next_rung(self) -> Rung | None:
+        """The one step to ask for."""
+        return next((rung for rung in self.rungs if rung.state != "proven"), None)
+
+
+def assess(task: Task, policy: CompletionPolicy) -> Proof:
+    """Climb the ladder of the task's kind, then its own criteria."""
+    if task.kind is None:
+        return Proof("unknown", (), "cannot-tell")
+    wanted = list(policy.ladder[task.kind].rungs)
+    climbed = {kind for rung in wanted for kind in rung}
+    for criterion in task.criteria or ():
+        if isinstance(criterion.proof, ProofKind) and criterion.proof not in climbed:
+            wanted.append((criterion.proof,))
+            climbed.add(criterion.proof)
+    rungs = [_rung(kinds, task) for kinds in wanted]
+    rungs += _identities(task)
+    open_states = {rung.state for rung in rungs} - {"proven"}
+    state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
+    criteria, unmet = _criteria(task, {rung.kinds: rung.state for rung in rungs})
+    return Proof(state, tuple(rungs), criteria, unmet)
+
+
+def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
+    """The best of the alternatives counts."""
+    found = [_one(kind, task) for kind in kinds]
+    for rung in found:
+        if rung.state == "proven":
+            return Rung(kinds, "proven", rung.detail)
+    states = [rung.state for rung in found]
+    best = next(state for state in (*_WORST_FIRST[:3], "unknown", "missing") if state in states)
+    return Rung(kinds, best, "; ".join(rung.detail for rung in found))
+
+
+def _one(kind: ProofKind, task: Task) -> Rung:
+    items = [item for item in task.evidence if item.kind is kind]
+    observed = [item for item in items if item.origin == "observed"]
+    if not observed:
+        if any(item.holds for item in items):
+            return Rung((kind,), "claimed", f"{kind} is only claimed by the worker")
+        return Rung((kind,), "missing", f"{kind} is missing")
+    last = _newest(observed)
+    said = last.detail or f"{kind} was looked at"
+    if last.holds is None:
+        return Rung((kind,), "unknown", f"{kind} is unknown: {said}")
+    if not last.holds:
+        return Rung((kind,), "contradicted", f"{kind} does not hold: {said}")
+    if any(item.holds is False and item.observed_at == last.observed_at for item in observed):
+        return Rung((kind,), "contradicted", f"two observations of {kind} disagree")
+    if _stale(last, task):
+        return Rung((kind,), "stale", f"{kind} was observed before the last change")
+    if last.value is None and kind in (*_COMMITS, *_DIGESTS):
+        return Rung((kind,), "unknown", f"{kind} names nothing that could be compared")
+    return Rung((kind,), "proven", said)
+
+
+def _newest(items: Iterable[Evidence]) -> Evidence:
+    """The latest dated item; at the same moment the one that denies, so that doubt wins."""
+    return max(
+        items,
+        key=lambda item: (
+            item.observed_at.timestamp() if item.observed_at else 0.0,
+            {True: 0, None: 1, False: 2}[item.holds],
+        ),
+    )
+
+
+def _stale(item: Evidence, task: Task) -> bool:
+    """Evidence older than the last change; an undated one cannot show that it is newer."""
+    if item.observed_at is None:
+        return True
+    if task.started_at is not None and item.observed_at < task.started_at:
+        return True
+    pushed = _value(ProofKind.COMMIT_PUSHED, task)
+    return (
+        item.kind is ProofKind.CHECKS_PASSED
+        and task.judge is not None
+        and task.judge.commit is not None
+        and pushed is not None
+        and task.judge.commit != pushed
+    )
+
+
+def _value(kind: ProofKind, task: Task) -> str | None:
+    held = [
+        item
+        for item in task.evidence
+        if item.kind is kind and item.origin == "observed" and item.holds
+    ]
+    return _newest(held).value if held else None
+
+
+def _identities(task: Task) -> list[Rung]:
+    """One commit from push to production, and one digest: compared here, not by a reviewer."""
+    rungs = []
+    for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
+        values = {kind: _value(kind, task) for kind in kinds}
+        present = {kind: value for kind, value in values.items() if value is not None}
+        if len(set(present.values())) > 1:
+            listed = ", ".join(f"{kind} {value}" for kind, value in present.items())
+            rungs.append(Rung(tuple(present), "contradicted", f"not one {name}: {listed}"))
+    return rungs
+
+
+def _criteria(
+    task: Task, states: dict[tuple[ProofKind, ...], RungState]
+) -> tuple[Literal["none", "met", "unmet", "needs-review", "cannot-tell"], tuple[str, ...]]:
+    """No criteria means unverified, never passed. A review can only lower what evidence allows."""
+    if not task.criteria:
+        return "none", ()
+    review = task.review if task.review and task.review.abstained is None else None
+    said = {one.id: one.verdict for one in review.criteria} if review else {}
+    proven = {kind for kinds, state in states.items() if state == "proven" for kind in kinds}
+    unmet: list[str] = []
+    waiting = doubtful = False
+    for criterion in task.criteria:
+        verdict = said.get(criterion.id)
+        if verdict == "unmet" or (_by_evidence(criterion) and criterion.proof not in proven):
+            unmet.append(criterion.id)
+        elif verdict == "cannot-tell" or (verdict is None and review is not None):
+            doubtful = True
+        elif not _by_evidence(criterion) and verdict is None:
+            waiting = True
+    if unmet:
+        return "unmet", tuple(unmet)
+    if doubtful or (waiting and task.review is not None):
+        return "cannot-tell", ()
+    return ("needs-review", ()) if waiting else ("met", ())
+
+
+def _by_evidence(criterion: Criterion) -> bool:
+    return criterion.proof != "judgement"

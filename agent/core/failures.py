@@ -1,0 +1,144 @@
+"""Why did it fail: a typed reason for each failed attempt, and a fingerprint that finds it again.
+
+Policy: "If the blocker is a reusable infrastructure problem, do not keep re-running the business
+task blindly." Only what was observed is searched: the judge's output and the runner's last error.
+A worker's own words are a claim; a worker could otherwise talk itself out of its budget.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from agent.core.model import CommandResult, Status, Task
+from agent.core.policy import FailuresPolicy, ReasonPolicy, RetryRule
+
+SEARCHED: Final = 20_000
+"""Characters of each text that are searched, counted from its end."""
+
+_VOLATILE: Final = (
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,}\b"), "<id>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (re.compile(r"\b[0-9a-f]{7,64}\b"), "<hash>"),
+    (re.compile(r"(?<![\w.])(?:/[\w.@+-]+)+/?"), "<path>"),
+    (re.compile(r"\d+"), "<n>"),
+    (re.compile(r"\s+"), " "),
+)
+_RESET_IN: Final = re.compile(
+    r"(?:resets?_in_seconds|retry[- ]after)\W{1,6}(?P<seconds>\d{1,7})", re.IGNORECASE
+)
+_RESET_AT: Final = re.compile(r"resets?_at\W{1,6}(?P<epoch>1\d{9})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, and what follows from it."""
+
+    reason: str
+    why: str
+    """One sentence for a person."""
+    rule: RetryRule
+    charged: bool
+    infrastructure: bool
+    fingerprint: str | None = None
+    """The same cause in another task has the same fingerprint; None: the task's own."""
+    subject: str | None = None
+    """What is at fault (a tool's name, say): untrusted text, as it was printed."""
+    excerpt: str | None = None
+    """The line that gave it away: untrusted text."""
+    retry_at: datetime | None = None
+    """For `wait`: not before this time."""
+
+
+def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
+    """Name the reason of a finished attempt; None: the attempt did not fail."""
+    if task.status is Status.LOST:
+        return _named("lost", policy)
+    if task.status not in (Status.FAILED, Status.SUCCEEDED, Status.PARKED):
+        return None
+    for text in _observed(task):
+        if found := _search(text, task, policy):
+            return found
+    judged = task.judge is not None and task.judge.verdict == "fail"
+    if judged or task.status is Status.SUCCEEDED:
+        return _named("task-fault", policy)
+    return _named("unknown", policy)
+
+
+def same_failure(result: CommandResult, fingerprint: str, policy: FailuresPolicy) -> bool:
+    """Whether an acceptance command failed again for the cause with this fingerprint."""
+    for reason in policy.reason:
+        for pattern in reason.compiled:
+            found = pattern.search(result.output[-SEARCHED:])
+            if found and fingerprint_of(reason.id, _subject(found)) == fingerprint:
+                return True
+    return False
+
+
+def fingerprint_of(reason: str, subject: str) -> str:
+    """Strip ids, hashes, times, paths and numbers, so that the same cause looks the same."""
+    for pattern, mark in _VOLATILE:
+        subject = pattern.sub(mark, subject)
+    return f"{reason}:{subject.strip().lower()[:200]}"
+
+
+def _observed(task: Task) -> list[str]:
+    """What was seen by somebody other than the worker, the strongest witness first."""
+    failed = [one for one in task.judge.commands if not one.ok] if task.judge else []
+    texts = [result.output for result in failed]
+    if task.judge is not None and task.judge.verdict == "pass":
+        return []
+    if task.last_error and task.status is not Status.SUCCEEDED:
+        texts.append(task.last_error)
+    return [text[-SEARCHED:] for text in texts]
+
+
+def _search(text: str, task: Task, policy: FailuresPolicy) -> Failure | None:
+    for reason in policy.reason:
+        for pattern in reason.compiled:
+            if found := pattern.search(text):
+                return _found(reason, found, text, task, policy)
+    return None
+
+
+def _found(
+    reason: ReasonPolicy, found: re.Match[str], text: str, task: Task, policy: FailuresPolicy
+) -> Failure:
+    subject = _subject(found)
+    start = text.rfind("\n", 0, found.start()) + 1
+    end = text.find("\n", found.end())
+    return Failure(
+        reason.id,
+        reason.why,
+        reason.rule,
+        charged=reason.charged,
+        infrastructure=reason.infrastructure,
+        fingerprint=fingerprint_of(reason.id, subject) if reason.rule == "split" else None,
+        subject=subject,
+        excerpt=text[start : end if end >= 0 else len(text)].strip()[:400],
+        retry_at=_reset(text, task, policy) if reason.rule == "wait" else None,
+    )
+
+
+def _subject(found: re.Match[str]) -> str:
+    named = found.groupdict().get("subject")
+    return named if named is not None else found.group(0)
+
+
+def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
+    """The provider's own reset time; without one, a wait counted from the attempt's end."""
+    ended = task.finished_at
+    if at := _RESET_AT.search(text):
+        return datetime.fromtimestamp(int(at["epoch"]), UTC)
+    if ended is None:
+        return None
+    if after := _RESET_IN.search(text):
+        return ended + timedelta(seconds=int(after["seconds"]))
+    return ended + timedelta(seconds=policy.default_wait)
+
+
+def _named(reason: str, policy: FailuresPolicy) -> Failure:
+    rule = policy.by_id[reason]
+    return Failure(
+        rule.id, rule.why, rule.rule, charged=rule.charged, infrastructure=rule.infrastructure
+    )

@@ -1,0 +1,229 @@
+"""What must never happen. Default deny, a forbid wins, and the floor is out of any file's reach.
+
+The guard sees an action and a handful of facts. A permit from `policies/guard.toml` must speak for
+it, no forbid may speak against it, and no invariant of the floor may be broken. `proposes` is
+somebody else's business: this module forbids.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from agent.core.actions import (
+    SENDS_PROMPT,
+    Action,
+    Clearance,
+    Cleared,
+    NeedsApproval,
+    Proposal,
+    Refused,
+    digest,
+)
+from agent.core.facts import FACTS, FOOTPRINT
+from agent.core.policy import GuardPolicy, Policy, Rule
+
+DEFAULT_DENY: Final = "default_deny"
+"""The rule id of a refusal that no forbid explains: nothing permits it."""
+
+STALE_CLEARANCE: Final = "never_act_on_a_stale_clearance"
+
+_QUEUE: Final = SENDS_PROMPT | {Action.INTERRUPT, Action.CANCEL, Action.MOVE, Action.GUIDE}
+_FREE: Final = frozenset(
+    {
+        Action.LEAVE_ALONE,
+        Action.INSPECT,
+        Action.REVIEW,
+        Action.PATCH_DATABASE,
+        Action.RUN_HEAVY_CHECK,
+        Action.REVERT_CHANGES,
+    },
+)
+"""Reading, and what has an invariant of its own that leaves nothing to add."""
+_ACTING: Final = frozenset(Action) - _FREE
+_ON_A_TASK: Final = _ACTING - {Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW}
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """Each of `actions` needs every fact of `needs` to have one of the values named."""
+
+    name: str
+    actions: frozenset[Action]
+    needs: Mapping[str, tuple[str, ...]] | None
+    """None: nothing could make it right."""
+
+    def broken_by(self, action: Action, facts: Mapping[str, str]) -> bool:
+        """Whether this action with these facts must never happen."""
+        if action not in self.actions:
+            return False
+        return self.needs is None or any(
+            facts[fact] not in values for fact, values in self.needs.items()
+        )
+
+
+def _must(
+    name: str, actions: set[Action] | frozenset[Action], **needs: tuple[str, ...]
+) -> Invariant:
+    return Invariant(name, frozenset(actions), needs)
+
+
+FLOOR: Final = (
+    _must(
+        "never_interrupt_a_live_task",
+        {Action.INTERRUPT, Action.CANCEL},
+        liveness=("dead", "not-running"),
+    ),
+    _must("never_act_on_an_unread_result", _ON_A_TASK, result=("read", "none")),
+    _must("never_accept_without_verified_evidence", {Action.ACCEPT}, proof=("proven",)),
+    _must("never_accept_an_unmet_criterion", {Action.ACCEPT}, criteria=("met",)),
+    _must("never_take_over_a_workers_task", {Action.TAKE_OVER}, takeover=("asked",)),
+    _must("never_run_heavy_checks_on_the_master", {Action.RUN_HEAVY_CHECK}, host=("worker",)),
+    Invariant("never_touch_unrelated_changes", frozenset({Action.REVERT_CHANGES}), None),
+    _must(
+        "never_trust_local_state_over_the_remote",
+        {Action.ACCEPT, Action.DEPLOY},
+        truth=("remote",),
+    ),
+    Invariant("never_patch_the_database", frozenset({Action.PATCH_DATABASE}), None),
+    _must("never_bypass_the_queue_api", _QUEUE, api=("reachable",)),
+    _must("never_duplicate_a_continuable_task", {Action.REPLACE}, continuable=("no",)),
+    _must(
+        "never_send_a_prompt_that_leans_on_context",
+        SENDS_PROMPT | {Action.GUIDE},
+        prompt=("self-contained",),
+    ),
+    _must(
+        "never_retry_into_a_known_defect",
+        {Action.SUBMIT, Action.RETRY, Action.REPLACE},
+        defect=("none", "fixed"),
+    ),
+    _must("never_retry_into_a_known_defect", {Action.RELEASE}, defect=("fixed",)),
+    _must(
+        "never_fix_infrastructure_before_recording_it",
+        {Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY},
+        defect=("recorded",),
+    ),
+    _must(
+        "never_deploy_without_grant_and_path",
+        {Action.DEPLOY},
+        grant=("given",),
+        path=("established",),
+    ),
+    _must(
+        "never_leave_a_live_remedy_unpersisted",
+        {Action.LIVE_REMEDY},
+        persistence=("planned",),
+    ),
+    _must("never_widen_a_slipping_window", {Action.WIDEN_WINDOW}, quality=("steady",)),
+    _must("never_widen_over_overlapping_scopes", {Action.WIDEN_WINDOW}, scopes=("distinct",)),
+    _must("never_exceed_the_window", SENDS_PROMPT, lanes=("free",)),
+    _must("never_exceed_the_window", {Action.WIDEN_WINDOW}, ceiling=("below",)),
+    _must("never_submit_in_a_burst", SENDS_PROMPT, submit_slot=("free",)),
+    _must("never_spend_past_the_budget", {Action.RETRY}, budget=("left",)),
+    _must("never_act_while_suspended", _ACTING, suspended=("no",)),
+)
+"""One name each, the same in guard, policy, test and journal. `never_act_on_a_stale_clearance` is
+the last of them; it is about the moment of acting, see `void`."""
+
+
+def lint(policy: GuardPolicy) -> tuple[str, ...]:
+    """What is wrong with a rule table, one line each; empty: it may be used."""
+    found = []
+    for rule in policy.rule:
+        found += [f"{rule.id}: {line}" for line in _misspelt(rule)]
+        if not found:
+            found += [f"{rule.id}: {line}" for line in _examples(rule)]
+        if (rule.effect == "forbid") != rule.id.startswith(("never_", "observe_never_")):
+            found.append(f"{rule.id}: a forbid, and only a forbid, is called never_...")
+    forbidden = {rule.id for rule in policy.rule if rule.effect == "forbid"}
+    found += [
+        f"{invariant.name}: the floor's invariant has no forbid of its name"
+        for invariant in FLOOR
+        if invariant.name not in forbidden
+    ]
+    return tuple(found)
+
+
+def _misspelt(rule: Rule) -> list[str]:
+    lines = []
+    for side in (rule.when, rule.unless):
+        for fact, values in side.items():
+            if fact not in FACTS:
+                lines.append(f"there is no fact {fact!r}")
+                continue
+            lines += [
+                f"{fact!r} has no value {value!r}" for value in values if value not in FACTS[fact]
+            ]
+            lines += [
+                f"{action} may not read {fact!r}"
+                for action in rule.actions
+                if fact not in FOOTPRINT[action]
+            ]
+    return lines
+
+
+def _examples(rule: Rule) -> list[str]:
+    """`match` must match and `no_match` must not, every fact not named being `unknown`."""
+    unknown = dict.fromkeys(FACTS, "unknown")
+    return [
+        f"the example {example} does {'not ' if wanted else ''}match"
+        for wanted, examples in ((True, rule.match), (False, rule.no_match))
+        for example in examples
+        if rule.matches(unknown | example) is not wanted
+    ]
+
+
+def judge(
+    action: Action, facts: Mapping[str, str], policy: GuardPolicy
+) -> tuple[bool, tuple[str, ...]]:
+    """Permitted or not, and the sorted ids of the rules that decided."""
+    known = dict(facts)
+    broken = {rule.name for rule in FLOOR if rule.broken_by(action, known)}
+    speaking = [rule for rule in policy.rule if action in rule.actions and rule.matches(known)]
+    broken |= {rule.id for rule in speaking if rule.effect == "forbid"}
+    if broken:
+        return False, tuple(sorted(broken))
+    permits = tuple(sorted({rule.id for rule in speaking if rule.effect == "permit"}))
+    return bool(permits), permits or (DEFAULT_DENY,)
+
+
+def clear(proposal: Proposal, facts: Mapping[str, str], policy: Policy, now: datetime) -> Clearance:
+    """Answer one proposal; the answer is bound to its digest, the policy's hash and a deadline."""
+    permitted, rules = judge(proposal.action, facts, policy.guard)
+    seal = seal_of(proposal, facts)
+    if permitted:
+        deadline = now + timedelta(seconds=policy.submit.clearance_seconds)
+        return Cleared(proposal, rules, seal, policy.hash, deadline)
+    said_yes = {"consent": "given", "approval": "granted"}
+    with_a_word = {fact: said_yes.get(fact, value) for fact, value in facts.items()}
+    approvable, by = judge(proposal.action, with_a_word, policy.guard)
+    return NeedsApproval(proposal, by, seal) if approvable else Refused(proposal, rules)
+
+
+def seal_of(proposal: Proposal, facts: Mapping[str, str]) -> str:
+    """What a clearance is bound to: the proposal, its prompt included, and the facts."""
+    return digest(
+        {
+            "proposal": proposal.model_dump(mode="json", exclude_none=True),
+            "facts": dict(facts),
+        },
+    )
+
+
+def void(cleared: Cleared, again: Clearance, now: datetime) -> str | None:
+    """Say why a clearance is no longer good, after looking at the world again; None: it is.
+
+    `again` is the answer to the same proposal over what was seen just before the effect.
+    """
+    if now > cleared.deadline:
+        return f"{STALE_CLEARANCE}: its deadline has passed"
+    if isinstance(again, Refused):
+        return f"{STALE_CLEARANCE}: now refused by {', '.join(again.rules)}"
+    if isinstance(again, NeedsApproval):
+        return f"{STALE_CLEARANCE}: now a person must approve it"
+    if again.policy != cleared.policy:
+        return f"{STALE_CLEARANCE}: the policy has changed"
+    if again.digest != cleared.digest:
+        return f"{STALE_CLEARANCE}: the proposal or its facts have changed"
+    return None

@@ -1,0 +1,210 @@
+"""What we may propose: one proposal per task, by guard clauses in priority order.
+
+Rules propose here, the guard forbids elsewhere; neither imports the other. Policy: "Intervene only
+when there is a clear reason"; leaving alone is a proposal like any other, with its reason.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.core.actions import Action, Proposal
+from agent.core.evidence import Proof
+from agent.core.failures import Failure
+from agent.core.liveness import WORKING, Liveness
+from agent.core.model import SETTLED, TERMINAL, Defect, Status, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One task with everything that was assessed of it."""
+
+    task: Task
+    liveness: Liveness
+    proof: Proof
+    failure: Failure | None
+    defect: Defect | None
+    """The defect it waits for, or whose fingerprint its failure has."""
+    first_of_cause: bool
+    """No task of a lower id failed for the same cause: this one stands for all of them."""
+    release_first: bool
+    """No other task is out to show whether the same defect is really gone, or one has shown it."""
+    waits_for: tuple[str, ...] = ()
+    """Tasks it depends on that are not accepted."""
+
+
+def propose(case: Case, now: datetime, most_attempts: int) -> Proposal:
+    """Answer the fourth question of the policy: the next action."""
+    task = case.task
+    if any(not late.inspected for late in task.late_reports):
+        return _do(case, Action.INSPECT, "a superseded attempt has reported late; it is read first")
+    if task.status in SETTLED:
+        return _leave(case, f"the task is {task.status}")
+    if task.status is Status.PLANNED:
+        return _planned(case)
+    if task.status is Status.QUEUED:
+        return _leave(case, "queued; it waits for a worker host")
+    if task.status in WORKING:
+        return _working(case)
+    if task.status is Status.PARKED:
+        return _parked(case)
+    if task.status in TERMINAL:
+        return _finished(case, now, most_attempts)
+    return _leave(case, "its status is unknown")
+
+
+def _planned(case: Case) -> Proposal:
+    if case.waits_for:
+        return _leave(case, f"waits for {', '.join(case.waits_for)}")
+    return _do(case, Action.SUBMIT, "planned, and nothing stands in its way", prompt=True)
+
+
+def _working(case: Case) -> Proposal:
+    if case.task.cancel_requested:
+        return _leave(case, "a stop has been asked for; the worker host is at it")
+    if case.liveness.actionable:
+        return _do(case, Action.INTERRUPT, case.liveness.reason)
+    return _leave(case, case.liveness.reason)
+
+
+def _parked(case: Case) -> Proposal:
+    defect = case.defect
+    if defect is None:
+        return _leave(case, "parked behind a defect that is not known here")
+    if defect.status != "fixed":
+        return _split_or_wait(case, defect)
+    return _release(case, defect)
+
+
+def _release(case: Case, defect: Defect) -> Proposal:
+    if not case.release_first:
+        return _leave(case, f"{defect.id} is fixed; another task goes first to see whether it is")
+    reason = f"{defect.id} is fixed; the task goes on under its own identity"
+    return _do(case, Action.RELEASE, reason, defect=defect.id, prompt=True)
+
+
+def _finished(case: Case, now: datetime, most_attempts: int) -> Proposal:
+    task = case.task
+    if not task.inspected:
+        return _do(case, Action.INSPECT, f"{task.status}: final response and judge record unread")
+    if task.status is Status.CANCELLED:
+        return _leave(case, "cancelled")
+    if (decided := _by_completion(case)) is not None:
+        return decided
+    if task.attempt is not None and task.attempt >= most_attempts:
+        return _do(case, Action.HAND_OVER, f"{task.attempt} attempts without an end")
+    if case.failure is not None and case.failure.infrastructure:
+        return _infrastructure(case, case.failure, now)
+    return _own_fault(case)
+
+
+def _by_completion(case: Case) -> Proposal | None:
+    """Completion quality comes first: what is proven is accepted, whatever else is said of it."""
+    proof = case.proof
+    if proof.state == "proven":
+        if proof.criteria == "met":
+            return _do(case, Action.ACCEPT, "every rung is observed and every criterion met")
+        if proof.criteria == "needs-review":
+            return _do(case, Action.REVIEW, "the evidence is complete; the criteria are to be read")
+        if proof.criteria in ("none", "cannot-tell"):
+            why = "there are no criteria" if proof.criteria == "none" else "the review cannot tell"
+            return _do(case, Action.HAND_OVER, f"the evidence is complete but {why}")
+    if case.task.status is Status.SUCCEEDED and proof.state == "unknown":
+        return _leave(case, f"cannot be proven now: {proof.gaps[0]}; looked at again")
+    return None
+
+
+def _infrastructure(case: Case, failure: Failure, now: datetime) -> Proposal:
+    if failure.rule == "split":
+        return _shared_cause(case, failure)
+    why = f"{failure.reason}: {failure.why.rstrip('.')}"
+    if failure.retry_at is not None and now < failure.retry_at:
+        return _leave(case, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
+    return _retry(case, why, charged=False)
+
+
+def _shared_cause(case: Case, failure: Failure) -> Proposal:
+    """Record, then park or split: first the issue, then the fix, only then the wave goes on."""
+    defect = case.defect
+    cause = f"{failure.reason}: {failure.subject}"
+    if defect is None or defect.status == "observed":
+        if case.first_of_cause:
+            return _record(case, failure, f"{cause}; recorded before anything is done")
+        return _leave(case, f"{cause}; waits until the shared defect is recorded")
+    if defect.status == "fixed" and case.task.canary:
+        return _record(case, failure, f"{cause} again after its fix: {defect.id} is not gone")
+    if defect.status == "fixed":
+        return _release(case, defect)
+    return _do(case, Action.PARK, f"waits for {defect.id} ({cause})", defect=defect.id)
+
+
+def _record(case: Case, failure: Failure, reason: str) -> Proposal:
+    known = case.defect
+    cause = Defect(
+        id=known.id if known else "new",
+        fingerprint=failure.fingerprint or failure.reason,
+        status="observed",
+        issue=known.issue if known else None,
+        reason=failure.reason,
+        subject=failure.subject,
+        summary=failure.excerpt,
+    )
+    return _do(case, Action.OPEN_ISSUE, reason).model_copy(update={"cause": cause})
+
+
+def _split_or_wait(case: Case, defect: Defect) -> Proposal:
+    if defect.status == "recorded" and defect.fixed_by is None and case.first_of_cause:
+        reason = f"{defect.id} is recorded in {defect.issue}; it becomes a task of its own"
+        return _do(case, Action.SPLIT_DEFECT, reason, defect=defect.id, prompt=True)
+    by = f", which {defect.fixed_by} fixes" if defect.fixed_by else ""
+    return _leave(case, f"parked behind {defect.id}{by}")
+
+
+def _own_fault(case: Case) -> Proposal:
+    task, failure = case.task, case.failure
+    gap = case.proof.next_rung
+    what = gap.detail if gap else f"not met: {', '.join(case.proof.unmet)}"
+    if failure is not None and failure.rule == "hand-over":
+        return _do(case, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
+    if task.session_continuable is False:
+        reason = f"it cannot go on under its own identity: {what}"
+        return _do(case, Action.REPLACE, reason, prompt=True)
+    if task.attempts_left is not None and task.attempts_left <= 0:
+        return _do(case, Action.HAND_OVER, f"its attempts are used up: {what}")
+    return _retry(case, what, charged=True)
+
+
+def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:
+    fresh = case.failure is not None and case.failure.rule == "fresh-session"
+    return _do(case, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
+
+
+def _leave(case: Case, reason: str) -> Proposal:
+    return _do(case, Action.LEAVE_ALONE, reason)
+
+
+def _do(
+    case: Case,
+    action: Action,
+    reason: str,
+    *,
+    defect: str | None = None,
+    charged: bool = False,
+    fresh_session: bool = False,
+    prompt: bool = False,
+) -> Proposal:
+    """Bind the proposal to the attempt it was decided on.
+
+    Before a drafter has worded the new prompt, the task's own prompt stands in for it: a
+    continuation restates it.
+    """
+    return Proposal(
+        action=action,
+        task=case.task.id,
+        attempt=case.task.attempt,
+        reason=reason,
+        queue=case.task.queue,
+        defect=defect,
+        charged=charged,
+        fresh_session=fresh_session,
+        prompt=case.task.prompt if prompt else None,
+    )

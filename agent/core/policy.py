@@ -1,0 +1,198 @@
+"""The typed view of `policies/`. Unknown keys are refused; every number has its reason in its file.
+
+A policy is read by an adapter and handed in; nothing here knows where it came from.
+"""
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from agent.core.actions import Action
+from agent.core.model import ProofKind, TaskKind
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Table(BaseModel):
+    """One table of a policy file: frozen, snake_case, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LivenessPolicy(Table):
+    """`policies/liveness.toml`."""
+
+    show_after: Seconds
+    act_after: Seconds
+    polls: Annotated[int, Field(ge=1)]
+    poll_spacing: Seconds
+    cooldown: Seconds
+    cadence: Annotated[float, Field(gt=0)]
+    away_intervals: Annotated[float, Field(gt=0)]
+    away_floor: Seconds
+    shared_at_risk: Annotated[int, Field(ge=2)]
+    shared_share: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _act_late(self) -> Self:
+        if self.act_after <= self.show_after:
+            raise ValueError("act_after must be greater than show_after: show early, act late")
+        return self
+
+
+class LadderPolicy(Table):
+    """What proves one kind of task; each rung is a list of alternatives."""
+
+    rungs: Annotated[tuple[tuple[ProofKind, ...], ...], Field(min_length=1)]
+
+
+class CompletionPolicy(Table):
+    """`policies/completion.toml`."""
+
+    ladder: dict[TaskKind, LadderPolicy]
+    documents: tuple[str, ...]
+    """Glob patterns of what counts as a document."""
+
+    @model_validator(mode="after")
+    def _every_kind(self) -> Self:
+        if absent := sorted(set(TaskKind) - set(self.ladder)):
+            raise ValueError(f"no ladder for the kind {absent[0]!r}")
+        return self
+
+
+RetryRule = Literal["same-session", "fresh-session", "wait", "split", "narrower", "hand-over"]
+
+
+class ReasonPolicy(Table):
+    """One reason why an attempt failed, how it is recognised and what follows."""
+
+    id: str
+    why: str
+    source: str
+    rule: RetryRule
+    charged: bool
+    """It counts against the task's attempts."""
+    infrastructure: bool
+    patterns: tuple[str, ...] = ()
+    """Regular expressions over observed output; a group `subject` names what is at fault."""
+
+    proof: tuple[str, ...] = ()
+    """An argument list that ends with 0 once the cause is gone; `{subject}` is filled in."""
+
+    @field_validator("patterns")
+    @classmethod
+    def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return patterns
+
+    @model_validator(mode="after")
+    def _infrastructure_is_free(self) -> Self:
+        if self.infrastructure and self.charged:
+            raise ValueError(f"{self.id}: infrastructure reasons never use up a task's attempts")
+        return self
+
+    @cached_property
+    def compiled(self) -> tuple[re.Pattern[str], ...]:
+        """The patterns, ready to search with."""
+        return tuple(re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in self.patterns)
+
+
+class FailuresPolicy(Table):
+    """`policies/failures.toml`, in the order in which reasons are tried."""
+
+    reason: tuple[ReasonPolicy, ...]
+    default_wait: Seconds
+    """For a provider's limit that names no reset time."""
+    most_attempts: Annotated[int, Field(ge=1)]
+    """Whatever the reasons were, a person looks after this many."""
+
+    @cached_property
+    def by_id(self) -> dict[str, ReasonPolicy]:
+        """The reasons by their ids."""
+        return {reason.id: reason for reason in self.reason}
+
+    @model_validator(mode="after")
+    def _named_reasons(self) -> Self:
+        if len(self.by_id) != len(self.reason):
+            raise ValueError("two reasons have the same id")
+        for needed in ("task-fault", "lost", "unknown"):
+            if needed not in self.by_id:
+                raise ValueError(f"the reason {needed!r} is missing")
+        return self
+
+
+class WindowPolicy(Table):
+    """`policies/window.toml`."""
+
+    start: Annotated[int, Field(ge=1)]
+    maximum: Annotated[int, Field(ge=1)]
+    minimum: Annotated[int, Field(ge=1)]
+    least_outcomes: Annotated[int, Field(ge=1)]
+    widen_at: Annotated[float, Field(ge=0, le=1)]
+    narrow_at: Annotated[float, Field(ge=0, le=1)]
+    confidence: Annotated[float, Field(gt=0)]
+    settle: Seconds
+    """Time between two changes of the window."""
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.narrow_at >= self.widen_at:
+            raise ValueError("narrow_at must be less than widen_at, or the window swings")
+        if not self.minimum <= self.start <= self.maximum:
+            raise ValueError("minimum <= start <= maximum must hold")
+        return self
+
+
+class SubmitPolicy(Table):
+    """`policies/submit.toml`."""
+
+    per_tick: Annotated[int, Field(ge=1)]
+    clearance_seconds: Annotated[float, Field(gt=0)]
+
+
+class Rule(Table):
+    """One rule of the guard. It matches when all of `when` holds and not all of `unless` does."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    effect: Literal["permit", "forbid"]
+    actions: Annotated[tuple[Action, ...], Field(min_length=1)]
+    when: dict[str, tuple[str, ...]] = {}
+    unless: dict[str, tuple[str, ...]] = {}
+    why: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+    """The policy sentence it comes from."""
+    match: tuple[dict[str, str], ...] = ()
+    no_match: tuple[dict[str, str], ...] = ()
+
+    def matches(self, facts: dict[str, str]) -> bool:
+        """Whether the rule speaks about these facts."""
+        if any(facts[fact] not in values for fact, values in self.when.items()):
+            return False
+        return not self.unless or any(
+            facts[fact] not in values for fact, values in self.unless.items()
+        )
+
+
+class GuardPolicy(Table):
+    """`policies/guard.toml`."""
+
+    rule: tuple[Rule, ...]
+
+
+class Policy(Table):
+    """Everything in `policies/`, and the hash that names it."""
+
+    liveness: LivenessPolicy
+    completion: CompletionPolicy
+    failures: FailuresPolicy
+    window: WindowPolicy
+    submit: SubmitPolicy
+    guard: GuardPolicy
+    hash: str
+    """The sha256 over all policy files."""

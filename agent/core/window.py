@@ -1,0 +1,121 @@
+"""How many lanes have been earned, and whether one is free.
+
+Policy: "A target around five concurrent lanes is the normal operating point; the supervisor should
+push toward ten concurrent lanes when the active tasks have distinct write scopes, heartbeat/trace
+evidence is healthy, and the observed success rate stays acceptable. If success quality starts to
+slip, back off before expanding further."
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+from math import sqrt
+from typing import Literal
+
+from agent.core.liveness import Liveness
+from agent.core.model import ACTIVE, TERMINAL, Snapshot, Status, Task
+from agent.core.policy import WindowPolicy
+from agent.core.scopes import overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The window as it stands, and how it should move."""
+
+    limit: int
+    occupied: int
+    action: Literal["hold", "widen", "narrow"]
+    reason: str
+    quality: Literal["unknown", "slipping", "steady"]
+    scopes: Literal["unknown", "overlapping", "distinct"]
+    ceiling: Literal["reached", "below"]
+
+    @property
+    def free(self) -> int:
+        """Lanes that may be given to another attempt."""
+        return max(0, self.limit - self.occupied)
+
+
+def assess(snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: WindowPolicy) -> Lanes:
+    """Judge the window by the outcomes that are the tasks' own doing."""
+    limit = min(snapshot.window.limit or policy.start, policy.maximum)
+    occupied = sum(holds_a_lane(task) for task in snapshot.tasks)
+    quality = _quality(snapshot, policy)
+    scopes = _scopes(snapshot)
+    ceiling: Literal["reached", "below"] = "reached" if limit >= policy.maximum else "below"
+
+    def verdict(action: Literal["hold", "widen", "narrow"], reason: str) -> Lanes:
+        return Lanes(limit, occupied, action, reason, quality, scopes, ceiling)
+
+    # Backing off comes first, and needs neither healthy tasks nor distinct scopes.
+    if quality == "slipping" and limit > policy.minimum and _settled(snapshot, policy):
+        return verdict("narrow", "the success rate slips")
+    if quality != "steady":
+        return verdict("hold", "too few outcomes to judge" if quality == "unknown" else "at rest")
+    if ceiling == "reached":
+        return verdict("hold", "the hard maximum is reached")
+    if not _settled(snapshot, policy):
+        return verdict("hold", "the last change has not settled")
+    if occupied < limit:
+        return verdict("hold", "there are free lanes")
+    if any(_unread(task) for task in snapshot.tasks):
+        return verdict("hold", "results are unread")
+    if any(verdicts[task.id].effective == "at-risk" for task in snapshot.tasks):
+        return verdict("hold", "a task is at risk")
+    if scopes != "distinct":
+        return verdict("hold", "write scopes are not distinct")
+    return verdict("widen", "the success rate has earned another lane")
+
+
+def holds_a_lane(task: Task) -> bool:
+    """Active, or finished and unread: a place is refilled only when its result has been read."""
+    return task.status in ACTIVE or _unread(task)
+
+
+def _unread(task: Task) -> bool:
+    return task.status in TERMINAL and not task.inspected
+
+
+def _quality(snapshot: Snapshot, policy: WindowPolicy) -> Literal["unknown", "slipping", "steady"]:
+    changed = snapshot.window.changed_at
+    counted = [
+        outcome
+        for outcome in snapshot.window.outcomes
+        if outcome.attributable is not False and (changed is None or outcome.at >= changed)
+    ]
+    if len(counted) < policy.least_outcomes:
+        return "unknown"
+    good = sum(outcome.result == "accepted" for outcome in counted)
+    if good / len(counted) < policy.narrow_at:
+        return "slipping"
+    if wilson_lower_bound(good, len(counted), policy.confidence) >= policy.widen_at:
+        return "steady"
+    return "unknown"
+
+
+def wilson_lower_bound(good: int, total: int, z: float) -> float:
+    """The lower end of the Wilson score interval of `good` out of `total`; 0 for no trials."""
+    if total == 0:
+        return 0.0
+    rate = good / total
+    spread = z * sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    return (rate + z * z / (2 * total) - spread) / (1 + z * z / total)
+
+
+def _scopes(snapshot: Snapshot) -> Literal["unknown", "overlapping", "distinct"]:
+    active = [task for task in snapshot.tasks if task.status in ACTIVE]
+    if any(not task.write_scope for task in active):
+        return "unknown"
+    pairs = combinations([task.write_scope or () for task in active], 2)
+    return "overlapping" if any(overlap(a, b) for a, b in pairs) else "distinct"
+
+
+def _settled(snapshot: Snapshot, policy: WindowPolicy) -> bool:
+    changed = snapshot.window.changed_at
+    return changed is None or snapshot.now - changed >= timedelta(seconds=policy.settle)
+
+
+def waits_for_dependencies(task: Task, status_of: Mapping[str, Status | None]) -> tuple[str, ...]:
+    """The tasks it depends on that are not accepted yet."""
+    return tuple(one for one in task.depends_on if status_of.get(one) is not Status.ACCEPTED)

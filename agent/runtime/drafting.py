@@ -1,0 +1,110 @@
+"""Words for a proposal: gather the facts, let the drafter word them, lint what it made."""
+
+from itertools import chain, count
+
+from agent.core.actions import SENDS_PROMPT, Action, Proposal
+from agent.core.defects import queue_for, task_for
+from agent.core.interventions import Case
+from agent.core.model import CommandResult, ProofKind
+from agent.core.planner import Board
+from agent.core.prompts import DraftKind, DraftRequest, lint
+from agent.core.records import Standing
+from agent.ports import Drafter, WaveStore
+
+_KIND: dict[Action, DraftKind] = {
+    Action.RETRY: "continuation",
+    Action.RELEASE: "release",
+    Action.SPLIT_DEFECT: "defect",
+    Action.REPLACE: "narrower",
+}
+
+
+def draft(board: Board, proposal: Proposal, store: WaveStore, drafter: Drafter) -> Proposal:
+    """The proposal with what would be sent, word for word; as it was if nothing is sent."""
+    standing = store.standing(proposal.task) if proposal.task else None
+    if proposal.action not in SENDS_PROMPT or standing is None:
+        return proposal
+    if proposal.action is Action.SUBMIT:
+        return proposal.model_copy(update={"prompt": standing.prompt})
+    case = board.cases[standing.spec.id]
+    if proposal.action is Action.SPLIT_DEFECT:
+        proposal = _split(board, case, proposal, standing, store)
+        if proposal.spec is None:
+            return proposal
+    request = _request(board, case, proposal, standing)
+    return proposal.model_copy(update={"prompt": drafter.draft(request)})
+
+
+def stands_on_its_own(board: Board, proposal: Proposal, store: WaveStore) -> bool:
+    """What the linter says of the words that would be sent; True if none would be."""
+    if proposal.action not in SENDS_PROMPT or not proposal.prompt:
+        return True
+    standing = store.standing(proposal.task) if proposal.task else None
+    if standing is None:
+        return False
+    spec = proposal.spec or standing.spec
+    previous = None
+    if proposal.action in (Action.RETRY, Action.RELEASE):
+        previous = board.cases[standing.spec.id].task.prompt
+    # Every attempt that ended left new evidence: its own result, read before this was drafted.
+    return not lint(proposal.prompt, spec, previous=previous)
+
+
+def _split(
+    board: Board, case: Case, proposal: Proposal, standing: Standing, store: WaveStore
+) -> Proposal:
+    queue = queue_for(board.snapshot.queues)
+    defect = case.defect
+    if queue is None or defect is None:
+        return proposal.model_copy(update={"prompt": None})
+    reason = board.policy.failures.by_id.get(defect.reason or "")
+    spec = task_for(
+        defect, standing.spec, case.task.judge, queue.id, reason.proof if reason else ()
+    )
+    names = chain([spec.id], (f"{spec.id}-{number}" for number in count(2)))
+    free = next(name for name in names if store.standing(name) is None)
+    spec = spec.model_copy(update={"id": free})
+    return proposal.model_copy(update={"spec": spec, "queue": queue.id})
+
+
+def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -> DraftRequest:
+    task, judge = case.task, case.task.judge
+    failing = next((one for one in judge.commands if not one.ok), None) if judge else None
+    pushed = [
+        item
+        for item in task.evidence
+        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
+    ]
+    splitting = proposal.spec is not None
+    return DraftRequest(
+        kind=_KIND[proposal.action],
+        spec=proposal.spec or standing.spec,
+        goal=board.snapshot.wave.goal or standing.spec.title,
+        attempt=1 if splitting else (task.attempt or 0) + 1,
+        evidence=() if splitting else task.evidence,
+        missing=() if splitting else case.proof.gaps,
+        unmet=() if splitting else case.proof.unmet,
+        failed=_what_failed(case, failing),
+        output=failing.output if failing else None,
+        last_error=task.last_error,
+        commit=None if splitting or not pushed else pushed[-1].value,
+        previous=None if splitting else task.prompt,
+        fixed=_what_was_fixed(case, proposal),
+    )
+
+
+def _what_failed(case: Case, failing: CommandResult | None) -> str | None:
+    if failing is not None:
+        code = "did not end" if failing.exit_code is None else f"ended with {failing.exit_code}"
+        return f"The acceptance command `{' '.join(failing.argv)}` {code}."
+    if case.failure is not None:
+        return f"{case.failure.reason}: {case.failure.why}"
+    return None
+
+
+def _what_was_fixed(case: Case, proposal: Proposal) -> str | None:
+    defect = case.defect
+    if proposal.action is not Action.RELEASE or defect is None:
+        return None
+    by = f" by task {defect.fixed_by}" if defect.fixed_by else ""
+    return f"{defect.id} ({defect.fingerprint}) was fixed{by}, and the fix was observed to hold."

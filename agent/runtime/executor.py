@@ -1,0 +1,152 @@
+"""Step 6 of the tick: look again, clear again, write the intent, act once, write the outcome.
+
+The only way to an effect leads through `Executor.carry_out`, which takes a `Cleared` and nothing
+else. Killed at any point and started again, `settle` reads the world back by idempotency key.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.core import guard, planner
+from agent.core.actions import Action, Cleared, Proposal
+from agent.core.model import Snapshot
+from agent.core.records import Record, RecordKind
+from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
+from agent.runtime.drafting import stands_on_its_own
+from agent.runtime.effects import ACT, HAPPENED, REMEMBER
+from agent.runtime.observe import Observer
+from agent.runtime.world import Supervision, World
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of one cleared proposal."""
+
+    proposal: Proposal
+    result: str
+    """`done`, `void`, `failed` or `open` (whether it took effect is not known yet)."""
+    said: str
+    """One sentence."""
+
+
+class Executor:
+    """Carries out cleared proposals, one at a time, each at most once."""
+
+    def __init__(self, world: World, supervision: Supervision, observer: Observer) -> None:
+        self._world = world
+        self._supervision = supervision
+        self._observer = observer
+        self._used: set[tuple[str, datetime]] = set()
+
+    def carry_out(self, cleared: Cleared, snapshot: Snapshot, tick: int) -> Done:
+        """Do it, unless the world has moved on since it was cleared."""
+        proposal = cleared.proposal
+        key = key_of(proposal, tick)
+        now = self._world.clock.now()
+        if (why := self._void(cleared, snapshot, now)) is not None:
+            self._write("outcome", key, tick, proposal, {"result": "void", "said": why})
+            return Done(proposal, "void", why)
+        self._used = {one for one in self._used if one[1] >= now} | {_once(cleared)}
+        intent = {
+            "proposal": proposal.model_dump(mode="json", exclude_none=True),
+            "clearance": cleared.digest,
+            "policy": cleared.policy,
+            "rules": list(cleared.rules),
+        }
+        self._write("intent", key, tick, proposal, intent)
+        return self._act(proposal, key, tick)
+
+    def settle(self, tick: int) -> list[Done]:
+        """Find out what became of every intent that has no outcome; nothing is done again."""
+        settled = []
+        for record in self._world.journal.unresolved():
+            proposal = Proposal.model_validate(record.body["proposal"])
+            key = record.key or ""
+            try:
+                happened = HAPPENED[proposal.action](self._world, proposal, key)
+                if happened:
+                    REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
+            except QueueUnavailableError:
+                continue
+            result = "done" if happened else "void"
+            said = "it had taken effect" if happened else "it had not taken effect"
+            self._write("settled", key, tick, proposal, {"result": result, "said": said})
+            settled.append(Done(proposal, result, said))
+        return settled
+
+    def _void(self, cleared: Cleared, snapshot: Snapshot, now: datetime) -> str | None:
+        if _once(cleared) in self._used:
+            return f"{guard.STALE_CLEARANCE}: it has been used"
+        proposal = cleared.proposal
+        probe = proposal.action is Action.ACCEPT
+        again = self._observer.observe_again(snapshot, proposal.task, probe=probe)
+        board = planner.assess(again, self._supervision.policy)
+        case = board.cases.get(proposal.task) if proposal.task else None
+        if case is not None and case.task.attempt != proposal.attempt:
+            return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"
+        stands = stands_on_its_own(board, proposal, self._world.store)
+        _, answer = planner.clear(board, proposal, prompt_stands=stands)
+        return guard.void(cleared, answer, now)
+
+    def _act(self, proposal: Proposal, key: str, tick: int) -> Done:
+        try:
+            if proposal.action not in ACT:
+                raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
+            said = ACT[proposal.action](self._world, proposal, key)
+            REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
+        except QueueUnavailableError as error:
+            # Whether it took effect is unknown: the intent stays open and is settled by reading.
+            return Done(proposal, "open", str(error))
+        except WavekeeperError as error:
+            self._write("outcome", key, tick, proposal, {"result": "failed", "said": str(error)})
+            return Done(proposal, "failed", str(error))
+        self._write("outcome", key, tick, proposal, {"result": "done", "said": said})
+        for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
+            self._observer.refresh(str(task))
+        return Done(proposal, "done", said)
+
+    def _write(
+        self, kind: RecordKind, key: str, tick: int, proposal: Proposal, body: Mapping[str, object]
+    ) -> None:
+        record = Record(
+            kind=kind,
+            at=self._world.clock.now(),
+            tick=tick,
+            task=proposal.task,
+            key=key,
+            body={"action": proposal.action.value, **body},
+        )
+        self._world.journal.append([record])
+
+
+def _once(cleared: Cleared) -> tuple[str, datetime]:
+    """What tells one clearance from every other."""
+    return cleared.digest, cleared.deadline
+
+
+def key_of(proposal: Proposal, tick: int) -> str:
+    """The idempotency key: the same act on the same attempt has the same key for ever.
+
+    What may rightly happen twice to one attempt (reading a late report, recording a defect that
+    came back, moving, the window) carries the tick as well.
+    """
+    once = proposal.task is not None and proposal.action in _ONCE
+    subject = proposal.spec.id if proposal.spec else proposal.task
+    where = f"{subject or 'window'}/{proposal.attempt or 0}"
+    return f"{proposal.action}/{where}" + ("" if once else f"/{tick}")
+
+
+_ONCE = frozenset(
+    {
+        Action.SUBMIT,
+        Action.RETRY,
+        Action.RELEASE,
+        Action.SPLIT_DEFECT,
+        Action.INTERRUPT,
+        Action.CANCEL,
+        Action.ACCEPT,
+        Action.PARK,
+        Action.HAND_OVER,
+    },
+)

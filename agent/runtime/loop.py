@@ -1,0 +1,76 @@
+"""The loop: one supervisor at a time, a tick at a fixed cadence, a clean stop.
+
+Policy: "A five-minute poll loop is the default." A tick that changed something is followed by
+another soon, because what it changed may be ready for its next step; only a few in a row.
+"""
+
+import threading
+from collections.abc import Callable
+
+from agent.core.records import Record
+from agent.ports import SupervisorLock
+from agent.runtime.tick import Ticker, TickResult
+from agent.runtime.world import Supervision, World
+
+SOON = 1.0
+"""Seconds until the tick that follows a change."""
+IN_A_ROW = 10
+"""Ticks that may follow one another so closely before the cadence is kept again."""
+
+
+class Loop:
+    """Owns the lock for as long as it runs."""
+
+    def __init__(
+        self,
+        world: World,
+        supervision: Supervision,
+        lock: SupervisorLock,
+        who: str,
+        tell: Callable[[TickResult], None],
+    ) -> None:
+        self._world = world
+        self._supervision = supervision
+        self._lock = lock
+        self._who = who
+        self._tell = tell
+
+    def run(self, stop: threading.Event, *, until: Callable[[TickResult], bool]) -> None:
+        """Tick until `stop` is set or `until` says that this tick was the last."""
+        self._lock.acquire(self._who, self._world.clock.now())
+        try:
+            self._note("start")
+            self._tick_on(stop, until)
+            self._note("stop")
+        finally:
+            self._lock.release()
+
+    def _tick_on(self, stop: threading.Event, until: Callable[[TickResult], bool]) -> None:
+        ticker = Ticker(self._world, self._supervision)
+        in_a_row = 0
+        while not stop.is_set():
+            result = ticker.tick(stop.is_set)
+            self._tell(result)
+            if until(result):
+                return
+            in_a_row = in_a_row + 1 if result.changed else 0
+            soon = 0 < in_a_row <= IN_A_ROW
+            stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
+
+    def _note(self, kind: str) -> None:
+        self._world.journal.append(
+            [
+                Record.model_validate(
+                    {
+                        "kind": kind,
+                        "at": self._world.clock.now(),
+                        "tick": self._world.journal.last_tick(),
+                        "body": {
+                            "who": self._who,
+                            "mode": self._supervision.mode,
+                            "policy": self._supervision.policy.hash,
+                        },
+                    },
+                ),
+            ],
+        )

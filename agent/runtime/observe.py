@@ -1,0 +1,296 @@
+"""Step 1 of the tick: read what changed and build one immutable snapshot. It decides nothing."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal
+
+from agent.core.model import (
+    TERMINAL,
+    ControlPlane,
+    Evidence,
+    Grants,
+    LateReport,
+    ProofKind,
+    Queue,
+    Reported,
+    Snapshot,
+    Status,
+    Supervisor,
+    Task,
+    Wave,
+    Window,
+)
+from agent.core.policy import Policy
+from agent.core.queueing import Changes, Cursor, TaskView
+from agent.core.records import Standing, WaveRecord
+from agent.errors import QueueUnavailableError
+from agent.runtime.world import Supervision, World
+
+OUTCOMES = 20
+"""The latest outcomes that the window is judged by."""
+
+
+class Observer:
+    """Keeps the last view of each unsettled task, so that a tick reads only what changed."""
+
+    def __init__(self, world: World, supervision: Supervision, *, probing: bool = True) -> None:
+        self._world = world
+        self._supervision = supervision
+        self._probing = probing
+        self._views: dict[str, TaskView] = {}
+        self._late: set[str] = set()
+        self.cursor: Cursor | None = None
+        """How far this observer has read; the tick notes it once it is done with what it saw."""
+
+    def observe(self) -> Snapshot:
+        """Look at the whole wave."""
+        reachable = self._read_changes()
+        standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
+        for task in sorted(self._late - set(standings)):
+            if (standing := self._world.store.standing(task)) is not None:
+                standings[task] = standing
+        self._forget(set(standings))
+        for task, standing in standings.items():
+            if standing.status != "planned" and task not in self._views:
+                reachable = self._read_one(task) and reachable
+        # The clock is read after the queue: nothing it reported may lie in the future.
+        now = self._world.clock.now()
+        tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
+        tasks += self._settled_dependencies(standings)
+        return self._snapshot(now, tasks, reachable=reachable)
+
+    def observe_again(self, snapshot: Snapshot, task: str | None, *, probe: bool) -> Snapshot:
+        """Look again at that one task, directly before acting on it; the rest as last seen."""
+        reachable = task is None or self._read_one(task)
+        now = self._world.clock.now()
+        seen = {one.id: one for one in snapshot.tasks}
+        standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
+        tasks = [one for one in snapshot.tasks if one.id not in standings]
+        for standing in standings.values():
+            one = standing.spec.id
+            if one == task and probe:
+                tasks.append(self._task(standing, now, reachable=reachable))
+                continue
+            evidence = seen[one].evidence if one in seen else ()
+            tasks.append(task_of(standing, self._views.get(one), evidence, reachable=reachable))
+        fresh = self._snapshot(now, tasks, reachable=reachable)
+        return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
+
+    def refresh(self, task: str) -> None:
+        """Read one task again, because it was just acted upon."""
+        self._read_one(task)
+
+    def _read_changes(self) -> bool:
+        notes = self._world.store.notes()
+        if self.cursor is None and "cursor" in notes:
+            self.cursor = Cursor(position=notes["cursor"])
+        try:
+            changes = self._changes()
+        except QueueUnavailableError:
+            return False
+        for view in changes.tasks:
+            self._views[view.id] = view
+            if view.late_reports:
+                self._late.add(view.id)
+        self.cursor = changes.cursor
+        return True
+
+    def _changes(self) -> Changes:
+        try:
+            return self._world.queue.changed_since(self.cursor)
+        except ValueError:
+            # The cursor is of another queue (its file was replaced): everything is read again.
+            return self._world.queue.changed_since(None)
+
+    def _read_one(self, task: str) -> bool:
+        try:
+            view = self._world.queue.get(task)
+        except QueueUnavailableError:
+            return False
+        if view is not None:
+            self._views[task] = view
+        return True
+
+    def _forget(self, wanted: set[str]) -> None:
+        for task in self._views.keys() - wanted:
+            del self._views[task]
+        self._late &= {
+            task
+            for task in self._late
+            if (view := self._views.get(task)) is not None and view.late_reports
+        }
+
+    def _task(self, standing: Standing, now: datetime, *, reachable: bool) -> Task:
+        view = self._views.get(standing.spec.id)
+        evidence = standing.evidence
+        if self._probing and view is not None and _wants_proof(standing, view):
+            evidence = self._probe(standing, view, now)
+        return task_of(standing, view, evidence, reachable=reachable)
+
+    def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
+        wanted = wanted_proof(standing, self._supervision.policy)
+        return tuple(
+            item
+            for probe in self._world.probes
+            if probe.kinds & wanted
+            for item in probe.probe(standing.spec, view, now)
+            if item.kind in wanted
+        )
+
+    def _settled_dependencies(self, standings: Mapping[str, Standing]) -> list[Task]:
+        """What a waiting task depends on must be seen, even when it is long accepted."""
+        needed = {
+            one
+            for standing in standings.values()
+            if standing.status == "planned"
+            for one in standing.spec.depends_on
+            if one not in standings
+        }
+        found = (self._world.store.standing(one) for one in sorted(needed))
+        return [
+            Task(id=one.spec.id, kind=one.spec.kind, status=status_of(one, None))
+            for one in found
+            if one is not None
+        ]
+
+    def _snapshot(self, now: datetime, tasks: list[Task], *, reachable: bool) -> Snapshot:
+        store = self._world.store
+        notes = store.notes()
+        last = notes.get("last_tick_at")
+        return Snapshot(
+            now=now,
+            mode=self._supervision.mode,
+            supervisor=Supervisor(
+                last_tick_at=datetime.fromisoformat(last) if last else None,
+                interval=self._supervision.interval,
+                host=_host(self._supervision.host),
+            ),
+            wave=_wave(store.waves()),
+            window=_window(notes, store.outcomes(OUTCOMES)),
+            control_plane=ControlPlane(
+                reachable=reachable, submit_lock="free" if reachable else "unknown"
+            ),
+            queues=self._queues(reachable=reachable),
+            defects=tuple(store.defects()),
+            tasks=tuple(tasks),
+        )
+
+    def _queues(self, *, reachable: bool) -> tuple[Queue, ...]:
+        if not reachable:
+            return ()
+        try:
+            views = self._world.queue.queues()
+        except QueueUnavailableError:
+            return ()
+        return tuple(
+            Queue(id=view.id, kind=view.kind, risk=view.risk, counts=view.counts) for view in views
+        )
+
+
+def _wants_proof(standing: Standing, view: TaskView) -> bool:
+    """Evidence is fetched for a result that has been read and is not settled."""
+    return (
+        standing.status == "submitted"
+        and view.state in TERMINAL
+        and standing.inspected_attempt >= view.attempt
+    )
+
+
+def wanted_proof(standing: Standing, policy: Policy) -> frozenset[ProofKind]:
+    """The kinds of evidence this task's ladder and criteria ask for."""
+    ladder = policy.completion.ladder[standing.spec.kind].rungs
+    own = {one.proof for one in standing.spec.criteria if isinstance(one.proof, ProofKind)}
+    return frozenset(kind for rung in ladder for kind in rung) | own
+
+
+def status_of(standing: Standing, view: TaskView | None) -> Status | None:
+    """The supervisor's word where it has one, else the queue's; None: neither knows."""
+    if standing.status != "submitted":
+        return Status(standing.status)
+    return view.state if view is not None else None
+
+
+def task_of(
+    standing: Standing, view: TaskView | None, evidence: Iterable[Evidence], *, reachable: bool
+) -> Task:
+    """One task from what the supervisor remembers and what the queue shows."""
+    spec = standing.spec
+    common = Task(
+        id=spec.id,
+        queue=spec.queue,
+        kind=spec.kind,
+        status=status_of(standing, view),
+        attempts_left=max(0, spec.attempts - 1 - len(standing.charged)),
+        session_continuable=True,
+        probe="ok" if reachable else "failed",
+        at_risk_polls=standing.at_risk_polls,
+        last_interrupt_at=standing.last_interrupt_at,
+        write_scope=spec.write_scope,
+        prompt=standing.prompt,
+        criteria=spec.criteria,
+        evidence=tuple(evidence),
+        review=standing.review,
+        blocked_by=standing.blocked_by,
+        canary=standing.canary,
+        depends_on=spec.depends_on,
+        production_adjacent=spec.production_adjacent,
+        fixes=spec.fixes,
+    )
+    return common if view is None else common.model_copy(update=_of_view(standing, view))
+
+
+def _of_view(standing: Standing, view: TaskView) -> dict[str, object]:
+    over = view.state in TERMINAL
+    return {
+        "queue": view.queue,
+        "attempt": view.attempt,
+        "started_at": view.started_at,
+        "finished_at": view.finished_at,
+        "control_plane": Reported(status=view.state),
+        "scheduler": Reported(status=view.state),
+        "heartbeat": view.heartbeat,
+        "trace": view.trace,
+        "cancel_requested": view.stop_requested is not None,
+        "last_error": view.last_error,
+        "final_response": view.final_response if over else None,
+        "final_response_truncated": view.final_response_truncated,
+        "judge": view.judge if over else None,
+        "inspected": standing.inspected_attempt >= view.attempt,
+        "prompt": view.prompt,
+        "late_reports": tuple(_late(standing, late) for late in view.late_reports),
+    }
+
+
+def _late(standing: Standing, late: LateReport) -> LateReport:
+    return late.model_copy(update={"inspected": late.attempt in standing.inspected_late})
+
+
+def _host(host: str) -> Literal["master", "worker"]:
+    return "worker" if host == "worker" else "master"
+
+
+def _wave(waves: Iterable[WaveRecord]) -> Wave:
+    """All waves at work as one; a grant counts only if each of them has it."""
+    known = list(waves)
+    grants = [wave.grants for wave in known]
+    return Wave(
+        id=", ".join(wave.id for wave in known) or None,
+        goal="; ".join(wave.goal for wave in known) or None,
+        grants=Grants(
+            production_repair=bool(grants) and all(one.production_repair for one in grants),
+            established_deploy_path=bool(grants)
+            and all(one.established_deploy_path for one in grants),
+            manual_takeover=tuple(sorted({task for one in grants for task in one.manual_takeover})),
+        ),
+    )
+
+
+def _window(notes: Mapping[str, str], outcomes: Iterable[object]) -> Window:
+    changed = notes.get("window_changed_at")
+    return Window.model_validate(
+        {
+            "limit": int(notes["window_limit"]) if "window_limit" in notes else None,
+            "outcomes": tuple(outcomes),
+            "changed_at": datetime.fromisoformat(changed) if changed else None,
+        },
+    )

@@ -1,0 +1,159 @@
+"""One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from agent.core import planner
+from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
+from agent.core.liveness import Liveness
+from agent.core.model import Snapshot
+from agent.core.planner import Board, Decision, Decisions
+from agent.core.policy import LivenessPolicy
+from agent.core.records import Record, Standing
+from agent.runtime.drafting import draft, stands_on_its_own
+from agent.runtime.executor import Done, Executor
+from agent.runtime.observe import Observer
+from agent.runtime.world import Supervision, World
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """What one tick saw, decided and did."""
+
+    number: int
+    sentence: str
+    snapshot: Snapshot
+    decisions: tuple[Decision, ...]
+    done: tuple[Done, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Something was done, so another look is worth while soon."""
+        return any(one.result == "done" for one in self.done)
+
+
+class Ticker:
+    """Runs ticks, one at a time. The numbers go on where the journal left off."""
+
+    def __init__(self, world: World, supervision: Supervision) -> None:
+        self._world = world
+        self._supervision = supervision
+        self._observer = Observer(world, supervision)
+        self._executor = Executor(world, supervision, self._observer)
+        self._number = world.journal.last_tick()
+
+    def tick(self, stop: Callable[[], bool] = lambda: False) -> TickResult:
+        """One whole tick. `stop` is asked before each action; what was begun is finished."""
+        self._number += 1
+        settled = self._executor.settle(self._number)
+        snapshot = self._observer.observe()
+        decisions = planner.decide(snapshot, self._supervision.policy)
+        drafted = tuple(self._drafted(decisions.board, one) for one in decisions.in_order)
+        everything = (*drafted, *([decisions.window] if decisions.window else []))
+        self._journal(snapshot, decisions, everything)
+        self._remember_polls(decisions)
+        done = list(settled)
+        # What an earlier action did is not known yet: nothing is put on top of it.
+        unsure = {record.task for record in self._world.journal.unresolved()}
+        for decision in everything:
+            if stop():
+                break
+            answer = decision.clearance
+            if not isinstance(answer, Cleared) or decision.proposal.task in unsure:
+                continue
+            if decision.proposal.action is not Action.LEAVE_ALONE:
+                done.append(self._executor.carry_out(answer, snapshot, self._number))
+        self._end()
+        return TickResult(self._number, decisions.sentence, snapshot, everything, tuple(done))
+
+    def _drafted(self, board: Board, decision: Decision) -> Decision:
+        """The same decision with the words that would be sent, cleared again with them."""
+        proposal = draft(board, decision.proposal, self._world.store, self._world.drafter)
+        if proposal.action not in SENDS_PROMPT:
+            return decision
+        stands = stands_on_its_own(board, proposal, self._world.store)
+        facts, answer = planner.clear(board, proposal, prompt_stands=stands)
+        if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
+            return replace(decision, proposal=proposal, clearance=answer, facts=facts)
+        # Words can only take a permission away: what was refused for another reason stays so.
+        return decision
+
+    def _journal(
+        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Decision, ...]
+    ) -> None:
+        """One record per task, doing nothing included, and the snapshot they rest on."""
+        seen = digest(snapshot)
+        tick = Record(
+            kind="tick",
+            at=snapshot.now,
+            tick=self._number,
+            body={
+                "sentence": decisions.sentence,
+                "mode": snapshot.mode,
+                "suspended": decisions.board.suspended,
+                "snapshot": seen,
+                "policy": self._supervision.policy.hash,
+            },
+        )
+        records = [self._record(snapshot.now, seen, decision) for decision in everything]
+        self._world.journal.append([tick, *records], snapshot)
+
+    def _record(self, at: datetime, seen: str, decision: Decision) -> Record:
+        answer, questions = decision.clearance, decision.questions
+        body: dict[str, object] = {
+            "snapshot": seen,
+            "facts": dict(decision.facts),
+            "proposal": decision.proposal.model_dump(mode="json", exclude_none=True),
+            "clearance": word(answer),
+            "rules": list(answer.rules),
+        }
+        if questions is not None:
+            body["questions"] = {
+                "completionQuality": questions.completion_quality,
+                "completionState": questions.completion_state,
+                "selfBlockingRisk": questions.self_blocking_risk,
+                "nextAction": questions.next_action,
+            }
+        return Record(
+            kind="decision", at=at, tick=self._number, task=decision.proposal.task, body=body
+        )
+
+    def _remember_polls(self, decisions: Decisions) -> None:
+        """Keep what the next tick needs: evidence that was fetched, and polls that found a risk."""
+        store, now = self._world.store, decisions.board.snapshot.now
+        for task, case in decisions.board.cases.items():
+            standing = store.standing(task)
+            if standing is None:
+                continue
+            update = polls(standing, case.liveness, now, self._supervision.policy.liveness)
+            if case.task.evidence != standing.evidence:
+                update["evidence"] = case.task.evidence
+            if update:
+                store.save(standing.model_copy(update=update))
+
+    def _end(self) -> None:
+        notes = {"last_tick_at": self._world.clock.now().isoformat()}
+        if self._observer.cursor is not None:
+            notes["cursor"] = self._observer.cursor.position
+        self._world.store.note(notes)
+
+
+def polls(
+    standing: Standing, liveness: Liveness, now: datetime, policy: LivenessPolicy
+) -> dict[str, object]:
+    """How the count of polls in a row that found the task at risk changes; empty: it does not.
+
+    Two ticks close together are one poll.
+    """
+    if liveness.effective != "at-risk":
+        return {"at_risk_polls": 0, "at_risk_counted_at": None} if standing.at_risk_polls else {}
+    last = standing.at_risk_counted_at
+    if last is not None and now - last < timedelta(seconds=policy.poll_spacing):
+        return {}
+    return {"at_risk_polls": standing.at_risk_polls + 1, "at_risk_counted_at": now}
+
+
+def outcome_words(done: tuple[Done, ...]) -> Mapping[str, str]:
+    """What was done about each task, for a line of output."""
+    return {one.proposal.task or "window": f"{one.proposal.action}: {one.said}" for one in done}

@@ -1,0 +1,149 @@
+"""Whole waves through tick, executor and journal, on the in-memory adapters."""
+
+import pytest
+
+from tests.simulation.small_world import SmallWorld, Turn, spec
+
+MISSING = "make: demo-lint: command not found"
+PUSHED = "d" * 40
+
+STORIES = [
+    pytest.param({}, ("accepted", 1), ["submit", "inspect", "accept"], id="right at once"),
+    pytest.param(
+        {("T-1", 1): Turn()},
+        ("accepted", 2),
+        ["submit", "inspect", "retry", "inspect", "accept"],
+        id="claims all done, never pushed",
+    ),
+    pytest.param(
+        {("T-1", 1): Turn(commit=PUSHED, checks="AssertionError: 3 != 4")},
+        ("accepted", 2),
+        ["submit", "inspect", "retry", "inspect", "accept"],
+        id="fails its check, right the second time",
+    ),
+    pytest.param(
+        {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)},
+        ("handed-over", 3),
+        ["submit", *["inspect", "retry"] * 2, "inspect", "hand-over"],
+        id="never right: its attempts are used up",
+    ),
+    pytest.param(
+        {("T-1", 1): Turn(vanish=True)},
+        ("accepted", 2),
+        ["submit", "inspect", "retry", "inspect", "accept"],
+        id="lost with its host, recovered under its own identity",
+    ),
+    pytest.param(
+        {("T-1", n): Turn(error="ERROR: You've hit your usage limit.") for n in (1, 2, 3, 4)},
+        ("accepted", 5),
+        ["submit", *["inspect", "retry"] * 4, "inspect", "accept"],
+        id="a provider's limit uses up no attempt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "ending", "actions"), STORIES)
+def test_one_task(tmp_path, script, ending, actions):
+    world = SmallWorld(tmp_path, script)
+    world.submit(spec())
+    world.run(ticks=120)
+    assert world.outcome() == {"T-1": ending}
+    assert [action for action, _ in world.actions()] == actions
+    assert world.world.journal.verify() is None
+
+
+def test_a_shared_fault_becomes_one_defect_one_issue_and_one_task(tmp_path):
+    script = {
+        ("T-1", 1): Turn(commit=PUSHED, checks=MISSING),
+        ("T-2", 1): Turn(error=MISSING),
+    }
+    world = SmallWorld(tmp_path, script)
+    world.submit(spec("T-1"), spec("T-2"), spec("T-3"))
+    world.run()
+    assert world.outcome() == {
+        "T-1": ("accepted", 2),
+        "T-2": ("accepted", 2),
+        "T-3": ("accepted", 1),
+        "fix-d-1": ("accepted", 1),
+    }
+    done = [action for action, _ in world.actions()]
+    assert {one: done.count(one) for one in ("open-issue", "split-defect", "park", "release")} == {
+        "open-issue": 1,
+        "split-defect": 1,
+        "park": 2,
+        "release": 2,
+    }
+    (defect,) = world.world.store.defects()
+    assert (defect.status, defect.fixed_by, defect.proven_by) == ("fixed", "fix-d-1", "T-1")
+    assert len(list((tmp_path / "issues").glob("*.md"))) == 1
+    # The issue comes before the fix, and the second is released only after the first went past.
+    steps = world.actions()
+    assert steps.index(("open-issue", "T-1")) < steps.index(("split-defect", "T-1"))
+    assert steps.index(("accept", "T-1")) < steps.index(("release", "T-2"))
+
+
+def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path):
+    script = {
+        ("T-1", 1): Turn(commit=PUSHED, checks=MISSING),
+        ("T-2", 1): Turn(commit=PUSHED, checks=MISSING),
+        ("T-1", 2): Turn(commit=PUSHED, checks=MISSING),
+    }
+    world = SmallWorld(tmp_path, script)
+    world.submit(spec("T-1"), spec("T-2"))
+    world.run(ticks=60)
+    outcome = world.outcome()
+    assert outcome["T-1"] == ("accepted", 3)
+    assert outcome["T-2"] == ("accepted", 2)
+    assert outcome["fix-d-1-2"] == ("accepted", 1)
+
+
+def test_dependencies_wait_for_acceptance(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): Turn()})
+    world.submit(spec("T-1"), spec("T-2", depends_on=("T-1",)))
+    world.run()
+    steps = world.actions()
+    assert steps.index(("accept", "T-1")) < steps.index(("submit", "T-2"))
+    assert world.outcome()["T-2"] == ("accepted", 1)
+
+
+def test_the_window_bounds_what_is_in_the_queue(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(*[spec(f"T-{n}") for n in range(1, 13)])
+    ticker, most = world.ticker(), 0
+    while not world.settled():
+        before = sum(one.counts.get("queued", 0) for one in world.queue.queues())
+        ticker.tick()
+        after = sum(one.counts.get("queued", 0) for one in world.queue.queues())
+        assert after - before <= 3
+        most = max(most, after)
+        world.clock.move(61)
+        if after == 5 or after == before:
+            world.host()
+    assert most == 5
+
+
+@pytest.mark.parametrize("mode", ["observe", "approve"])
+def test_only_auto_submits(tmp_path, mode):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec())
+    ticker = world.ticker(mode=mode)
+    for _ in range(3):
+        result = ticker.tick()
+        world.clock.move(61)
+    assert world.outcome() == {"T-1": ("planned", 0)}
+    assert world.actions() == []
+    assert result.decisions[0].proposal.action == "submit"
+
+
+def test_every_tick_leaves_one_record_per_task(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec("T-1"), spec("T-2", depends_on=("T-1",)))
+    results = world.run()
+    for result in results:
+        entries = [
+            entry.record
+            for entry in world.world.journal.entries(kinds=("decision",))
+            if entry.record.tick == result.number
+        ]
+        assert sorted(one.task for one in entries) == sorted(one.id for one in result.snapshot.tasks)
+        assert all(one.body["clearance"] and one.body["proposal"]["reason"] for one in entries)

@@ -1,0 +1,217 @@
+"""A whole world in memory: a clock that is moved by hand, a host that plays a script, a remote."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent.adapters.drafter_template import TemplateDrafter
+from agent.adapters.evidence_judge import JudgeEvidence
+from agent.adapters.issues_local import LocalIssues
+from agent.adapters.journal_memory import MemoryJournal
+from agent.adapters.policy_files import read_policy
+from agent.adapters.queue_memory import MemoryQueue
+from agent.adapters.reviewer_evidence import EvidenceReviewer
+from agent.adapters.waves_memory import MemoryWaves
+from agent.core.model import Command, CommandResult, Criterion, Evidence, JudgeRecord, ProofKind
+from agent.core.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
+from agent.core.records import WaveRecord
+from agent.runtime.intake import plan
+from agent.runtime.tick import Ticker, TickResult
+from agent.runtime.world import Supervision, World
+
+ROOT = Path(__file__).parents[2]
+POLICY = read_policy(ROOT / "policies")
+START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+QUEUES = (QueueSpec(id="main"), QueueSpec(id="infra", kind="infrastructure", risk="low"))
+
+
+@dataclass
+class HandClock:
+    """Stands still until it is moved."""
+
+    at: datetime = START
+
+    def now(self) -> datetime:
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the host makes of one attempt."""
+
+    commit: str | None = None
+    """What is on the remote afterwards."""
+    checks: str | None = "pass"
+    """`pass`, or what the failing acceptance command printed."""
+    error: str | None = None
+    """The agent itself failed with this."""
+    vanish: bool = False
+    """The host dies and never comes back."""
+
+
+@dataclass
+class Remote:
+    """Port `EvidenceProbe` over a table of branches."""
+
+    heads: dict[str, str] = field(default_factory=dict)
+    kinds: frozenset[ProofKind] = frozenset({ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED})
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        head = self.heads.get(spec.branch)
+        return [
+            Evidence(
+                id=f"{kind}@{view.attempt}",
+                kind=kind,
+                origin="observed",
+                holds=head is not None,
+                value=head,
+                observed_at=now,
+                detail=f"origin has {spec.branch}" if head else f"origin has no branch {spec.branch}",
+                attempt=view.attempt,
+            )
+            for kind in sorted(self.kinds)
+        ]
+
+
+Script = Mapping[tuple[str, int], Turn]
+HONEST = Turn(commit="c" * 40)
+
+
+@dataclass
+class SmallWorld:
+    """The world and what moves in it; `ticker()` is a supervisor that was just started."""
+
+    folder: Path
+    script: Script
+    clock: HandClock = field(default_factory=HandClock)
+    wrap: Callable[[World], World] = lambda world: world
+
+    def __post_init__(self) -> None:
+        self.queue = MemoryQueue(self.clock.now)
+        for spec in QUEUES:
+            self.queue.configure(spec)
+        self.remote = Remote()
+        self.world = World(
+            clock=self.clock,
+            queue=self.queue,
+            store=MemoryWaves(),
+            journal=MemoryJournal(),
+            issues=LocalIssues(self.folder / "issues"),
+            reviewer=EvidenceReviewer(),
+            drafter=TemplateDrafter(ROOT / "prompts"),
+            probes=(self.remote, JudgeEvidence()),
+        )
+        self.leases: dict[str, Lease] = {}
+
+    def submit(self, *specs: TaskSpec, wave: str = "w1") -> None:
+        record = WaveRecord(
+            id=wave, goal="the goal", submitted_at=self.clock.now(), source="wave.toml"
+        )
+        standings, refusals = plan(record, specs, self.world.drafter)
+        assert refusals == []
+        self.world.store.add_wave(record, standings)
+
+    def ticker(self, mode: str = "auto", interval: float = 300.0) -> Ticker:
+        how = Supervision(policy=POLICY, mode=mode, interval=interval)
+        return Ticker(self.wrap(self.world), how)
+
+    def host(self) -> None:
+        """Claim all there is and play each attempt to its end."""
+        while lease := self.queue.claim("h", [one.id for one in QUEUES], lease=60):
+            turn = self.script.get((lease.task, lease.attempt), HONEST)
+            if turn.vanish:
+                continue
+            if turn.commit:
+                self.remote.heads[lease.order.branch] = turn.commit
+            self.queue.judging(lease)
+            self.queue.finish(lease, _report(lease, turn, self.clock.now()))
+
+    def settled(self) -> bool:
+        return not self.world.store.standings(settled=False)
+
+    def run(self, ticker: Ticker | None = None, *, ticks: int = 40) -> list[TickResult]:
+        """Tick and play in turns until everything is settled."""
+        ticker = ticker or self.ticker()
+        results = []
+        for _ in range(ticks):
+            results.append(ticker.tick())
+            self.clock.move(61)
+            self.host()
+            if self.settled():
+                return results
+        return results
+
+    def outcome(self) -> dict[str, tuple[str, int]]:
+        """Per task: how it ended and after how many attempts."""
+        found = {}
+        for standing in self.world.store.standings():
+            view = self.queue.get(standing.spec.id)
+            found[standing.spec.id] = (standing.status, view.attempt if view else 0)
+        return found
+
+    def actions(self, task: str | None = None) -> list[tuple[str, str]]:
+        """What was carried out, in order: (action, task)."""
+        return [
+            (str(entry.record.body["action"]), entry.record.task or "")
+            for entry in self.world.journal.entries(task=task, kinds=("outcome", "settled"))
+            if entry.record.body["result"] == "done"
+        ]
+
+
+def _report(lease: Lease, turn: Turn, now: datetime) -> Report:
+    if turn.error is not None:
+        return Report(state="failed", final_response="I am stuck.", last_error=turn.error)
+    commit = turn.commit
+    if lease.order.commit == "required" and commit is None:
+        judge = JudgeRecord(
+            verdict="fail", at=now, reason=f"nothing was pushed to origin/{lease.order.branch}"
+        )
+        return Report(state="failed", final_response="All done, tests pass!", judge=judge)
+    ok = turn.checks == "pass"
+    judge = JudgeRecord(
+        verdict="pass" if ok else "fail",
+        at=now,
+        commit=commit,
+        commands=tuple(
+            CommandResult(
+                argv=one.argv,
+                exit_code=0 if ok else 1,
+                seconds=0.1,
+                output="" if ok else str(turn.checks),
+                ok=ok,
+            )
+            for one in lease.order.acceptance_commands
+        ),
+    )
+    state = "succeeded" if ok else "failed"
+    return Report(state=state, final_response="All done.", judge=judge)
+
+
+def spec(name: str = "T-1", **changes: object) -> TaskSpec:
+    """A task that stands on its own."""
+    base = TaskSpec(
+        id=name,
+        queue="main",
+        kind="code-change",
+        title=f"Do the work of {name}",
+        ownership=f"the module src/{name}",
+        background="The module lacks a function that the callers need; it is described here.",
+        write_scope=(f"src/{name}/**",),
+        validation_scope="Run the acceptance commands in your own worktree.",
+        branch=f"wavekeeper/{name}",
+        forbidden=("do not touch other modules",),
+        criteria=(Criterion(id="C1", text="the check passes", proof="checks-passed"),),
+        acceptance_commands=(Command(argv=("make", "check")),),
+    )
+    return replace_spec(base, **changes)
+
+
+def replace_spec(base: TaskSpec, **changes: object) -> TaskSpec:
+    return TaskSpec.model_validate({**base.model_dump(by_alias=False), **changes})
+
+
+__all__ = ["HONEST", "HandClock", "Remote", "SmallWorld", "Turn", "replace", "spec"]
