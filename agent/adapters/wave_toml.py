@@ -247,10 +247,16 @@ def _spec(task: _Task) -> TaskSpec:
 def _contradictions(tasks: Sequence[TaskSpec]) -> Iterator[tuple[Where, str]]:
     """What is wrong although each value on its own is right."""
     seen: set[str] = set()
+    branches: dict[str, str] = {}
     for index, task in enumerate(tasks):
         if task.id in seen:
             yield ("task", index, "id"), f"the id {task.id!r} is there twice; give it another"
         seen.add(task.id)
+        owner = branches.setdefault(task.branch, task.id)
+        if owner != task.id:
+            # One push would look like the proof of both.
+            message = f"the branch {task.branch!r:.80} is {owner}'s; give each task its own"
+            yield ("task", index, "branch"), message
         for where, message in _contradictions_within(task):
             yield ("task", index, *where), message
     yield from _broken_dependencies(tasks)

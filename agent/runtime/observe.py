@@ -65,6 +65,8 @@ class Observer:
         now = self._world.clock.now()
         seen = {one.id: one for one in snapshot.tasks}
         standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
+        if task is not None and (settled := self._world.store.standing(task)) is not None:
+            standings[task] = settled
         tasks = [one for one in snapshot.tasks if one.id not in standings]
         for standing in standings.values():
             one = standing.spec.id

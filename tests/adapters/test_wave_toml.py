@@ -151,6 +151,12 @@ REFUSED = [
         'goal = "All', 'gaol = "All', "did you mean 'goal'?", id="unknown key of the wave"
     ),
     pytest.param('id = "T-2"', 'id = "T-1"', "'T-1' is there twice", id="duplicate task"),
+    pytest.param(
+        'id = "T-2"',
+        'id = "T-2"\nbranch = "wavekeeper/T-1"',
+        "is T-1's; give each task its own",
+        id="two tasks on one branch",
+    ),
     pytest.param('id = "w1"', 'id = "w1"\nid = "w2"', "a value already", id="duplicate key"),
     pytest.param('id = "w1"', "id = w1", "not valid TOML", id="no TOML"),
 ]

@@ -1,4 +1,4 @@
-"""Killed before or after any change to the world, and started again: nothing is lost or repeated."""
+"""Killed before or after any change and started again: nothing is lost, nothing is repeated."""
 
 from collections import Counter
 from dataclasses import replace

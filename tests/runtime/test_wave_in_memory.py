@@ -117,7 +117,7 @@ def test_the_window_bounds_what_is_in_the_queue(tmp_path):
         assert after - before <= 3
         most = max(most, after)
         world.clock.move(61)
-        if after == 5 or after == before:
+        if after in {5, before}:
             world.host()
     assert most == 5
 
@@ -145,5 +145,7 @@ def test_every_tick_leaves_one_record_per_task(tmp_path):
             for entry in world.world.journal.entries(kinds=("decision",))
             if entry.record.tick == result.number
         ]
-        assert sorted(one.task for one in entries) == sorted(one.id for one in result.snapshot.tasks)
+        assert sorted(one.task for one in entries) == sorted(
+            one.id for one in result.snapshot.tasks
+        )
         assert all(one.body["clearance"] and one.body["proposal"]["reason"] for one in entries)

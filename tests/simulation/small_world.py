@@ -70,7 +70,9 @@ class Remote:
                 holds=head is not None,
                 value=head,
                 observed_at=now,
-                detail=f"origin has {spec.branch}" if head else f"origin has no branch {spec.branch}",
+                detail=f"origin has {spec.branch}"
+                if head
+                else f"origin has no branch {spec.branch}",
                 attempt=view.attempt,
             )
             for kind in sorted(self.kinds)
@@ -111,7 +113,7 @@ class SmallWorld:
         record = WaveRecord(
             id=wave, goal="the goal", submitted_at=self.clock.now(), source="wave.toml"
         )
-        standings, refusals = plan(record, specs, self.world.drafter)
+        standings, refusals = plan(record, specs, self.world.drafter, POLICY.completion)
         assert refusals == []
         self.world.store.add_wave(record, standings)
 

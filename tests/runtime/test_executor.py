@@ -1,0 +1,170 @@
+"""A clearance is good for one proposal, once, until its deadline, in the world it was given for."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent.core import planner
+from agent.core.actions import Action, Cleared
+from agent.core.guard import STALE_CLEARANCE
+from agent.core.model import Status
+from agent.errors import QueueUnavailableError
+from agent.runtime.drafting import draft
+from agent.runtime.executor import Executor, key_of
+from agent.runtime.observe import Observer
+from agent.runtime.world import Supervision
+from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
+
+NAME = "never_act_on_a_stale_clearance"
+FAILS = {("T-1", n): Turn(commit="d" * 40, checks="AssertionError") for n in (1, 2, 3)}
+
+
+class Stage:
+    """A task whose first attempt failed and was read: a retry is cleared and about to be done."""
+
+    def __init__(self, folder):
+        self.small = SmallWorld(folder, FAILS)
+        self.small.submit(spec())
+        ticker = self.small.ticker()
+        ticker.tick()
+        self.small.host()
+        self.small.clock.move(61)
+        ticker.tick()
+        how = Supervision(policy=POLICY, mode="auto", interval=300.0)
+        self.observer = Observer(self.small.world, how)
+        self.executor = Executor(self.small.world, how, self.observer)
+        self.snapshot = self.observer.observe()
+        decided = planner.decide(self.snapshot, POLICY)
+        (decision,) = decided.tasks
+        assert decision.proposal.action is Action.RETRY
+        world = self.small.world
+        proposal = draft(decided.board, decision.proposal, world.store, world.drafter)
+        _, self.cleared = planner.clear(decided.board, proposal)
+        assert isinstance(self.cleared, Cleared)
+
+    def act(self, cleared=None):
+        return self.executor.carry_out(cleared or self.cleared, self.snapshot, 3)
+
+    def attempt(self):
+        return self.small.queue.get("T-1").attempt
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path)
+
+
+def test_a_good_clearance_is_carried_out_once(stage):
+    assert stage.act().result == "done"
+    again = stage.act()
+    assert (again.result, stage.attempt()) == ("void", 2)
+    assert again.said.startswith(NAME)
+
+
+def _too_late(stage):
+    stage.small.clock.move(POLICY.submit.clearance_seconds + 1)
+
+
+def _moved_on(stage):
+    queue = stage.small.queue
+    queue.retry("T-1", attempt=2, prompt="by another hand", fresh_session=False, key="other")
+
+
+def _proven_meanwhile(stage):
+    standing = stage.small.world.store.standing("T-1")
+    stage.small.world.store.save(standing.model_copy(update={"status": "accepted"}))
+
+
+def _budget_spent_meanwhile(stage):
+    standing = stage.small.world.store.standing("T-1")
+    stage.small.world.store.save(standing.model_copy(update={"charged": (7, 8, 9)}))
+
+
+def _window_filled_meanwhile(stage):
+    stage.small.world.store.note({"window_limit": "1"})
+    stage.small.submit(spec("T-9"), wave="w2")
+    standing = stage.small.world.store.standing("T-9")
+    order = stage.small.queue.get("T-1").order
+    stage.small.queue.submit("T-9", queue="main", prompt="p", order=order, key="k")
+    stage.small.world.store.save(standing.model_copy(update={"status": "submitted"}))
+    stage.observer.refresh("T-9")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(_too_late, "deadline", id="its deadline has passed"),
+        pytest.param(_moved_on, "another attempt", id="the task has moved on"),
+        pytest.param(_proven_meanwhile, "refused", id="the task is settled"),
+        pytest.param(_budget_spent_meanwhile, "never_spend_past_the_budget", id="budget spent"),
+        pytest.param(_window_filled_meanwhile, "never_exceed_the_window", id="window filled"),
+    ],
+)
+def test_what_changed_since_makes_it_void(stage, change, says):
+    change(stage)
+    before = stage.attempt()
+    done = stage.act()
+    assert done.result == "void"
+    assert done.said.startswith(STALE_CLEARANCE)
+    assert says in done.said
+    assert stage.attempt() == before
+    (entry,) = [
+        one
+        for one in stage.small.world.journal.entries(kinds=("outcome",))
+        if one.record.body["result"] == "void"
+    ]
+    assert NAME in entry.record.body["said"]
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param({"prompt": "another prompt"}, id="altered prompt"),
+        pytest.param({"charged": False}, id="altered charge"),
+        pytest.param({"reason": "another reason"}, id="altered reason"),
+    ],
+)
+def test_a_clearance_does_not_fit_another_proposal(stage, alter):
+    other = stage.cleared.proposal.model_copy(update=alter)
+    done = stage.act(replace(stage.cleared, proposal=other))
+    assert (done.result, stage.attempt()) == ("void", 1)
+
+
+def test_a_clearance_under_another_policy_is_void(stage):
+    done = stage.act(replace(stage.cleared, policy="0" * 64))
+    assert (done.result, stage.attempt()) == ("void", 1)
+
+
+class _NoAnswer:
+    """The queue takes the call, and its answer is lost."""
+
+    def __init__(self, queue):
+        self._queue = queue
+
+    def __getattr__(self, name):
+        return getattr(self._queue, name)
+
+    def retry(self, *args, **kwargs):
+        self._queue.retry(*args, **kwargs)
+        raise QueueUnavailableError("no answer; read back")
+
+
+def test_an_answer_that_was_lost_is_read_back_and_not_repeated(tmp_path):
+    stage = Stage(tmp_path)
+    small = stage.small
+    small.wrap = lambda world: replace(world, queue=_NoAnswer(world.queue))
+    ticker = small.ticker()
+    result = ticker.tick()
+    assert [one.result for one in result.done] == ["open"]
+    small.wrap = lambda world: world
+    settled = small.ticker().tick()
+    assert [one.result for one in settled.done] == ["done"]
+    assert small.queue.get("T-1").attempt == 2
+    assert small.queue.get("T-1").state is Status.QUEUED
+    assert small.world.store.standing("T-1").charged == (1,)
+    assert small.world.journal.unresolved() == []
+
+
+def test_the_key_names_the_act_and_not_the_moment(stage):
+    proposal = stage.cleared.proposal
+    assert key_of(proposal, 3) == key_of(proposal, 99) == "retry/T-1/1"
