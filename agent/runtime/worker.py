@@ -1,0 +1,398 @@
+"""The worker host: claims tasks, runs each agent in its own worktree, judges, reports.
+
+Every stage of an attempt is a file in its run folder, so a host that is killed anywhere and
+started again under the same name goes on where it was: `lease.json` (claimed, and where the agent
+works), what the runner keeps (started, ended), `report.json` (judged), `finished` (reported).
+"""
+
+import fcntl
+import hashlib
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, ValidationError
+
+from agent.core.model import Command, CommandResult, JudgeRecord, Noun
+from agent.core.queueing import Lease, Report
+from agent.core.text import one_line
+from agent.errors import LockHeldError, SpawnError, UnusableStoreError, WorktreeError
+from agent.ports import Checkout, Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
+from agent.runtime.pulse import OUT_OF_REACH, Pulse
+
+SameFailure = Callable[[CommandResult, str], bool]
+"""Whether a command failed with the failure of this fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker host is told. Durations are seconds."""
+
+    name: str
+    """A host that is started again under this name adopts what it left."""
+    queues: tuple[str, ...]
+    slots: int
+    lease: float
+    beat_every: float
+    poll_every: float
+    grace: float
+    """From SIGTERM to SIGKILL."""
+    time_limit: float
+    """For the agent of one attempt; the judge's commands have their own."""
+    folder: Path
+    """One run folder per attempt."""
+
+
+class _Claim(Noun):
+    """`lease.json`: what this attempt is, and how far its preparation got."""
+
+    worker: str
+    lease: Lease
+    """Its `expires_at` is moved on by every heartbeat."""
+    cwd: str | None = None
+    """None: the agent was never started."""
+    started_at: AwareDatetime | None = None
+
+
+class Worker:
+    """One worker host. `tell` gets one line per change, from several threads."""
+
+    def __init__(
+        self,
+        source: WorkSource,
+        runner: Runner,
+        worktrees: Worktrees,
+        clock: Clock,
+        settings: WorkerSettings,
+        tell: Callable[[str], None],
+        same_failure: SameFailure,
+    ) -> None:
+        self.source = source
+        self.runner = runner
+        self.worktrees = worktrees
+        self.clock = clock
+        self.settings = settings
+        self.tell = tell
+        self.same_failure = same_failure
+        self.stopping = threading.Event()
+        self._attempts: list[_Attempt] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; then no agent of ours runs any more, and all is reported.
+
+        LockHeldError: a host of this name is at work in this folder. A bug in one attempt stops
+        the host, because nobody can tell what else it spoils.
+        """
+        self.stopping.clear()
+        with self._only_one():
+            try:
+                self._adopt()
+                while not stop.is_set() and not any(one.fault for one in self._attempts):
+                    self._attempts = [a for a in self._attempts if a.fault or a.thread.is_alive()]
+                    if len(self._attempts) >= self.settings.slots or not self._claim():
+                        stop.wait(self.settings.poll_every)
+            finally:
+                self.stopping.set()
+                for attempt in self._attempts:
+                    attempt.pulse.halt("host")
+                for attempt in self._attempts:
+                    attempt.thread.join()
+        for attempt in self._attempts:
+            if attempt.fault:
+                raise attempt.fault
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        name = hashlib.sha256(self.settings.name.encode()).hexdigest()[:12]
+        path = self.settings.folder / f".host-{name}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = path.open("ab")
+        except OSError as error:
+            raise UnusableStoreError(f"cannot write {path}: {error.strerror}") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockHeldError(
+                    f"a worker host named {self.settings.name!r} is at work in "
+                    f"{self.settings.folder}: stop it, or give this one another name",
+                ) from None
+            yield
+
+    def _adopt(self) -> None:
+        for path in sorted(self.settings.folder.glob("*/lease.json")):
+            if (path.parent / "finished").exists():
+                continue
+            try:
+                claim = _Claim.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError):
+                self.tell(f"{path.parent.name}: lease.json cannot be read, so it is left alone")
+                continue
+            if claim.worker == self.settings.name:
+                self._begin(claim, path.parent, "adopted")
+
+    def _claim(self) -> bool:
+        settings = self.settings
+        with suppress(*OUT_OF_REACH):
+            lease = self.source.claim(settings.name, settings.queues, lease=settings.lease)
+            if lease is not None:
+                token = hashlib.sha256(lease.token.encode()).hexdigest()[:8]
+                folder = settings.folder / f"{lease.task}-{lease.attempt}-{token}"
+                self._begin(_Claim(worker=settings.name, lease=lease), folder, "claimed")
+                return True
+        return False
+
+    def _begin(self, claim: _Claim, folder: Path, how: str) -> None:
+        attempt = _Attempt(self, claim, folder)
+        self._attempts.append(attempt)
+        attempt.remember()
+        self.tell(f"{attempt.title}: {how}")
+        attempt.thread.start()
+
+
+class _Attempt:
+    """One attempt, told as one straight line on one thread."""
+
+    def __init__(self, host: Worker, claim: _Claim, folder: Path) -> None:
+        self.title = f"{claim.lease.task} attempt {claim.lease.attempt}"
+        self.fault: Exception | None = None
+        seconds, every = host.settings.lease, host.settings.beat_every
+        self.pulse = Pulse(host.source, host.clock, claim.lease, seconds, every, self._prolong)
+        self.thread = threading.Thread(target=self._go, name=self.title)
+        self._host = host
+        self._claim = claim
+        self._lease = claim.lease
+        self._mark = f"{claim.lease.task}/{claim.lease.attempt}/{claim.lease.token}"
+        self._folder = folder
+        self._writing = threading.Lock()
+        self._run: Run | None = None
+        self._exit: Exit | None = None
+
+    def _go(self) -> None:
+        try:
+            with self.pulse:
+                report = self._saved_report() or self._work()
+                if report is None:
+                    self._end("nothing to report", "fenced")
+                    return
+                # On a full disk the report still goes to the queue; only a later host lacks it.
+                with suppress(OSError):
+                    _replace(self._folder / "report.json", report.model_dump_json())
+                self._deliver(report)
+        except Exception as error:  # noqa: BLE001 - recorded; `Worker.run` raises it again
+            self.fault = error
+            self._host.tell(f"{self.title}: a bug stops the host: {type(error).__name__}")
+
+    def _work(self) -> Report | None:
+        """None: fenced off, and there is nothing worth telling."""
+        try:
+            self._run = self._adopt() or self._start()
+            ended = self._watch(self._run) if self._run else None
+            if ended is None:
+                return self._halted()
+            if ended.code != 0:
+                return self._report("failed", ended.last_error)
+            return self._judge()
+        except (OSError, SpawnError, WorktreeError) as error:
+            self._stop()
+            line = one_line(str(error))
+            self._host.tell(f"{self.title}: {line}")
+            return self._report("failed", line)
+        except Exception:
+            self._stop()
+            raise
+
+    def _adopt(self) -> Run | None:
+        return self._host.runner.adopt(self._spec()) if self._claim.cwd else None
+
+    def _start(self) -> Run | None:
+        """None: halted before the agent was started."""
+        host, lease = self._host, self._lease
+        if self.pulse.why:
+            return None
+        if lease.attempt > 1:
+            host.runner.sweep(lease.task, before=lease.attempt, grace=host.settings.grace)
+        cwd = host.worktrees.prepare(lease.task, lease.order.branch)
+        if self.pulse.why:
+            return None
+        self._save(cwd=str(cwd), started_at=host.clock.now())
+        run = host.runner.start(self._spec())
+        host.tell(f"{self.title}: started")
+        return run
+
+    def _watch(self, run: Run) -> Exit | None:
+        """How the agent ended; None: it was halted, and its process tree is gone."""
+        while True:
+            self._exit = run.poll()
+            self.pulse.say(run.events())
+            if self._exit is not None:
+                return self._exit
+            if self._overdue():
+                self.pulse.halt("time")
+            if self.pulse.halted.wait(self._host.settings.poll_every):
+                self._stop()
+                return None
+
+    def _overdue(self) -> bool:
+        since = self._claim.started_at
+        limit = timedelta(seconds=self._host.settings.time_limit)
+        return since is not None and self._host.clock.now() >= since + limit
+
+    def _stop(self) -> None:
+        if self._run is not None and self._exit is None:
+            self._run.stop(self._host.settings.grace)
+            with suppress(OSError):
+                self._exit = self._run.poll()
+                self.pulse.say(self._run.events())
+            self._host.tell(f"{self.title}: stopped")
+
+    def _halted(self) -> Report | None:
+        settings = self._host.settings
+        match self.pulse.why:
+            case "cancel":
+                return self._report("stopped", None)
+            case "fenced" if self._exit is None or self._exit.code is None:
+                return None
+            case "fenced":
+                return self._report("failed", "the lease was lost before the result was judged")
+            case "time":
+                return self._report("failed", f"time limit of {settings.time_limit:g} s reached")
+            case "cut-off":
+                return self._report("failed", "the queue was out of reach until the lease ran out")
+            case "host":
+                return self._report("failed", "the worker host was stopped")
+            case _:
+                raise self.pulse.fault or AssertionError("halted without a reason")
+
+    def _report(
+        self,
+        state: Literal["succeeded", "failed", "stopped"],
+        last_error: str | None,
+        judge: JudgeRecord | None = None,
+    ) -> Report:
+        ended = self._exit
+        return Report(
+            state=state,
+            final_response=ended.final_response if ended else None,
+            final_response_truncated=ended.truncated if ended else False,
+            last_error=last_error,
+            judge=judge,
+            session=ended.session if ended else None,
+        )
+
+    def _judge(self) -> Report | None:
+        """The judge step: the acceptance commands on a clean checkout of what was pushed."""
+        if not self.pulse.announce_judging():
+            return self._halted()
+        order = self._lease.order
+        branch = order.branch if order.commit == "required" else None
+        checkout = self._host.worktrees.checkout(self._lease.task, branch)
+        if checkout is None:
+            missing = f"nothing was pushed to origin/{branch}" if branch else "origin is empty"
+            return self._judged(None, missing)
+        try:
+            results = self._checked(checkout)
+        finally:
+            with suppress(OSError, WorktreeError):
+                self._host.worktrees.discard(checkout)
+        if results is None:
+            return self._halted()
+        if not results:
+            return self._judged(checkout.commit, "no acceptance commands: nothing was checked")
+        last = results[-1]
+        how = "did not end" if last.exit_code is None else f"ended with {last.exit_code}"
+        reason = None if last.ok else f"{shlex.join(last.argv)} {how}"
+        return self._judged(checkout.commit, reason, results)
+
+    def _checked(self, checkout: Checkout) -> tuple[CommandResult, ...] | None:
+        """The results up to the first failure; None: halted."""
+        results: list[CommandResult] = []
+        for command in self._lease.order.acceptance_commands:
+            result = self._host.runner.check(
+                command.argv,
+                cwd=checkout.path,
+                mark=self._mark,
+                timeout=command.timeout,
+                stop=self.pulse.halted.is_set,
+            )
+            if self.pulse.why:
+                return None
+            results.append(result.model_copy(update={"ok": self._is_good(command, result)}))
+            if not results[-1].ok:
+                break
+        return tuple(results)
+
+    def _is_good(self, command: Command, result: CommandResult) -> bool:
+        if command.expect == "passes" or command.fingerprint is None:
+            return result.ok
+        ended = result.exit_code is not None
+        return ended and not self._host.same_failure(result, command.fingerprint)
+
+    def _judged(
+        self, commit: str | None, reason: str | None, results: tuple[CommandResult, ...] = ()
+    ) -> Report:
+        good = commit is not None and all(one.ok for one in results)
+        at = self._host.clock.now()
+        verdict: Literal["pass", "fail"] = "pass" if good else "fail"
+        judge = JudgeRecord(verdict=verdict, at=at, commit=commit, commands=results, reason=reason)
+        self._host.tell(f"{self.title}: judged {verdict}")
+        return self._report("succeeded" if good else "failed", None, judge)
+
+    def _deliver(self, report: Report) -> None:
+        give_up: datetime | None = None
+        while True:
+            self.pulse.beat()
+            try:
+                self._end(report.state, self._host.source.finish(self._lease, report))
+            except OUT_OF_REACH:
+                now = self._host.clock.now()
+                if self._host.stopping.is_set():
+                    give_up = give_up or now + timedelta(seconds=self._host.settings.lease)
+                if give_up and now >= give_up:
+                    self._host.tell(f"{self.title}: the queue is out of reach, report kept")
+                    return
+                time.sleep(self._host.settings.poll_every)
+            else:
+                return
+
+    def _end(self, what: str, how: str) -> None:
+        with suppress(OSError):
+            _replace(self._folder / "finished", how)
+        self._host.tell(f"{self.title}: finished, {what} ({how})")
+
+    def _spec(self) -> RunSpec:
+        cwd = Path(self._claim.cwd or self._folder)
+        return RunSpec(self._mark, self._folder, cwd, self._lease.prompt, self._lease.session)
+
+    def _saved_report(self) -> Report | None:
+        with suppress(OSError, ValidationError):
+            return Report.model_validate_json((self._folder / "report.json").read_bytes())
+        return None
+
+    def remember(self, **changes: object) -> None:
+        """Write the claim down, for a later host; a full disk is no reason to stop."""
+        with suppress(OSError):
+            self._save(**changes)
+
+    def _prolong(self, expires: datetime) -> None:
+        self.remember(lease=self._lease.model_copy(update={"expires_at": expires}))
+
+    def _save(self, **changes: object) -> None:
+        with self._writing:
+            self._claim = self._claim.model_copy(update=changes)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _replace(self._folder / "lease.json", self._claim.model_dump_json())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all, whenever we are killed."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,398 @@
+import shutil
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.model import Status
+from agent.core.queueing import Order
+from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
+from tests.adapters import git_person
+from tests.adapters.processes import until
+from tests.runtime.worker_world import DEAF, HAS_WORK, PUSH, WAIT, World, order, shell
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To be copied: that is faster than to make it anew."""
+    place = tmp_path_factory.mktemp("model")
+    git_person.found(place)
+    return place / "origin.git"
+
+
+@pytest.fixture
+def world(model: Path, tmp_path: Path) -> Iterator[World]:
+    shutil.copytree(model, tmp_path / "origin.git")
+    world = World(tmp_path)
+    yield world
+    for task in ("t1", "t2", "t3"):
+        world.runner.sweep(task, before=1_000_000, grace=0)
+
+
+def test_a_task_from_claim_to_verdict(world: World) -> None:
+    world.submit(PUSH)
+    with world.host():
+        view = world.over()
+    assert view.state is Status.SUCCEEDED
+    assert (view.final_response, view.last_error) == ("pushed", None)
+    assert view.judge is not None
+    assert (view.judge.verdict, view.judge.reason) == ("pass", None)
+    assert view.judge.commit == world.head()
+    assert [(one.argv, one.ok) for one in view.judge.commands] == [(HAS_WORK.argv, True)]
+    assert view.worker == "host-1"
+    assert world.texts() == ["pushed"]
+    assert world.told == [
+        "t1 attempt 1: claimed",
+        "t1 attempt 1: started",
+        "t1 attempt 1: judged pass",
+        "t1 attempt 1: finished, succeeded (taken)",
+    ]
+    assert list((world.place / "work" / ".checkouts").iterdir()) == []
+
+
+NOTHING = "nothing was pushed to origin/work/t1"
+UNCHECKED = "no acceptance commands: nothing was checked"
+FAILS = shell("echo missing piece; exit 3")
+
+
+@pytest.mark.parametrize(
+    ("script", "what", "state", "ran", "reason"),
+    [
+        pytest.param("echo all done", order(HAS_WORK), "failed", [], NOTHING, id="never-pushed"),
+        pytest.param("echo x >done", order(), "failed", [], NOTHING, id="never-committed"),
+        pytest.param(PUSH, order(), "succeeded", [], UNCHECKED, id="nothing-to-check"),
+        pytest.param(PUSH, order(HAS_WORK, HAS_WORK), "succeeded", [0, 0], None, id="all-pass"),
+        pytest.param(
+            PUSH,
+            order(HAS_WORK, FAILS, HAS_WORK),
+            "failed",
+            [0, 3],
+            "sh -c 'echo missing piece; exit 3' ended with 3",
+            id="up-to-the-first-failure",
+        ),
+        pytest.param(
+            PUSH,
+            order(shell("sleep 60").model_copy(update={"timeout": 0.2})),
+            "failed",
+            [None],
+            "sh -c 'sleep 60' did not end",
+            id="out-of-time",
+        ),
+        pytest.param(
+            "echo looked",
+            order(shell("test -e README"), commit="none"),
+            "succeeded",
+            [0],
+            None,
+            id="nothing-to-push-so-the-default-branch",
+        ),
+    ],
+)
+def test_the_judge_believes_what_it_sees(
+    world: World, script: str, what: Order, state: str, ran: list[int | None], reason: str | None
+) -> None:
+    world.submit(script, what)
+    with world.host():
+        view = world.over()
+    assert view.state == state
+    assert view.judge is not None
+    assert (view.judge.verdict == "pass") == (state == "succeeded")
+    assert [one.exit_code for one in view.judge.commands] == ran
+    assert view.judge.reason == reason
+    assert (view.judge.commit is None) == (reason == NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("script", "fingerprint", "good"),
+    [
+        pytest.param("echo gone", "x", True, id="it-passes"),
+        pytest.param("echo a new fault; exit 1", "x", True, id="another-failure"),
+        pytest.param("echo known; exit 1", "x", False, id="the-failure-that-was-to-go"),
+        pytest.param("echo a new fault; exit 1", None, False, id="no-failure-is-named"),
+        pytest.param("sleep 60", "x", False, id="no-end-at-all"),
+    ],
+)
+def test_a_blocked_workflow_proceeds(
+    world: World, script: str, fingerprint: str | None, *, good: bool
+) -> None:
+    command = shell(script, expect="proceeds", fingerprint=fingerprint)
+    world.submit(PUSH, order(command.model_copy(update={"timeout": 0.5})))
+    with world.host(same=lambda result, mark: mark == "x" and "known" in result.output):
+        view = world.over()
+    assert view.judge is not None
+    assert [one.ok for one in view.judge.commands] == [good]
+    assert (view.state is Status.SUCCEEDED) == good
+
+
+def test_a_second_attempt_goes_on_in_the_same_worktree(world: World) -> None:
+    world.submit("echo half >half; echo no luck >&2; exit 3")
+    with world.host():
+        first = world.over()
+        assert (first.state, first.judge) == (Status.FAILED, None)
+        assert first.last_error == "no luck"
+        world.retry(f"test -s half && {PUSH.strip()}")
+        second = world.over(attempt=2)
+    assert second.state is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"), [("cancel", Status.CANCELLED), ("interrupt", Status.FAILED)]
+)
+def test_it_is_stopped_only_when_its_tree_is_gone(world: World, verb: str, state: Status) -> None:
+    world.submit(DEAF)
+    with world.host():
+        world.ready(2)
+        getattr(world.queue, verb)("t1", attempt=1, reason="why", key="stop")
+        view = world.over()
+        assert world.running() == []
+    assert view.state is state
+    assert view.judge is None
+    assert "t1 attempt 1: stopped" in world.told
+
+
+def test_a_check_that_runs_is_stopped_too(world: World) -> None:
+    world.submit(PUSH, order(shell(f"{WAIT}".replace("{place}", str(world.place)))))
+    with world.host():
+        world.ready()
+        assert world.view().state is Status.JUDGING
+        world.queue.cancel("t1", attempt=1, reason="why", key="stop")
+        view = world.over()
+        assert world.running() == []
+    assert (view.state, view.judge, view.final_response) == (Status.CANCELLED, None, "pushed")
+
+
+class SlowTrees:
+    """git that takes its time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "prepare":
+            (self._world.place / "pids").write_text("0\n")
+            until((self._world.place / "go").exists)
+        return getattr(self._world.trees, name)
+
+
+@pytest.mark.parametrize("who", ["agent", "judge", "git"])
+def test_whoever_is_silent_is_beaten_for(world: World, who: str) -> None:
+    wait = WAIT.replace("echo ready;", "").replace("{place}", str(world.place))
+    check = order(shell(wait)) if who == "judge" else None
+    world.submit(wait + PUSH if who == "agent" else PUSH, check)
+    trees = SlowTrees(world) if who == "git" else world.trees
+    with world.host(trees=trees, lease=0.4):
+        world.ready()
+        began = world.clock.now()
+        until(lambda: world.clock.now() - began > timedelta(seconds=1))
+        assert world.view().state in (Status.RUNNING, Status.JUDGING)
+        world.go()
+        assert world.over().state is Status.SUCCEEDED
+
+
+def test_who_is_too_slow_is_stopped(world: World) -> None:
+    world.submit("echo so far\n" + DEAF)
+    with world.host(time_limit=0.5):
+        view = world.over()
+        assert world.running() == []
+    assert (view.state, view.last_error) == (Status.FAILED, "time limit of 0.5 s reached")
+    assert view.judge is None
+    assert view.final_response == "so far\nready"
+
+
+def test_a_fenced_host_stops_its_agent_and_leaves_the_successor_alone(world: World) -> None:
+    world.submit(DEAF)
+    with world.host(beat_every=0.3):
+        world.ready(2)
+        world.clock.ahead += timedelta(seconds=5)
+        assert world.view().state is Status.LOST
+        until(lambda: not world.running())
+        until(lambda: "t1 attempt 1: finished, nothing to report (fenced)" in world.told)
+        world.retry(WAIT + PUSH)
+        world.ready(3)
+        assert len(world.running()) == 1
+        world.go()
+        view = world.over(attempt=2)
+    assert view.state is Status.SUCCEEDED
+    assert view.late_reports == ()
+
+
+def test_a_result_that_comes_too_late_is_kept_as_late(world: World) -> None:
+    world.submit(PUSH, order(shell(WAIT.replace("{place}", str(world.place)))))
+    with world.host(beat_every=0.3):
+        world.ready()
+        world.clock.ahead += timedelta(seconds=5)
+        view = until(lambda: seen if (seen := world.view()).late_reports else None)
+        assert world.running() == []
+    assert view is not None
+    assert view.state is Status.LOST
+    assert view.late_reports[0].final_response == "pushed"
+
+
+def test_an_outage_shorter_than_the_lease_is_ridden_out(world: World) -> None:
+    world.submit(WAIT + PUSH)
+    with world.host():
+        world.ready()
+        world.source.fault = QueueUnavailableError("away")
+        world.go()
+        until((world.place / "work" / "t1" / "done").exists)
+        until(lambda: list(world.run_folder().glob("exit")))
+        assert world.view().state is Status.RUNNING
+        world.source.fault = None
+        assert world.over().state is Status.SUCCEEDED
+    assert world.texts() == ["ready", "pushed"]
+
+
+def test_an_outage_longer_than_the_lease_stops_the_agent(world: World) -> None:
+    world.submit(DEAF)
+    with world.host(lease=0.5):
+        world.ready(2)
+        world.source.fault = UnusableStoreError("disk full")
+        until(lambda: not world.running())
+        until((world.run_folder() / "report.json").exists)
+        world.source.fault = None
+        view = until(lambda: seen if (seen := world.view()).late_reports else None)
+    assert view is not None
+    assert view.state is Status.LOST
+
+
+def test_a_host_that_is_stopped_leaves_nothing_running(world: World) -> None:
+    for task in ("t1", "t2", "t3"):
+        world.submit(DEAF, task=task)
+    with world.host():
+        world.ready(4)
+    assert world.running() == []
+    for task in ("t1", "t2"):
+        view = world.view(task)
+        assert (view.state, view.last_error) == (Status.FAILED, "the worker host was stopped")
+    assert world.view("t3").state is Status.QUEUED
+
+
+def test_no_more_agents_run_than_there_are_slots(world: World) -> None:
+    for task in ("t1", "t2", "t3"):
+        world.submit(WAIT, order(commit="none"), task=task)
+    with world.host(slots=2):
+        world.ready(2)
+        assert world.view("t3").state is Status.QUEUED
+        world.go()
+        assert world.over("t3").state is Status.SUCCEEDED
+
+
+def test_what_an_earlier_attempt_left_is_swept(world: World) -> None:
+    world.submit("exit 1")
+    with world.host():
+        world.over()
+        environment = {
+            "WAVEKEEPER_MARK": f"t1/1/{uuid.uuid4().hex}",
+            "WAVEKEEPER_SCOPE": str(world.place),
+        }
+        with subprocess.Popen([shutil.which("sleep") or "", "60"], env=environment) as stray:
+            world.retry(PUSH)
+            assert world.over(attempt=2).state is Status.SUCCEEDED
+            assert stray.wait(5) == -15
+
+
+def test_an_attempt_that_cannot_begin_fails_and_the_host_goes_on(world: World) -> None:
+    (world.place / "work" / "t1").mkdir(parents=True)
+    (world.place / "work" / "t1" / "mine").touch()
+    world.submit(PUSH)
+    world.submit("echo looked", order(commit="none"), task="t2")
+    with world.host():
+        view = world.over()
+        assert world.over("t2").state is Status.SUCCEEDED
+    assert view.state is Status.FAILED
+    assert view.last_error is not None
+    assert view.last_error.endswith("move it away")
+    assert "\n" not in view.last_error
+    assert f"t1 attempt 1: {view.last_error}" in world.told
+
+
+def test_an_agent_that_can_be_watched_no_longer_is_stopped(world: World) -> None:
+    world.submit(DEAF)
+    with world.host():
+        world.ready(2)
+        output = world.run_folder() / "output"
+        output.rename(output.with_name("away"))
+        output.mkdir()
+        view = world.over()
+        assert world.running() == []
+    assert view.state is Status.FAILED
+    assert view.last_error is not None
+    assert "Is a directory" in view.last_error
+
+
+def test_a_report_that_cannot_be_delivered_waits_for_the_next_host(world: World) -> None:
+    count = shell("echo judged >>{place}/judged".replace("{place}", str(world.place)))
+    world.submit(PUSH, order(count))
+    world.source.broken = ("finish",)
+    world.source.fault = QueueUnavailableError("away")
+    with world.host(lease=1.0):
+        until(lambda: "t1 attempt 1: judged pass" in world.told)
+    assert world.told[-1] == "t1 attempt 1: the queue is out of reach, report kept"
+    world.source.fault = None
+    with world.host():
+        assert world.over().state is Status.SUCCEEDED
+    assert (world.place / "judged").read_text() == "judged\n"
+
+
+@pytest.fixture
+def full_disk(world: World) -> Iterator[None]:
+    """The run folders are to be on a disk that has no room."""
+    disk = world.settings.folder
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk can be mounted by root alone")
+    with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while filler.write(b"x" * 4096):
+            pass
+    yield
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_an_attempt_on_a_full_disk_fails_and_the_queue_learns_it(world: World) -> None:
+    world.submit(PUSH)
+    with world.host():
+        view = world.over()
+    assert view.state is Status.FAILED
+    assert view.last_error is not None
+    assert "No space left on device" in view.last_error
+
+
+def test_two_hosts_of_one_name_do_not_share_a_folder(world: World) -> None:
+    world.submit(WAIT)
+    with world.host():
+        world.ready()
+        with pytest.raises(
+            LockHeldError, match=r"host named 'host-1' is at work in .*another name"
+        ):
+            world.worker().run(threading.Event())
+        with world.host(name="host-2"):
+            pass
+        assert len(world.running()) == 1
+
+
+@pytest.mark.parametrize("call", ["claim", "beat", "judging", "finish"])
+def test_a_bug_stops_the_host_and_the_agents(world: World, call: str) -> None:
+    def until_it_breaks() -> None:
+        with world.host():
+            world.ready()
+            world.source.broken = (call,)
+            world.source.fault = ZeroDivisionError("a bug")
+            if call in ("judging", "finish"):
+                world.go()
+            until(lambda: not world.running())
+            if call != "claim":
+                until(lambda: "t1 attempt 1: a bug stops the host: ZeroDivisionError" in world.told)
+
+    world.submit(WAIT + PUSH)
+    with pytest.raises(ZeroDivisionError):
+        until_it_breaks()
+    assert world.running() == []
+    assert not (world.run_folder() / "finished").exists() or call == "claim"
