@@ -1,0 +1,231 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.adapters.evidence_judge import JudgeEvidence
+from agent.core.model import Command, CommandResult, JudgeRecord
+from agent.core.queueing import Order, TaskView
+from agent.ports import EvidenceProbe
+from tests.adapters.waves_contract import spec
+
+NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+JUDGED = NOW - timedelta(minutes=3)
+COMMIT = "c0ffee" + "0" * 34
+
+TEST = Command(argv=("pytest", "-q", "-k", "not slow"))
+LINT = Command(argv=("ruff", "check"))
+BUILD = Command(argv=("make", "image"), expect="proceeds", fingerprint="no-gh")
+
+
+def ran(command, code=0, *, ok=None):
+    fine = code == 0 if ok is None else ok
+    return CommandResult(argv=command.argv, exit_code=code, ok=fine)
+
+
+def judged(*results, verdict="pass", reason=None):
+    return JudgeRecord(verdict=verdict, at=JUDGED, commit=COMMIT, commands=results, reason=reason)
+
+
+def probed(commands, judge):
+    view = TaskView(
+        id="a",
+        queue="delivery",
+        state="succeeded",
+        attempt=2,
+        prompt="Do a.",
+        order=Order(kind="code-change", branch="wave/a", acceptance_commands=commands),
+        created_at=NOW,
+        updated_at=NOW,
+        judge=judge,
+    )
+    probe: EvidenceProbe = JudgeEvidence()
+    found = probe.probe(spec("a"), view, NOW)
+    assert {one.kind for one in found} <= probe.kinds
+    return {str(one.kind): one for one in found}
+
+
+@pytest.mark.parametrize(
+    ("commands", "judge", "holds", "detail"),
+    [
+        pytest.param(
+            [TEST, LINT],
+            judged(ran(TEST), ran(LINT)),
+            True,
+            "2 commands passed on a clean checkout",
+            id="all pass",
+        ),
+        pytest.param(
+            [TEST],
+            judged(ran(TEST), reason="all well"),
+            True,
+            "1 command passed on a clean checkout",
+            id="it says why it passed",
+        ),
+        pytest.param(
+            [TEST, BUILD],
+            judged(ran(TEST), ran(BUILD, 2, ok=True)),
+            True,
+            "1 command passed on a clean checkout",
+            id="the other kind is not counted",
+        ),
+        pytest.param(
+            [TEST, LINT],
+            judged(ran(TEST, 3), verdict="fail", reason="pytest failed"),
+            False,
+            "`pytest -q -k 'not slow'` exited with 3",
+            id="the first one fails",
+        ),
+        pytest.param(
+            [TEST, LINT],
+            judged(ran(TEST), ran(LINT, None, ok=False), verdict="fail"),
+            False,
+            "`ruff check` did not start or ran out of time",
+            id="out of time",
+        ),
+        pytest.param(
+            [TEST, TEST],
+            judged(ran(TEST), ran(TEST, 1), verdict="fail"),
+            False,
+            "`pytest -q -k 'not slow'` exited with 1",
+            id="the same command twice",
+        ),
+        pytest.param(
+            [TEST],
+            judged(verdict="fail", reason="origin has no branch\nwave/a\x1b[2J"),
+            False,
+            "origin has no branch wave/a␛",
+            id="nothing could be run",
+        ),
+        pytest.param(
+            [TEST, BUILD],
+            judged(ran(TEST), ran(BUILD, 1), verdict="fail"),
+            False,
+            "`make image` exited with 1",
+            id="the judge failed it for another reason",
+        ),
+        pytest.param(
+            [TEST],
+            judged(ran(TEST), verdict="fail"),
+            False,
+            "the judge said fail and gave no reason",
+            id="no reason given",
+        ),
+        pytest.param(
+            [TEST, LINT],
+            judged(ran(TEST)),
+            False,
+            "`ruff check` was not run",
+            id="a verdict without its command",
+        ),
+        pytest.param(
+            [TEST],
+            judged(ran(LINT)),
+            False,
+            "`pytest -q -k 'not slow'` was not run",
+            id="another command passed",
+        ),
+        pytest.param(
+            [TEST],
+            judged(ran(TEST, 1)),
+            False,
+            "`pytest -q -k 'not slow'` exited with 1",
+            id="a verdict against its command",
+        ),
+        pytest.param([TEST], None, None, "no judge record: nothing was checked yet", id="no judge"),
+        pytest.param(
+            [],
+            judged(),
+            None,
+            "no acceptance commands: nothing was checked",
+            id="no commands",
+        ),
+        pytest.param(
+            [BUILD],
+            judged(ran(BUILD)),
+            None,
+            "no acceptance commands: nothing was checked",
+            id="only the other kind",
+        ),
+        pytest.param(
+            [],
+            judged(ran(TEST)),
+            None,
+            "no acceptance commands: nothing was checked",
+            id="a command nobody ordered",
+        ),
+    ],
+)
+def test_checks_passed(commands, judge, holds, detail):
+    found = probed(commands, judge)["checks-passed"]
+    assert (found.holds, found.detail) == (holds, detail)
+
+
+@pytest.mark.parametrize(
+    ("commands", "judge", "holds", "detail"),
+    [
+        pytest.param(
+            [TEST, BUILD],
+            judged(ran(TEST), ran(BUILD, 2, ok=True)),
+            True,
+            "the blocked workflow proceeds: 1 command ended without the defect",
+            id="it proceeds",
+        ),
+        pytest.param(
+            [TEST, BUILD],
+            judged(ran(TEST, 1), ran(BUILD), verdict="fail"),
+            True,
+            "the blocked workflow proceeds: 1 command ended without the defect",
+            id="whatever else fails",
+        ),
+        pytest.param(
+            [BUILD],
+            judged(ran(BUILD, 1), verdict="fail"),
+            False,
+            "the blocked workflow does not proceed: `make image` exited with 1",
+            id="the defect is still there",
+        ),
+        pytest.param(
+            [TEST, BUILD],
+            judged(ran(TEST, 1), verdict="fail"),
+            False,
+            "the blocked workflow does not proceed: `make image` was not run",
+            id="it was not tried",
+        ),
+        pytest.param(
+            [BUILD],
+            None,
+            None,
+            "no judge record: the blocked workflow was not tried yet",
+            id="no judge",
+        ),
+    ],
+)
+def test_blocked_workflow_proceeds(commands, judge, holds, detail):
+    found = probed(commands, judge)["blocked-workflow-proceeds"]
+    assert (found.holds, found.detail) == (holds, detail)
+
+
+def test_without_such_a_command_nothing_is_said_of_a_blocked_workflow():
+    assert set(probed([TEST], judged(ran(TEST)))) == {"checks-passed"}
+
+
+@pytest.mark.parametrize(
+    ("judge", "value", "at"),
+    [
+        pytest.param(judged(ran(TEST), ran(BUILD)), COMMIT, JUDGED, id="judged"),
+        pytest.param(None, None, NOW, id="not judged"),
+    ],
+)
+def test_it_says_what_was_judged_and_when(judge, value, at):
+    for kind, found in probed([TEST, BUILD], judge).items():
+        assert found.id == f"{kind}@2"
+        assert (found.origin, found.attempt) == ("observed", 2)
+        assert (found.value, found.observed_at) == (value, at)
+
+
+def test_a_long_command_line_is_cut():
+    long = Command(argv=("sh", "-c", "x" * 5_000))
+    detail = probed([long], judged(ran(long, 1), verdict="fail"))["checks-passed"].detail
+    assert detail is not None
+    assert len(detail) < 300
+    assert detail.endswith("...` exited with 1")
