@@ -1,0 +1,236 @@
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.actions import Action
+from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
+from agent.core.model import Snapshot, Status, Task
+from agent.core.planner import ask, assess, clear, decide
+from tests.core import worlds as w
+from tests.core.random_worlds import random_world
+
+READERS = {
+    fact: next(action for action, facts in FOOTPRINT.items() if fact in facts) for fact in FACTS
+}
+
+
+def fact(name: str, task: Task | None = None, **over: Any) -> str:
+    """What one fact says of a bare situation."""
+    snapshot = over.pop("snapshot", None) or w.world(*(one for one in [task] if one))
+    return derive(READERS[name], Situation(snapshot, task, **over))[name]
+
+
+def known(task: Task, action: Action, **world: Any) -> dict[str, str]:
+    """What the guard is told of one task in its world."""
+    board = assess(w.world(task, **world), w.policy())
+    proposal, _ = ask(board, action, task.id)
+    return clear(board, proposal)[0]
+
+
+def test_unknown_comes_first_everywhere():
+    assert {values[0] for values in FACTS.values()} == {"unknown"}
+
+
+def test_every_action_has_a_footprint_of_known_facts():
+    assert set(FOOTPRINT) == set(Action)
+    read = {name for facts in FOOTPRINT.values() for name in facts}
+    assert read == set(FACTS)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_derive_gives_exactly_the_footprint(action):
+    found = derive(action, Situation(w.world(), None))
+    assert tuple(found) == FOOTPRINT[action]
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_world_nobody_knows_is_unknown(action):
+    """Nothing but the absence of an approval is certain."""
+    found = derive(action, Situation(Snapshot(now=w.NOW), None)) | {"approval": "unknown"}
+    assert set(found.values()) == {"unknown"}
+
+
+def test_random_worlds_speak_only_the_vocabulary():
+    for seed in range(60):
+        board = assess(random_world(seed), w.policy())
+        for task in board.cases:
+            for action in Action:
+                found = clear(board, ask(board, action, task)[0])[0]
+                assert not [one for one, said in found.items() if said not in FACTS[one]]
+
+
+@pytest.mark.parametrize(
+    ("name", "world", "expected"),
+    [
+        pytest.param("mode", {"mode": None}, "unknown", id="mode unknown"),
+        pytest.param("mode", {"mode": "observe"}, "observe", id="observe"),
+        pytest.param("consent", {"mode": None}, "unknown", id="consent unknown"),
+        pytest.param("consent", {"mode": "auto"}, "given", id="auto has consented"),
+        pytest.param("consent", {"mode": "approve"}, "missing", id="approve asks each time"),
+        pytest.param("consent", {"mode": "observe"}, "missing", id="observe has not"),
+        pytest.param("api", {"control_plane": {}}, "unknown", id="queue unknown"),
+        pytest.param("api", {"control_plane": {"reachable": True}}, "reachable", id="queue there"),
+        pytest.param("api", {"control_plane": {"reachable": False}}, "unreachable", id="no queue"),
+        pytest.param("host", {"supervisor": {}}, "unknown", id="host unknown"),
+        pytest.param("host", {"supervisor": {"host": "worker"}}, "worker", id="a worker host"),
+        pytest.param("grant", {"wave": {}}, "unknown", id="grant unknown"),
+        pytest.param("grant", {"wave": {"grants": {"production_repair": True}}}, "given",
+                     id="granted"),
+        pytest.param("grant", {"wave": {"grants": {"production_repair": False}}}, "no",
+                     id="not granted"),
+        pytest.param("path", {"wave": {"grants": {"established_deploy_path": True}}}, "established",
+                     id="path established"),
+        pytest.param("path", {"wave": {"grants": {"established_deploy_path": False}}}, "no",
+                     id="no path"),
+    ],
+)  # fmt: skip
+def test_facts_of_the_world(name, world, expected):
+    assert fact(name, snapshot=w.world(**world)) == expected
+
+
+@pytest.mark.parametrize(
+    ("lock", "sends", "expected"),
+    [
+        ("free", 1, "free"), ("free", 0, "taken"), ("held", 1, "taken"), ("unknown", 1, "unknown"),
+        (None, 1, "unknown"), ("free", None, "unknown"),
+    ],
+)  # fmt: skip
+def test_a_submit_slot_needs_the_lock_and_a_send_left(lock, sends, expected):
+    snapshot = w.world(control_plane={"submit_lock": lock})
+    assert fact("submit_slot", snapshot=snapshot, sends_left=sends) == expected
+
+
+@pytest.mark.parametrize(("free", "expected"), [(None, "unknown"), (0, "full"), (1, "free")])
+def test_lanes(free, expected):
+    assert fact("lanes", lanes_free=free) == expected
+
+
+STATUS_WORD = {
+    "planned": "planned", "queued": "queued", "running": "working", "judging": "working",
+    "succeeded": "finished", "failed": "finished", "lost": "finished", "cancelled": "cancelled",
+    "parked": "parked", "accepted": "settled", "replaced": "settled", "handed-over": "settled",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_each_status_has_one_word(status):
+    assert fact("status", w.task(status)) == STATUS_WORD[status]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        pytest.param(w.task(None), "unknown", id="status unknown"),
+        pytest.param(w.running(), "none", id="no result yet"),
+        pytest.param(w.ended(inspected=True), "read", id="read"),
+        pytest.param(w.ended(inspected=False), "unread", id="unread"),
+        pytest.param(w.ended(inspected=None), "unread", id="perhaps unread"),
+        pytest.param(w.ended("cancelled", inspected=False), "unread", id="cancelled, unread"),
+        pytest.param(w.running(late_reports=(w.late(),)), "unread", id="a late report"),
+        pytest.param(w.running(late_reports=(w.late(inspected=True),)), "none",
+                     id="a late report that was read"),
+    ],
+)  # fmt: skip
+def test_whether_a_result_has_been_read(task, expected):
+    assert fact("result", task) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        pytest.param((), "unknown", id="no evidence"),
+        pytest.param((w.seen("commit-pushed"),), "remote", id="seen on the remote"),
+        pytest.param((w.seen("commit-pushed", origin="claimed"),), "local", id="only claimed"),
+        pytest.param((w.seen("commit-pushed", holds=False),), "local", id="not on the remote"),
+        pytest.param((w.seen("commit-pushed", holds=None),), "local", id="the remote said nothing"),
+        pytest.param((w.seen("live-health"),), "remote", id="observed elsewhere"),
+        pytest.param((w.seen("live-health", origin="claimed"),), "unknown", id="claimed elsewhere"),
+    ],
+)
+def test_where_the_truth_was_seen(items, expected):
+    assert fact("truth", w.ended(evidence=items)) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "charged", "expected"),
+    [
+        (2, True, "left"), (1, True, "left"), (0, True, "spent"), (None, True, "unknown"),
+        (0, False, "left"), (None, False, "left"),
+    ],
+)  # fmt: skip
+def test_only_a_charged_failure_uses_up_the_budget(left, charged, expected):
+    assert fact("budget", w.ended(attempts_left=left), charged=charged) == expected
+
+
+@pytest.mark.parametrize(
+    ("known_of_it", "expected"), [(None, "unknown"), (True, "yes"), (False, "no")]
+)
+def test_continuable(known_of_it, expected):
+    assert fact("continuable", w.ended(session_continuable=known_of_it)) == expected
+
+
+@pytest.mark.parametrize(("named", "expected"), [((), "no"), (("T-9",), "no"), (("T-1",), "asked")])
+def test_a_takeover_is_asked_for_by_name(named, expected):
+    snapshot = w.world(wave={"grants": {"manual_takeover": named}})
+    assert fact("takeover", w.running(), snapshot=snapshot) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "world", "expected"),
+    [
+        pytest.param(w.ended(), {}, "none", id="its own fault"),
+        pytest.param(w.without_jq(), {}, "unrecorded", id="a shared cause nobody wrote down"),
+        pytest.param(w.without_jq(), {"defects": (w.defect("observed"),)}, "unrecorded",
+                     id="only observed"),
+        pytest.param(w.without_jq(), {"defects": (w.defect(),)}, "recorded", id="recorded"),
+        pytest.param(w.without_jq(), {"defects": (w.defect("fixed"),)}, "fixed", id="fixed"),
+        pytest.param(w.planned(blocked_by="D-1"), {"defects": (w.defect(),)}, "recorded",
+                     id="waits for a recorded one"),
+        pytest.param(w.planned(blocked_by="D-1"), {}, "unknown", id="waits for one not known here"),
+        pytest.param(w.ended(last_error="rate_limit_error"), {}, "none", id="a limit is no defect"),
+        pytest.param(w.without_jq(fixes="D-1"), {"defects": (w.defect(),)}, "none",
+                     id="the task that fixes it does not wait for itself"),
+    ],
+)  # fmt: skip
+def test_the_defect_it_waits_for(task, world, expected):
+    action = Action.SUBMIT if task.status == "planned" else Action.RETRY
+    assert known(task, action, **world)["defect"] == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (None, "unknown"), ("", "unknown"), (" \n", "unknown"), (w.PROMPT, "self-contained"),
+        ("Continue where you left off.", "leans-on-context"),
+    ],
+)  # fmt: skip
+def test_a_prompt_stands_on_its_own_or_not(prompt, expected):
+    assert known(w.planned(prompt=prompt), Action.SUBMIT)["prompt"] == expected
+
+
+@pytest.mark.parametrize(
+    ("criteria", "review", "expected"),
+    [
+        pytest.param(w.proved_by("judgement"), None, "unknown", id="not read yet"),
+        pytest.param(w.proved_by("judgement"), w.reviewed(C1="cannot-tell"), "unknown", id="doubt"),
+        pytest.param(w.proved_by("judgement"), w.reviewed(C1="met"), "met", id="met"),
+        pytest.param(w.proved_by("judgement"), w.reviewed(C1="unmet"), "unmet", id="unmet"),
+        pytest.param((), None, "none", id="no criteria"),
+    ],
+)
+def test_criteria(criteria, review, expected):
+    task = w.proven(criteria=criteria, review=review)
+    assert known(task, Action.ACCEPT)["criteria"] == expected
+
+
+@settings(max_examples=40)
+@given(st.text(max_size=80))
+def test_no_text_of_a_worker_moves_a_fact(said):
+    """Its final response, what it prints, and what a late report of it says."""
+    before = w.world(w.ended(final_response="done"), w.running(id="T-2"))
+    after = w.world(w.ended(final_response=said), w.running(id="T-2"))
+    assert [one.facts for one in decide(before, w.policy()).tasks] == [
+        one.facts for one in decide(after, w.policy()).tasks
+    ]
