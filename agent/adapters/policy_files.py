@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from agent.core.gate import Survey, survey
 from agent.core.guard import lint
 from agent.core.policy import (
     CompletionPolicy,
@@ -17,7 +18,7 @@ from agent.core.policy import (
     WindowPolicy,
 )
 from agent.core.text import one_line
-from agent.core.toml_text import TomlFaultError, parse
+from agent.core.toml_text import TomlDocument, TomlFaultError, did_you_mean, parse
 from agent.errors import PolicyError
 
 FILES: Final[dict[str, type[BaseModel]]] = {
@@ -30,6 +31,13 @@ FILES: Final[dict[str, type[BaseModel]]] = {
 }
 
 
+LOCK: Final = "authority.lock"
+_LOCK_HEAD: Final = (
+    "# All that the guard permits, one state a line; a fact that is not named does not matter.",
+    "# The policy is refused when it permits anything else, or less. Change it by review only.",
+)
+
+
 def read_policy(folder: Path, over: Path | None = None) -> Policy:
     """The policy in `folder`; a file of the same name in `over` takes the place of the shipped one.
 
@@ -38,18 +46,49 @@ def read_policy(folder: Path, over: Path | None = None) -> Policy:
     seal = hashlib.sha256()
     tables: dict[str, Any] = {}
     for name, model in FILES.items():
-        path = folder / f"{name}.toml"
-        if over is not None and (over / f"{name}.toml").exists():
-            path = over / f"{name}.toml"
+        path = _either(folder, over, f"{name}.toml")
         raw = _read(path)
         seal.update(f"{name}\0{len(raw)}\0".encode() + raw)
-        tables[name] = _table(path, raw, model)
+        document = _parsed(path, raw)
+        tables[name] = _table(path, document, model)
+        if isinstance(tables[name], GuardPolicy):
+            _refuse_unsafe(path, document, tables[name], _either(folder, over, LOCK))
     if over is not None:
         _refuse_strangers(over)
-    policy = Policy(**tables, hash=seal.hexdigest())
-    if wrong := lint(policy.guard):
-        raise PolicyError(f"guard.toml: {wrong[0]}; the policy is refused")
-    return policy
+    return Policy(**tables, hash=seal.hexdigest())
+
+
+def _refuse_unsafe(path: Path, document: TomlDocument, guard: GuardPolicy, lock: Path) -> None:
+    """The load gate: lint, then every state, then what a person has reviewed."""
+    if wrong := lint(guard):
+        where, what = wrong[0]
+        raise PolicyError(f"{path}:{document.line(where)}: {one_line(what)}")
+    found = survey(guard)
+    if found.problems:
+        raise PolicyError(f"{path}: {found.problems[0]}; the policy is refused")
+    _compare(found, path, lock)
+
+
+def lock_of(policy: Policy) -> str:
+    """The text of `authority.lock`: every permitted state, one line each, for a person to read."""
+    lines = (one.line() for one in survey(policy.guard).permitted)
+    return "".join(f"{line}\n" for line in (*_LOCK_HEAD, *lines))
+
+
+def _compare(found: Survey, path: Path, lock: Path) -> None:
+    """What may be done is what a person has reviewed, cell by cell."""
+    reviewed = {
+        line for line in _read(lock).decode(errors="replace").splitlines() if line[:1] != "#"
+    }
+    permitted = {one.line() for one in found.permitted}
+    for line in sorted(permitted ^ reviewed):
+        what = "is permitted but not in" if line in permitted else "is not permitted, but in"
+        raise PolicyError(f"{path}: {one_line(line)!r} {what} {lock}; have it reviewed there first")
+
+
+def _either(folder: Path, over: Path | None, name: str) -> Path:
+    own = over / name if over is not None else None
+    return own if own is not None and own.exists() else folder / name
 
 
 def _read(path: Path) -> bytes:
@@ -59,19 +98,29 @@ def _read(path: Path) -> bytes:
         raise PolicyError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
 
 
-def _table(path: Path, raw: bytes, model: type[BaseModel]) -> BaseModel:
+def _parsed(path: Path, raw: bytes) -> TomlDocument:
     try:
-        document = parse(raw)
+        return parse(raw)
     except TomlFaultError as fault:
         raise PolicyError(f"{path}:{fault.line}: {fault}") from fault
+
+
+def _table(path: Path, document: TomlDocument, model: type[BaseModel]) -> BaseModel:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key looks like a missing one as well; the misspelling is what to mend.
+        errors = error.errors(include_url=False)
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
         where = tuple(part for part in first["loc"] if part != "[key]")
         name = ".".join(str(part) for part in where) or "the file"
-        said = one_line(f"{name}: {first['msg']}")
-        raise PolicyError(f"{path}:{document.line(where)}: {said}") from error
+        said = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            wanted = [str(one["loc"][-1]) for one in errors if one["type"] == "missing"]
+            said = f"unknown key{did_you_mean(str(where[-1]), wanted)}"
+        raise PolicyError(
+            f"{path}:{document.line(where)}: {one_line(f'{name}: {said}')}",
+        ) from error
 
 
 def _refuse_strangers(over: Path) -> None:

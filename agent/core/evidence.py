@@ -15,6 +15,7 @@ RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "un
 
 _WORST_FIRST: tuple[RungState, ...] = ("contradicted", "stale", "claimed", "missing", "unknown")
 _COMMITS = (ProofKind.COMMIT_PUSHED, ProofKind.ARTIFACT_BUILT, ProofKind.LIVE_VERSION)
+_JUDGED = (ProofKind.CHECKS_PASSED, ProofKind.BLOCKED_WORKFLOW_PROCEEDS)
 _DIGESTS = (ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST)
 
 
@@ -52,7 +53,7 @@ class Proof:
 def assess(task: Task, policy: CompletionPolicy) -> Proof:
     """Climb the ladder of the task's kind, then its own criteria."""
     if task.kind is None:
-        return Proof("unknown", (), "cannot-tell")
+        return Proof("unknown", (Rung((), "unknown", "the task's kind is unknown"),), "cannot-tell")
     wanted = list(policy.ladder[task.kind].rungs)
     climbed = {kind for rung in wanted for kind in rung}
     for criterion in task.criteria or ():
@@ -63,7 +64,7 @@ def assess(task: Task, policy: CompletionPolicy) -> Proof:
     rungs += _identities(task)
     open_states = {rung.state for rung in rungs} - {"proven"}
     state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
-    criteria, unmet = _criteria(task, {rung.kinds: rung.state for rung in rungs})
+    criteria, unmet = _criteria(task)
     return Proof(state, tuple(rungs), criteria, unmet)
 
 
@@ -91,8 +92,6 @@ def _one(kind: ProofKind, task: Task) -> Rung:
         return Rung((kind,), "unknown", f"{kind} is unknown: {said}")
     if not last.holds:
         return Rung((kind,), "contradicted", f"{kind} does not hold: {said}")
-    if any(item.holds is False and item.observed_at == last.observed_at for item in observed):
-        return Rung((kind,), "contradicted", f"two observations of {kind} disagree")
     if _stale(last, task):
         return Rung((kind,), "stale", f"{kind} was observed before the last change")
     if last.value is None and kind in (*_COMMITS, *_DIGESTS):
@@ -101,21 +100,32 @@ def _one(kind: ProofKind, task: Task) -> Rung:
 
 
 def _newest(items: Iterable[Evidence]) -> Evidence:
-    """The latest dated item; at the same moment the one that denies, so that doubt wins."""
-    return max(
-        items,
-        key=lambda item: (
-            item.observed_at.timestamp() if item.observed_at else 0.0,
-            {True: 0, None: 1, False: 2}[item.holds],
-        ),
-    )
+    """The latest item; at the same moment the one that denies, so that doubt wins.
+
+    An undated denial may be the latest of all, an undated yes may not.
+    """
+
+    def place(item: Evidence) -> tuple[float, int, str, str]:
+        undated = float("-inf") if item.holds else float("inf")
+        at = item.observed_at.timestamp() if item.observed_at else undated
+        doubt = {True: 0, None: 1, False: 2}[item.holds]
+        return at, doubt, item.value or "", item.id
+
+    return max(items, key=place)
 
 
 def _stale(item: Evidence, task: Task) -> bool:
-    """Evidence older than the last change; an undated one cannot show that it is newer."""
-    if item.observed_at is None:
+    """Evidence older than the last change; what is undated cannot show that it is newer.
+
+    The judge's own checks run before the attempt ends; whatever else was seen before that end may
+    have changed since.
+    """
+    if item.observed_at is None or task.started_at is None:
         return True
-    if task.started_at is not None and item.observed_at < task.started_at:
+    if item.attempt is not None and item.attempt != task.attempt:
+        return True
+    changed = task.started_at if item.kind in _JUDGED else task.finished_at or task.started_at
+    if item.observed_at < changed:
         return True
     pushed = _value(ProofKind.COMMIT_PUSHED, task)
     return (
@@ -149,30 +159,34 @@ def _identities(task: Task) -> list[Rung]:
 
 
 def _criteria(
-    task: Task, states: dict[tuple[ProofKind, ...], RungState]
+    task: Task,
 ) -> tuple[Literal["none", "met", "unmet", "needs-review", "cannot-tell"], tuple[str, ...]]:
     """No criteria means unverified, never passed. A review can only lower what evidence allows."""
     if not task.criteria:
         return "none", ()
-    review = task.review if task.review and task.review.abstained is None else None
+    given = task.review
+    if given is not None and given.attempt is not None and given.attempt != task.attempt:
+        given = None
+    review = given if given and given.abstained is None else None
     said = {one.id: one.verdict for one in review.criteria} if review else {}
-    proven = {kind for kinds, state in states.items() if state == "proven" for kind in kinds}
     unmet: list[str] = []
     waiting = doubtful = False
     for criterion in task.criteria:
         verdict = said.get(criterion.id)
-        if verdict == "unmet" or (_by_evidence(criterion) and criterion.proof not in proven):
+        if verdict == "unmet" or not _evidence_allows(criterion, task):
             unmet.append(criterion.id)
         elif verdict == "cannot-tell" or (verdict is None and review is not None):
             doubtful = True
-        elif not _by_evidence(criterion) and verdict is None:
+        elif criterion.proof == "judgement" and verdict is None:
             waiting = True
     if unmet:
         return "unmet", tuple(unmet)
-    if doubtful or (waiting and task.review is not None):
+    if doubtful or (waiting and given is not None):
         return "cannot-tell", ()
     return ("needs-review", ()) if waiting else ("met", ())
 
 
-def _by_evidence(criterion: Criterion) -> bool:
-    return criterion.proof != "judgement"
+def _evidence_allows(criterion: Criterion, task: Task) -> bool:
+    """Its own kind of evidence must be proven; an alternative on the ladder does not stand in."""
+    kind = criterion.proof
+    return not isinstance(kind, ProofKind) or _one(kind, task).state == "proven"

@@ -69,7 +69,7 @@ FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
     Action.HAND_OVER: (*_ACTING, "result"),
     Action.TAKE_OVER: (*_ACTING, "result", "takeover"),
     Action.PATCH_DATABASE: (),
-    Action.RUN_HEAVY_CHECK: ("host",),
+    Action.RUN_HEAVY_CHECK: ("mode", "suspended", "host"),
     Action.REVERT_CHANGES: (),
 }
 """The facts each action may read; the guard sees no others."""

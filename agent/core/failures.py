@@ -19,9 +19,9 @@ SEARCHED: Final = 20_000
 _VOLATILE: Final = (
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,}\b"), "<id>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
-    (re.compile(r"\b[0-9a-f]{7,64}\b"), "<hash>"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b"), "<hash>"),
     (re.compile(r"(?<![\w.])(?:/[\w.@+-]+)+/?"), "<path>"),
-    (re.compile(r"\d+"), "<n>"),
+    (re.compile(r"(?<![\w.-])\d+(?![\w-])"), "<n>"),
     (re.compile(r"\s+"), " "),
 )
 _RESET_IN: Final = re.compile(
@@ -86,6 +86,8 @@ def _observed(task: Task) -> list[str]:
     """What was seen by somebody other than the worker, the strongest witness first."""
     failed = [one for one in task.judge.commands if not one.ok] if task.judge else []
     texts = [result.output for result in failed]
+    if task.judge is not None and task.judge.reason:
+        texts.append(task.judge.reason)
     if task.judge is not None and task.judge.verdict == "pass":
         return []
     if task.last_error and task.status is not Status.SUCCEEDED:

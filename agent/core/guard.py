@@ -5,7 +5,7 @@ it, no forbid may speak against it, and no invariant of the floor may be broken.
 somebody else's business: this module forbids.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -35,13 +35,15 @@ _FREE: Final = frozenset(
         Action.INSPECT,
         Action.REVIEW,
         Action.PATCH_DATABASE,
-        Action.RUN_HEAVY_CHECK,
         Action.REVERT_CHANGES,
     },
 )
 """Reading, and what has an invariant of its own that leaves nothing to add."""
 _ACTING: Final = frozenset(Action) - _FREE
-_ON_A_TASK: Final = _ACTING - {Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW}
+_ON_NO_RESULT: Final = frozenset(
+    {Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW, Action.RUN_HEAVY_CHECK},
+)
+_ON_A_TASK: Final = _ACTING - _ON_NO_RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,49 +129,70 @@ FLOOR: Final = (
 the last of them; it is about the moment of acting, see `void`."""
 
 
-def lint(policy: GuardPolicy) -> tuple[str, ...]:
-    """What is wrong with a rule table, one line each; empty: it may be used."""
-    found = []
-    for rule in policy.rule:
-        found += [f"{rule.id}: {line}" for line in _misspelt(rule)]
-        if not found:
-            found += [f"{rule.id}: {line}" for line in _examples(rule)]
-        if (rule.effect == "forbid") != rule.id.startswith(("never_", "observe_never_")):
-            found.append(f"{rule.id}: a forbid, and only a forbid, is called never_...")
+Fault = tuple[tuple[str | int, ...], str]
+"""The way to the place in the table, and what is wrong there."""
+
+
+def lint(policy: GuardPolicy) -> tuple[Fault, ...]:
+    """What is wrong with a rule table, place by place; empty: it may be used."""
+    found: list[Fault] = []
+    for place, rule in enumerate(policy.rule):
+        found += [(("rule", place, *where), f"{rule.id}: {what}") for where, what in _faults(rule)]
     forbidden = {rule.id for rule in policy.rule if rule.effect == "forbid"}
     found += [
-        f"{invariant.name}: the floor's invariant has no forbid of its name"
+        (("rule",), f"{invariant.name}: the floor's invariant has no forbid of its name")
         for invariant in FLOOR
         if invariant.name not in forbidden
     ]
     return tuple(found)
 
 
-def _misspelt(rule: Rule) -> list[str]:
-    lines = []
-    for side in (rule.when, rule.unless):
-        for fact, values in side.items():
-            if fact not in FACTS:
-                lines.append(f"there is no fact {fact!r}")
-                continue
-            lines += [
-                f"{fact!r} has no value {value!r}" for value in values if value not in FACTS[fact]
-            ]
-            lines += [
-                f"{action} may not read {fact!r}"
+def _faults(rule: Rule) -> list[Fault]:
+    found = _misspelt(rule)
+    if (rule.effect == "forbid") != rule.id.startswith(("never_", "observe_never_")):
+        found.append((("id",), "a forbid, and only a forbid, is called never_..."))
+    return found or _examples(rule)
+
+
+def _misspelt(rule: Rule) -> list[Fault]:
+    found: list[Fault] = []
+    sides = {"when": rule.when, "unless": rule.unless}
+    for side, table in sides.items():
+        for fact, values in table.items():
+            found += [((side, fact), what) for what in _unknown_words(fact, values)]
+            found += [
+                ((side, fact), f"{action} may not read {fact!r}")
                 for action in rule.actions
-                if fact not in FOOTPRINT[action]
+                if fact in FACTS and fact not in FOOTPRINT[action]
             ]
-    return lines
+    for side, examples in (("match", rule.match), ("no_match", rule.no_match)):
+        for place, example in enumerate(examples):
+            for fact, value in example.items():
+                found += [((side, place, fact), what) for what in _unknown_words(fact, (value,))]
+    return found
 
 
-def _examples(rule: Rule) -> list[str]:
+def _unknown_words(fact: str, values: Iterable[str]) -> list[str]:
+    if fact not in FACTS:
+        return [f"there is no fact {fact!r}; the facts are {', '.join(FACTS)}"]
+    known = ", ".join(FACTS[fact])
+    return [
+        f"{fact!r} has no value {value!r}; its values are {known}"
+        for value in values
+        if value not in FACTS[fact]
+    ]
+
+
+def _examples(rule: Rule) -> list[Fault]:
     """`match` must match and `no_match` must not, every fact not named being `unknown`."""
     unknown = dict.fromkeys(FACTS, "unknown")
     return [
-        f"the example {example} does {'not ' if wanted else ''}match"
-        for wanted, examples in ((True, rule.match), (False, rule.no_match))
-        for example in examples
+        ((side, place), f"the example does {'not ' if wanted else ''}match")
+        for side, wanted, examples in (
+            ("match", True, rule.match),
+            ("no_match", False, rule.no_match),
+        )
+        for place, example in enumerate(examples)
         if rule.matches(unknown | example) is not wanted
     ]
 

@@ -117,6 +117,8 @@ def _infrastructure(case: Case, failure: Failure, now: datetime) -> Proposal:
     if failure.rule == "split":
         return _shared_cause(case, failure)
     why = f"{failure.reason}: {failure.why.rstrip('.')}"
+    if failure.rule == "wait" and failure.retry_at is None:
+        return _leave(case, f"{why}; waits, because nobody knows since when")
     if failure.retry_at is not None and now < failure.retry_at:
         return _leave(case, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
     return _retry(case, why, charged=False)
@@ -168,12 +170,16 @@ def _own_fault(case: Case) -> Proposal:
     if task.session_continuable is False:
         reason = f"it cannot go on under its own identity: {what}"
         return _do(case, Action.REPLACE, reason, prompt=True)
-    if task.attempts_left is not None and task.attempts_left <= 0:
+    if task.attempts_left is None:
+        return _do(case, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
+    if task.attempts_left <= 0:
         return _do(case, Action.HAND_OVER, f"its attempts are used up: {what}")
     return _retry(case, what, charged=True)
 
 
 def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:
+    if case.task.session_continuable is None:
+        return _do(case, Action.HAND_OVER, f"whether it can go on is unknown: {reason}")
     fresh = case.failure is not None and case.failure.rule == "fresh-session"
     return _do(case, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
 

@@ -65,17 +65,31 @@ def assess(task: Task, now: datetime, policy: LivenessPolicy) -> Liveness:
     return Liveness(
         "at-risk",
         why,
-        actionable=_actionable(task, now, policy, beat, silence),
+        actionable=_actionable(task, now, policy, beat),
         silent_for=silence,
         heartbeat=beat,
     )
 
 
-def _actionable(
-    task: Task, now: datetime, policy: LivenessPolicy, beat: BeatState, silence: float
-) -> bool:
-    """Act late: two independent signals, enough polls in a row, and never twice in a cooldown."""
-    if beat == "fresh" or silence < policy.act_after or task.waiting_for is not None:
+def _actionable(task: Task, now: datetime, policy: LivenessPolicy, beat: BeatState) -> bool:
+    """Act late: two independent signals, enough polls in a row, and never twice in a cooldown.
+
+    Both clocks must be known. A sign of life of which nobody knows whose it is protects the task.
+    """
+    if task.attempt is None or task.heartbeat is None or task.trace is None:
+        return False
+    signs = [task.started_at]
+    if task.heartbeat.origin != "recovery" and task.heartbeat.attempt in (None, task.attempt):
+        signs.append(task.heartbeat.at)
+        expires = task.heartbeat.expires_at
+        if expires is None or expires > now:
+            return False
+    if task.trace.attempt in (None, task.attempt):
+        signs.append(task.trace.last_event_at)
+    silence = _since(signs, now)
+    if beat == "fresh" or silence == float("inf") or silence < policy.act_after:
+        return False
+    if task.waiting_for is not None:
         return False
     if task.probe != "ok":  # a probe that failed says nothing: it neither kills nor vouches
         return False

@@ -351,7 +351,15 @@ class Snapshot(Noun):
                 raise ValueError(f"{name}: the id {twice[0]!r} is there twice")
         for task in self.tasks:
             self._refuse_impossible_task(task)
+        self._refuse_the_future("supervisor: lastTickAt", self.supervisor.last_tick_at)
+        self._refuse_the_future("window: changedAt", self.window.changed_at)
+        for outcome in self.window.outcomes:
+            self._refuse_the_future(f"window: outcome of {outcome.task}", outcome.at)
         return self
+
+    def _refuse_the_future(self, where: str, at: AwareDatetime | None) -> None:
+        if at is not None and at > self.now:
+            raise ValueError(f"{where} lies in the future ({at.isoformat()})")
 
     def _refuse_impossible_task(self, task: Task) -> None:
         where = f"tasks: {task.id}"
@@ -360,9 +368,11 @@ class Snapshot(Noun):
             ("trace.lastEventAt", task.trace.last_event_at if task.trace else None),
             ("startedAt", task.started_at),
             ("finishedAt", task.finished_at),
+            ("lastInterruptAt", task.last_interrupt_at),
+            ("judge.at", task.judge.at if task.judge else None),
+            *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
         ):
-            if at is not None and at > self.now:
-                raise ValueError(f"{where}: {name} lies in the future ({at.isoformat()})")
+            self._refuse_the_future(f"{where}: {name}", at)
         if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
             raise ValueError(f"{where}: a {task.status} task has a final response")
         if task.started_at and task.finished_at and task.finished_at < task.started_at:

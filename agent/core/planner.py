@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core import evidence, failures, guard, liveness, window
-from agent.core.actions import SENDS_PROMPT, Action, Clearance, Cleared, Proposal
+from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
 from agent.core.facts import Situation, derive
 from agent.core.failures import Failure
 from agent.core.interventions import Case, propose
 from agent.core.liveness import Liveness
-from agent.core.model import Defect, Snapshot, Status, Task
+from agent.core.model import SETTLED, Defect, Snapshot, Status, Task
 from agent.core.policy import Policy
 from agent.core.prompts import leans_on_context
 from agent.core.window import Lanes
 
+_FIXED: Final = ("observed", "recorded", "fixed")
+_RELEASABLE: Final = frozenset({Status.PARKED, Status.FAILED, Status.SUCCEEDED})
 _RECOVERY_FIRST: Final = (
     Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
     Action.SPLIT_DEFECT, Action.RELEASE, Action.RETRY, Action.REPLACE, Action.SUBMIT,
@@ -80,18 +82,26 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
         task: propose(case, snapshot.now, policy.failures.most_attempts)
         for task, case in board.cases.items()
     }
-    lanes, sends = board.lanes.free, policy.submit.per_tick
+    lanes, sends = board.lanes.free or 0, policy.submit.per_tick
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
         waiting = _wait_for_room(proposal, lanes, sends)
         decision = _decision(board, waiting or proposal, lanes, sends)
         ordered.append(decision)
-        if decision.proposal.action in SENDS_PROMPT and isinstance(decision.clearance, Cleared):
+        if _takes_a_lane(decision, policy):
             lanes, sends = lanes - 1, sends - 1
     by_task = sorted(ordered, key=lambda decision: _natural(decision.proposal.task or ""))
     moved = _window_decision(board)
     said = sentence(board, ordered, moved)
     return Decisions(said, board, moved, tuple(by_task), tuple(ordered))
+
+
+def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
+    """Whether it would in `auto`: the same decisions in all modes, only who says yes differs."""
+    if decision.proposal.action not in SENDS_PROMPT:
+        return False
+    as_in_auto = {**decision.facts, "mode": "auto", "consent": "given"}
+    return guard.judge(decision.proposal.action, as_in_auto, policy.guard)[0]
 
 
 def assess(snapshot: Snapshot, policy: Policy) -> Board:
@@ -100,7 +110,9 @@ def assess(snapshot: Snapshot, policy: Policy) -> Board:
         task.id: liveness.assess(task, snapshot.now, policy.liveness) for task in snapshot.tasks
     }
     by_id = {defect.id: defect for defect in snapshot.defects}
-    by_cause = {defect.fingerprint: defect for defect in snapshot.defects}
+    # Of two defects with one fingerprint the one that is further from being fixed counts.
+    further = sorted(snapshot.defects, key=lambda one: (_FIXED.index(one.status), one.id))
+    by_cause = {defect.fingerprint: defect for defect in reversed(further)}
     status_of = {task.id: task.status for task in snapshot.tasks}
     failed = {task.id: _failure(task, policy, by_id) for task in snapshot.tasks}
     defects = {task.id: _defect(task, failed[task.id], by_id, by_cause) for task in snapshot.tasks}
@@ -147,9 +159,12 @@ def _defect(
     by_id: Mapping[str, Defect],
     by_cause: Mapping[str, Defect],
 ) -> Defect | None:
+    waits_for = by_id.get(task.blocked_by) if task.blocked_by else None
+    if task.status is Status.PARKED and waits_for is not None:
+        return waits_for
     if failure is not None and failure.fingerprint is not None:
         return by_cause.get(failure.fingerprint)
-    return by_id.get(task.blocked_by) if task.blocked_by else None
+    return waits_for
 
 
 def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | None:
@@ -167,11 +182,11 @@ def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> froze
     out: set[str] = set()
     for task in sorted(snapshot.tasks, key=lambda one: _natural(one.id)):
         defect = defects[task.id]
-        if defect is None:
+        if defect is None or task.status in (*SETTLED, Status.CANCELLED):
             continue
         if task.canary:
             out.add(defect.id)
-        else:
+        elif task.status in _RELEASABLE and task.session_continuable is not False:
             waiting.setdefault(defect.id, []).append(task.id)
     proven = {defect.id for defect in snapshot.defects if defect.proven_by}
     return frozenset(
@@ -189,7 +204,8 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
 def _natural(name: str) -> tuple[object, ...]:
     """T-2 before T-10, whatever the order in the file."""
     parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+    numbers = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return (*numbers, (2, 0, name))
 
 
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:
@@ -339,7 +355,9 @@ def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None
     grouped: dict[str, list[str]] = {}
     for decision in (*decisions, *([moved] if moved else [])):
         if decision.proposal.action is not Action.LEAVE_ALONE:
-            verb = f"{decision.proposal.action}"
+            answer = word(decision.clearance)
+            verb = "" if answer == "cleared" else f"{answer.replace('-', ' ')}: "
+            verb += decision.proposal.action
             grouped.setdefault(verb, []).append(decision.proposal.task or "")
     parts += [f"{verb} {', '.join(tasks)}".strip() for verb, tasks in grouped.items()]
     said = ", ".join(parts if grouped else [*parts, "nothing to do"])

@@ -12,13 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from agent.core.actions import Action
 from agent.core.model import ProofKind, TaskKind
 
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Table(BaseModel):
     """One table of a policy file: frozen, snake_case, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LivenessPolicy(Table):
@@ -26,14 +29,14 @@ class LivenessPolicy(Table):
 
     show_after: Seconds
     act_after: Seconds
-    polls: Annotated[int, Field(ge=1)]
+    polls: Count
     poll_spacing: Seconds
     cooldown: Seconds
-    cadence: Annotated[float, Field(gt=0)]
-    away_intervals: Annotated[float, Field(gt=0)]
+    cadence: Annotated[float, Field(gt=0, strict=True)]
+    away_intervals: Annotated[float, Field(gt=0, strict=True)]
     away_floor: Seconds
-    shared_at_risk: Annotated[int, Field(ge=2)]
-    shared_share: Annotated[float, Field(gt=0, le=1)]
+    shared_at_risk: Annotated[int, Field(ge=2, strict=True)]
+    shared_share: Annotated[float, Field(gt=0, le=1, strict=True)]
 
     @model_validator(mode="after")
     def _act_late(self) -> Self:
@@ -72,9 +75,9 @@ class ReasonPolicy(Table):
     why: str
     source: str
     rule: RetryRule
-    charged: bool
+    charged: Flag
     """It counts against the task's attempts."""
-    infrastructure: bool
+    infrastructure: Flag
     patterns: tuple[str, ...] = ()
     """Regular expressions over observed output; a group `subject` names what is at fault."""
 
@@ -109,7 +112,7 @@ class FailuresPolicy(Table):
     reason: tuple[ReasonPolicy, ...]
     default_wait: Seconds
     """For a provider's limit that names no reset time."""
-    most_attempts: Annotated[int, Field(ge=1)]
+    most_attempts: Count
     """Whatever the reasons were, a person looks after this many."""
 
     @cached_property
@@ -130,13 +133,13 @@ class FailuresPolicy(Table):
 class WindowPolicy(Table):
     """`policies/window.toml`."""
 
-    start: Annotated[int, Field(ge=1)]
-    maximum: Annotated[int, Field(ge=1)]
-    minimum: Annotated[int, Field(ge=1)]
-    least_outcomes: Annotated[int, Field(ge=1)]
-    widen_at: Annotated[float, Field(ge=0, le=1)]
-    narrow_at: Annotated[float, Field(ge=0, le=1)]
-    confidence: Annotated[float, Field(gt=0)]
+    start: Count
+    maximum: Count
+    minimum: Count
+    least_outcomes: Count
+    widen_at: Share
+    narrow_at: Share
+    confidence: Annotated[float, Field(gt=0, strict=True)]
     settle: Seconds
     """Time between two changes of the window."""
 
@@ -152,8 +155,8 @@ class WindowPolicy(Table):
 class SubmitPolicy(Table):
     """`policies/submit.toml`."""
 
-    per_tick: Annotated[int, Field(ge=1)]
-    clearance_seconds: Annotated[float, Field(gt=0)]
+    per_tick: Count
+    clearance_seconds: Annotated[float, Field(gt=0, strict=True)]
 
 
 class Rule(Table):

@@ -24,30 +24,37 @@ class Lanes:
     """The window as it stands, and how it should move."""
 
     limit: int
+    """What is in force; the policy's start when the snapshot does not say."""
+    known: bool
     occupied: int
     action: Literal["hold", "widen", "narrow"]
     reason: str
     quality: Literal["unknown", "slipping", "steady"]
     scopes: Literal["unknown", "overlapping", "distinct"]
-    ceiling: Literal["reached", "below"]
+    ceiling: Literal["unknown", "reached", "below"]
 
     @property
-    def free(self) -> int:
-        """Lanes that may be given to another attempt."""
-        return max(0, self.limit - self.occupied)
+    def free(self) -> int | None:
+        """Lanes that may be given to another attempt; None: nobody knows the limit."""
+        return max(0, self.limit - self.occupied) if self.known else None
 
 
 def assess(snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: WindowPolicy) -> Lanes:
     """Judge the window by the outcomes that are the tasks' own doing."""
+    known = snapshot.window.limit is not None
     limit = min(snapshot.window.limit or policy.start, policy.maximum)
     occupied = sum(holds_a_lane(task) for task in snapshot.tasks)
     quality = _quality(snapshot, policy)
     scopes = _scopes(snapshot)
-    ceiling: Literal["reached", "below"] = "reached" if limit >= policy.maximum else "below"
+    ceiling: Literal["unknown", "reached", "below"] = (
+        "unknown" if not known else "reached" if limit >= policy.maximum else "below"
+    )
 
     def verdict(action: Literal["hold", "widen", "narrow"], reason: str) -> Lanes:
-        return Lanes(limit, occupied, action, reason, quality, scopes, ceiling)
+        return Lanes(limit, known, occupied, action, reason, quality, scopes, ceiling)
 
+    if not known:
+        return verdict("hold", "the window's limit is not known")
     # Backing off comes first, and needs neither healthy tasks nor distinct scopes.
     if quality == "slipping" and limit > policy.minimum and _settled(snapshot, policy):
         return verdict("narrow", "the success rate slips")
@@ -57,20 +64,27 @@ def assess(snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: WindowP
         return verdict("hold", "the hard maximum is reached")
     if not _settled(snapshot, policy):
         return verdict("hold", "the last change has not settled")
-    if occupied < limit:
-        return verdict("hold", "there are free lanes")
-    if any(_unread(task) for task in snapshot.tasks):
-        return verdict("hold", "results are unread")
-    if any(verdicts[task.id].effective == "at-risk" for task in snapshot.tasks):
-        return verdict("hold", "a task is at risk")
-    if scopes != "distinct":
-        return verdict("hold", "write scopes are not distinct")
+    if (why := _not_yet(snapshot, verdicts, free=occupied < limit, scopes=scopes)) is not None:
+        return verdict("hold", why)
     return verdict("widen", "the success rate has earned another lane")
+
+
+def _not_yet(
+    snapshot: Snapshot, verdicts: Mapping[str, Liveness], *, free: bool, scopes: str
+) -> str | None:
+    """Why an earned lane is not opened now; None: nothing stands in its way."""
+    if free:
+        return "there are free lanes"
+    if any(_unread(task) for task in snapshot.tasks):
+        return "results are unread"
+    if any(verdicts[task.id].effective == "at-risk" for task in snapshot.tasks):
+        return "a task is at risk"
+    return "write scopes are not distinct" if scopes != "distinct" else None
 
 
 def holds_a_lane(task: Task) -> bool:
     """Active, or finished and unread: a place is refilled only when its result has been read."""
-    return task.status in ACTIVE or _unread(task)
+    return task.status is None or task.status in ACTIVE or _unread(task)
 
 
 def _unread(task: Task) -> bool:
@@ -104,7 +118,7 @@ def wilson_lower_bound(good: int, total: int, z: float) -> float:
 
 
 def _scopes(snapshot: Snapshot) -> Literal["unknown", "overlapping", "distinct"]:
-    active = [task for task in snapshot.tasks if task.status in ACTIVE]
+    active = [task for task in snapshot.tasks if task.status is None or task.status in ACTIVE]
     if any(not task.write_scope for task in active):
         return "unknown"
     pairs = combinations([task.write_scope or () for task in active], 2)

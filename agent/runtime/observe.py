@@ -168,7 +168,7 @@ class Observer:
                 host=_host(self._supervision.host),
             ),
             wave=_wave(store.waves()),
-            window=_window(notes, store.outcomes(OUTCOMES)),
+            window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy),
             control_plane=ControlPlane(
                 reachable=reachable, submit_lock="free" if reachable else "unknown"
             ),
@@ -287,11 +287,12 @@ def _wave(waves: Iterable[WaveRecord]) -> Wave:
     )
 
 
-def _window(notes: Mapping[str, str], outcomes: Iterable[object]) -> Window:
+def _window(notes: Mapping[str, str], outcomes: Iterable[object], policy: Policy) -> Window:
     changed = notes.get("window_changed_at")
+    limit = int(notes["window_limit"]) if "window_limit" in notes else policy.window.start
     return Window.model_validate(
         {
-            "limit": int(notes["window_limit"]) if "window_limit" in notes else None,
+            "limit": limit,
             "outcomes": tuple(outcomes),
             "changed_at": datetime.fromisoformat(changed) if changed else None,
         },

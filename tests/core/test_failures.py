@@ -292,4 +292,4 @@ def test_no_output_makes_the_search_slow(piece):
     text = (piece * failures.SEARCHED)[: failures.SEARCHED]
     began = time.process_time()
     why(text)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 3.0

@@ -26,10 +26,12 @@ from tests.core import worlds as w
 Facts = dict[str, str]
 
 NEVER = {Action.PATCH_DATABASE, Action.REVERT_CHANGES}
-FREE = {*READING, Action.RUN_HEAVY_CHECK}
+FREE = {*READING}
 """What needs nobody's mode, word or suspension."""
 ACTING = set(Action) - NEVER - FREE
-ON_A_TASK = ACTING - {Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW}
+ON_A_TASK = ACTING - {
+    Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW, Action.RUN_HEAVY_CHECK,
+}  # fmt: skip
 RULES = w.policy().guard.rule
 PERMITS = tuple(rule for rule in RULES if rule.effect == "permit")
 FORBIDS = tuple(rule for rule in RULES if rule.effect == "forbid")
@@ -247,7 +249,7 @@ def test_what_nothing_permits_is_denied_by_that_name():
     assert judge(Action.RETRY, facts) == (False, (guard.DEFAULT_DENY,))
 
 
-@pytest.mark.parametrize("action", sorted(set(Action) - {Action.RUN_HEAVY_CHECK}))
+@pytest.mark.parametrize("action", sorted(Action))
 def test_observe_mode_only_reads(action):
     said = clear(action, cell(action, mode="observe", consent="missing", approval="granted"))
     assert isinstance(said, Cleared if action in READING else Refused)
@@ -258,7 +260,7 @@ def test_observe_mode_only_reads(action):
 @pytest.mark.parametrize("action", sorted(ACTING))
 def test_approve_mode_asks_for_what_auto_does(action):
     """Telling a person and backing off need nobody's word."""
-    asks = action not in (Action.HAND_OVER, Action.NARROW_WINDOW)
+    asks = action not in (Action.HAND_OVER, Action.NARROW_WINDOW, Action.RUN_HEAVY_CHECK)
     unasked = cell(action, mode="approve", consent="missing", approval="none")
     assert isinstance(clear(action, unasked), NeedsApproval if asks else Cleared)
     assert isinstance(clear(action, cell(action, mode="approve")), Cleared)

@@ -53,7 +53,7 @@ MOVES = [
     pytest.param(earned(*lanes(10), limit=10), "hold", "maximum", id="the hard maximum"),
     pytest.param(earned(*lanes(10), limit=99), "hold", "maximum", id="a limit over the maximum"),
     pytest.param(earned(*lanes(9), limit=9), "widen", "earned", id="one below the maximum"),
-    pytest.param(earned(*lanes(5), limit=None), "widen", "earned", id="no limit yet: the start's"),
+    pytest.param(earned(*lanes(5), limit=None), "hold", "not known", id="no limit is known"),
     pytest.param(earned(*lanes(1)), "hold", "free lanes", id="a lane is free"),
     pytest.param(earned(*lanes(1), w.ended(inspected=False)), "hold", "unread", id="unread"),
     pytest.param(earned(*lanes(1), w.silent(400, id="T-9")), "hold", "at risk", id="at risk"),
