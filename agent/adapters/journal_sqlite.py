@@ -10,12 +10,13 @@ an index of the records.
 import json
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -29,10 +30,12 @@ _APPLICATION: Final = 0x574B4A4C
 _VERSION: Final = 1
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process's transaction."""
+_PAUSE: Final = 0.01
 _PAGE: Final = 500
 """Records read at once; no read transaction stays open while the caller works on them."""
 _COLUMNS: Final = "sequence, previous, digest, kind, at, tick, task, key, body"
 
+_REFUSE: Final = "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
 # Triggers keep the rules, so that every writer keeps them: nothing is changed or removed
 # (REPLACE deletes without a delete trigger, hence the checks before insert), and head and
 # open_intent change in the transaction of the record they follow from.
@@ -49,10 +52,8 @@ _SCHEMA: Final = (
     "CREATE INDEX entry_task ON entry(task, sequence) WHERE task IS NOT NULL",
     "CREATE TABLE snapshot(digest TEXT PRIMARY KEY, body BLOB NOT NULL)",
     "CREATE TABLE open_intent(key TEXT PRIMARY KEY, sequence INTEGER NOT NULL)",
-    """CREATE TRIGGER entry_keeps BEFORE UPDATE ON entry
-        BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
-    """CREATE TRIGGER entry_stays BEFORE DELETE ON entry
-        BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
+    f"CREATE TRIGGER entry_keeps BEFORE UPDATE ON entry {_REFUSE}",
+    f"CREATE TRIGGER entry_stays BEFORE DELETE ON entry {_REFUSE}",
     """CREATE TRIGGER entry_follows BEFORE INSERT ON entry
         WHEN NEW.sequence IS NOT (SELECT count + 1 FROM head)
             OR NEW.previous IS NOT (SELECT digest FROM head)
@@ -64,10 +65,8 @@ _SCHEMA: Final = (
         BEGIN INSERT OR IGNORE INTO open_intent VALUES (NEW.key, NEW.sequence); END""",
     """CREATE TRIGGER entry_closes AFTER INSERT ON entry WHEN NEW.kind IN ('outcome', 'settled')
         BEGIN DELETE FROM open_intent WHERE key = NEW.key; END""",
-    """CREATE TRIGGER snapshot_keeps BEFORE UPDATE ON snapshot
-        BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
-    """CREATE TRIGGER snapshot_stays BEFORE DELETE ON snapshot
-        BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
+    f"CREATE TRIGGER snapshot_keeps BEFORE UPDATE ON snapshot {_REFUSE}",
+    f"CREATE TRIGGER snapshot_stays BEFORE DELETE ON snapshot {_REFUSE}",
     """CREATE TRIGGER snapshot_new BEFORE INSERT ON snapshot
         WHEN EXISTS (SELECT 1 FROM snapshot WHERE digest = NEW.digest)
         BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
@@ -80,7 +79,6 @@ _SCHEMA: Final = (
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
     sqlite3.SQLITE_READONLY: "it cannot be written: check the rights of the file and its folder",
-    sqlite3.SQLITE_PERM: "it cannot be opened: check the rights of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the rights of the file and its folder",
     sqlite3.SQLITE_BUSY: f"another process kept it locked for {_PATIENCE:.0f} s: end that process",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database: move it away, a new one will be made",
@@ -90,7 +88,7 @@ _REMEDIES: Final = {
 _Row = tuple[Any, ...]
 
 
-class SqliteJournal:
+class SqliteJournal(AbstractContextManager["SqliteJournal"]):
     """The journal in the file `path`, which is made when it is not there.
 
     An object may be used from several threads, and the file by several processes.
@@ -107,21 +105,13 @@ class SqliteJournal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
-        except OSError as error:
-            raise UnusableStoreError(
-                f"{path}: its folder cannot be made ({error.strerror}): check the path",
-            ) from error
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         with self._lock:
             self._db.close()
-
-    def __enter__(self) -> Self:
-        """Use it as a context manager to have it closed."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the file, whatever happened."""
@@ -153,11 +143,7 @@ class SqliteJournal:
                 )
 
     def entries(
-        self,
-        *,
-        after: int = 0,
-        task: str | None = None,
-        kinds: Sequence[str] = (),
+        self, *, after: int = 0, task: str | None = None, kinds: Sequence[str] = ()
     ) -> Iterable[Entry]:
         """Oldest first; read page by page, so what is appended meanwhile is seen, too."""
         for row in self._pages(after=after, task=task, kinds=kinds):
@@ -241,11 +227,7 @@ class SqliteJournal:
             raise JournalBrokenError(f"{self._path}: {_edited(row[0])}") from error
 
     def _pages(
-        self,
-        *,
-        after: int = 0,
-        task: str | None = None,
-        kinds: Sequence[str] = (),
+        self, *, after: int = 0, task: str | None = None, kinds: Sequence[str] = ()
     ) -> Iterator[_Row]:
         wanted, values = "", list[str]()
         if task is not None:
@@ -268,9 +250,8 @@ class SqliteJournal:
     def _head(self, db: sqlite3.Connection) -> tuple[int, str]:
         """How many records there are, and the last one's digest; refuses a cut-off end."""
         head = db.execute("SELECT count, digest FROM head").fetchone()
-        last = db.execute(
-            "SELECT sequence, digest FROM entry ORDER BY sequence DESC LIMIT 1",
-        ).fetchone()
+        query = "SELECT sequence, digest FROM entry ORDER BY sequence DESC LIMIT 1"
+        last = db.execute(query).fetchone()
         if head is None or (last or (0, GENESIS)) != head:
             raise JournalBrokenError(
                 f"{self._path}: the last record is not the one that was written last; "
@@ -303,6 +284,18 @@ class SqliteJournal:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    """Tried again while busy, for SQLite does not wait its turn to change a new file to WAL."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _opened(path)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
     try:
         if not _refuse_foreign(path, db):
@@ -321,9 +314,11 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _refuse_foreign(path: Path, db: sqlite3.Connection) -> bool:
     """True: it is a journal of this version; False: it is empty; else it is not for us."""
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    # In one statement: another process may be making the file in this very moment.
+    tables, application, version = db.execute(
+        """SELECT (SELECT count(*) FROM sqlite_master), application_id, user_version
+            FROM pragma_application_id, pragma_user_version""",
+    ).fetchone()
     if not (tables or application or version):
         return False
     if application != _APPLICATION:
@@ -338,10 +333,13 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> bool:
     return True
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> UnusableStoreError:
-    # The low byte is the primary code; the rest only tells variants apart.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    remedy = _REMEDIES.get(code, f"SQLite says {str(error)!r}: check the disk and the rights")
+def _code(error: Exception) -> int:
+    """The primary code is the low byte; the rest only tells variants apart."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _unusable(path: Path, error: Exception) -> UnusableStoreError:
+    remedy = _REMEDIES.get(_code(error), f"{error}: check the path, the rights and the disk")
     return UnusableStoreError(f"{path}: {remedy}")
 
 

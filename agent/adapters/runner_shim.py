@@ -42,7 +42,9 @@ def main(folder: Path, cwd: str, source: str, command: list[str]) -> int:
         try:
             process = _start(folder, cwd, source, command)
         except OSError as error:
+            # Before the answer: whoever reads it may look for a start at once.
             (folder / "started").unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_UN)
             _answer(f"error {error.strerror or error}: {error.filename or command[0]}")
             return 0
         _answer("started")

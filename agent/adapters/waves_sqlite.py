@@ -6,10 +6,11 @@ read again unless it is asked for, so a tick costs what is open, not what was ev
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ _APPLICATION: Final = 0x574B5753
 _VERSION: Final = 1
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process's transaction."""
+_PAUSE: Final = 0.01
 
 _SCHEMA: Final = (
     """CREATE TABLE wave(
@@ -42,7 +44,6 @@ _SCHEMA: Final = (
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
     sqlite3.SQLITE_READONLY: "it cannot be written: check the rights of the file and its folder",
-    sqlite3.SQLITE_PERM: "it cannot be opened: check the rights of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the rights of the file and its folder",
     sqlite3.SQLITE_BUSY: f"another process kept it locked for {_PATIENCE:.0f} s: end that process",
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database: name another state folder",
@@ -52,7 +53,7 @@ _REMEDIES: Final = {
 _N = TypeVar("_N", bound=Noun)
 
 
-class SqliteWaves:
+class SqliteWaves(AbstractContextManager["SqliteWaves"]):
     """The wave store in the file `path`, which is made when it is not there.
 
     An object may be used from several threads, and the file by several processes.
@@ -70,21 +71,13 @@ class SqliteWaves:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
-        except OSError as error:
-            raise UnusableStoreError(
-                f"{path}: its folder cannot be made ({error.strerror}): check the path",
-            ) from error
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise _unusable(path, error) from error
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         with self._lock:
             self._db.close()
-
-    def __enter__(self) -> Self:
-        """Use it as a context manager to have it closed."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the file, whatever happened."""
@@ -268,6 +261,18 @@ def _save(db: sqlite3.Connection, standing: Standing) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    """Tried again while busy, for SQLite does not wait its turn to change a new file to WAL."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return _opened(path)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
     try:
         if not _refuse_foreign(path, db):
@@ -286,9 +291,11 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _refuse_foreign(path: Path, db: sqlite3.Connection) -> bool:
     """True: it is a wave store of this version; False: it is empty; else it is not for us."""
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    # In one statement: another process may be making the file in this very moment.
+    tables, application, version = db.execute(
+        """SELECT (SELECT count(*) FROM sqlite_master), application_id, user_version
+            FROM pragma_application_id, pragma_user_version""",
+    ).fetchone()
     if not (tables or application or version):
         return False
     if application != _APPLICATION:
@@ -303,8 +310,11 @@ def _refuse_foreign(path: Path, db: sqlite3.Connection) -> bool:
     return True
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> UnusableStoreError:
-    # The low byte is the primary code; the rest only tells variants apart.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    remedy = _REMEDIES.get(code, f"SQLite says {str(error)!r}: check the disk and the rights")
+def _code(error: Exception) -> int:
+    """The primary code is the low byte; the rest only tells variants apart."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _unusable(path: Path, error: Exception) -> UnusableStoreError:
+    remedy = _REMEDIES.get(_code(error), f"{error}: check the path, the rights and the disk")
     return UnusableStoreError(f"{path}: {remedy}")

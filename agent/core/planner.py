@@ -356,8 +356,9 @@ def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None
     for decision in (*decisions, *([moved] if moved else [])):
         if decision.proposal.action is not Action.LEAVE_ALONE:
             answer = word(decision.clearance)
-            verb = "" if answer == "cleared" else f"{answer.replace('-', ' ')}: "
-            verb += decision.proposal.action
+            only_observed = decision.clearance.rules == ("observe_never_acts",)
+            front = {"cleared": "", "needs-approval": "needs approval: ", "refused": "refused: "}
+            verb = ("would " if only_observed else front[answer]) + decision.proposal.action
             grouped.setdefault(verb, []).append(decision.proposal.task or "")
     parts += [f"{verb} {', '.join(tasks)}".strip() for verb, tasks in grouped.items()]
     said = ", ".join(parts if grouped else [*parts, "nothing to do"])

@@ -17,10 +17,11 @@ def git(cwd: Path, *arguments: str) -> str:
         ["git", *arguments],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], **IDENTITY},
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr}"
     return done.stdout.strip()
 
 

@@ -24,6 +24,8 @@ from agent.adapters.journal_sqlite import SqliteJournal
 from agent.core.records import Record
 
 name, batches = sys.argv[2], int(sys.argv[3])
+print("up", flush=True)
+sys.stdin.readline()
 with SqliteJournal(Path(sys.argv[1])) as journal:
     for tick in range(batches):
         one = Record(kind="decision", at=datetime.now(UTC), tick=tick, task=name)
@@ -98,12 +100,20 @@ def test_processes_share_one_chain(path):
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), f"w{number}", "25"],
-            stdout=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for number in range(3)
     ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "up\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
     for writer in writers:
         _, complaint = writer.communicate(timeout=60)
         assert (writer.returncode, complaint) == (0, "")
@@ -117,11 +127,15 @@ def test_processes_share_one_chain(path):
 def test_a_killed_writer_leaves_whole_appends(path):
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path), "w", "100000"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as writer:
+        assert writer.stdin is not None
         assert writer.stdout is not None
-        said = [writer.stdout.readline() for _ in range(20)]
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+        said = [writer.stdout.readline() for _ in range(21)]
         os.kill(writer.pid, signal.SIGKILL)
     assert said[-1] == "19\n"
     with SqliteJournal(path) as journal:
@@ -214,7 +228,7 @@ def test_a_disk_that_fails_halfway(path):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, limits[1]))
         try:
-            with pytest.raises(UnusableStoreError, match="check the disk"):
+            with pytest.raises(UnusableStoreError, match="check the path, the rights and the disk"):
                 journal.append([record("tick", text="x" * 200_000)])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -19,13 +19,16 @@ from agent.errors import WaveFileError
 from tests.adapters.waves_contract import standing, wave
 
 name = sys.argv[2]
+print("up", flush=True)
+sys.stdin.readline()
 with SqliteWaves(Path(sys.argv[1])) as waves:
-    sys.stdin.readline()
     try:
         tasks = [standing(f"{name}-{n}", wave=name) for n in range(20)]
         print(waves.add_wave(wave(name), [*tasks, standing("shared", wave=name)]))
     except WaveFileError:
         print("refused")
+    for n in range(15):
+        waves.add_wave(wave(f"{name}.{n}"), [standing(f"{name}.{n}")])
 """
 
 SAVER = """
@@ -119,13 +122,22 @@ def test_of_two_waves_with_one_task_only_the_first_is_added(path):
         )
         for name in ("w1", "w2")
     }
-    said = {name: one.communicate("go\n", timeout=60)[0] for name, one in submitters.items()}
+    for submitter in submitters.values():
+        assert submitter.stdout is not None
+        assert submitter.stdout.readline() == "up\n"
+    for submitter in submitters.values():
+        assert submitter.stdin is not None
+        submitter.stdin.write("go\n")
+        submitter.stdin.flush()
+    said = {name: one.communicate(timeout=60)[0] for name, one in submitters.items()}
     assert sorted(said.values()) == ["True\n", "refused\n"]
     [winner] = [name for name, word in said.items() if word == "True\n"]
+    others = {f"{name}.{n}" for name in said for n in range(15)}
     with SqliteWaves(path) as waves:
-        assert [one.id for one in waves.waves()] == [winner]
-        assert {one.wave for one in waves.standings()} == {winner}
-        assert len(waves.standings()) == 21
+        assert {one.id for one in waves.waves()} == {winner} | others
+        tasks = {f"{winner}-{n}" for n in range(20)} | {"shared"}
+        assert {one.spec.id for one in waves.standings()} == tasks | others
+        assert waves.standing("shared") == standing("shared", wave=winner)
 
 
 def test_what_was_saved_before_a_kill_is_there(path):

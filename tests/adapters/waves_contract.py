@@ -204,6 +204,22 @@ class WavesContract:
             waves.save(standing("b", status=status))
         assert [one.spec.id for one in waves.standings(settled=False)] == ["a", "b", "c"]
 
+    def test_what_is_open_is_always_up_to_date(self, waves):
+        def still_open():
+            return [(one.spec.id, one.status) for one in waves.standings(settled=False)]
+
+        waves.add_wave(wave(), [standing("a"), standing("b")])
+        assert still_open() == [("a", "planned"), ("b", "planned")]
+        waves.add_wave(wave("w2"), [standing("c", wave="w2")])
+        assert still_open() == [("a", "planned"), ("b", "planned"), ("c", "planned")]
+        waves.save(standing("d", status="parked"))
+        assert still_open()[3:] == [("d", "parked")]
+        waves.save(standing("b", status="accepted"))
+        waves.save(standing("c", wave="w2", status="cancelled"))
+        assert still_open() == [("a", "planned"), ("d", "parked")]
+        waves.save(standing("b", status="submitted"))
+        assert still_open() == [("a", "planned"), ("b", "submitted"), ("d", "parked")]
+
     def test_defects_are_overwritten_by_id(self, waves):
         first = Defect(id="d1", fingerprint="no tool", status="observed")
         second = Defect(id="d2", fingerprint="disk full", status="observed")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,17 @@ from agent.core.queueing import Order
 from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
 from tests.adapters import git_person
 from tests.adapters.processes import until
-from tests.runtime.worker_world import DEAF, HAS_WORK, PUSH, WAIT, World, order, shell
+from tests.runtime.worker_world import (
+    DEAF,
+    HAS_WORK,
+    LEASE,
+    PUSH,
+    WAIT,
+    SlowTrees,
+    World,
+    order,
+    shell,
+)
 
 
 @pytest.fixture(scope="session")
@@ -167,30 +176,16 @@ def test_a_check_that_runs_is_stopped_too(world: World) -> None:
     assert (view.state, view.judge, view.final_response) == (Status.CANCELLED, None, "pushed")
 
 
-class SlowTrees:
-    """git that takes its time."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "prepare":
-            (self._world.place / "pids").write_text("0\n")
-            until((self._world.place / "go").exists)
-        return getattr(self._world.trees, name)
-
-
 @pytest.mark.parametrize("who", ["agent", "judge", "git"])
 def test_whoever_is_silent_is_beaten_for(world: World, who: str) -> None:
     wait = WAIT.replace("echo ready;", "").replace("{place}", str(world.place))
     check = order(shell(wait)) if who == "judge" else None
     world.submit(wait + PUSH if who == "agent" else PUSH, check)
     trees = SlowTrees(world) if who == "git" else world.trees
-    with world.host(trees=trees, lease=0.4):
+    with world.host(trees=trees):
         world.ready()
-        began = world.clock.now()
-        until(lambda: world.clock.now() - began > timedelta(seconds=1))
-        assert world.view().state in (Status.RUNNING, Status.JUDGING)
+        for _ in range(4):
+            world.beaten()
         world.go()
         assert world.over().state is Status.SUCCEEDED
 
@@ -207,10 +202,9 @@ def test_who_is_too_slow_is_stopped(world: World) -> None:
 
 def test_a_fenced_host_stops_its_agent_and_leaves_the_successor_alone(world: World) -> None:
     world.submit(DEAF)
-    with world.host(beat_every=0.3):
+    with world.host():
         world.ready(2)
-        world.clock.ahead += timedelta(seconds=5)
-        assert world.view().state is Status.LOST
+        world.lose()
         until(lambda: not world.running())
         until(lambda: "t1 attempt 1: finished, nothing to report (fenced)" in world.told)
         world.retry(WAIT + PUSH)
@@ -224,9 +218,9 @@ def test_a_fenced_host_stops_its_agent_and_leaves_the_successor_alone(world: Wor
 
 def test_a_result_that_comes_too_late_is_kept_as_late(world: World) -> None:
     world.submit(PUSH, order(shell(WAIT.replace("{place}", str(world.place)))))
-    with world.host(beat_every=0.3):
+    with world.host():
         world.ready()
-        world.clock.ahead += timedelta(seconds=5)
+        world.lose()
         view = until(lambda: seen if (seen := world.view()).late_reports else None)
         assert world.running() == []
     assert view is not None
@@ -250,9 +244,10 @@ def test_an_outage_shorter_than_the_lease_is_ridden_out(world: World) -> None:
 
 def test_an_outage_longer_than_the_lease_stops_the_agent(world: World) -> None:
     world.submit(DEAF)
-    with world.host(lease=0.5):
+    with world.host():
         world.ready(2)
         world.source.fault = UnusableStoreError("disk full")
+        world.clock.ahead += timedelta(seconds=2 * LEASE)
         until(lambda: not world.running())
         until((world.run_folder() / "report.json").exists)
         world.source.fault = None
@@ -331,9 +326,14 @@ def test_a_report_that_cannot_be_delivered_waits_for_the_next_host(world: World)
     world.submit(PUSH, order(count))
     world.source.broken = ("finish",)
     world.source.fault = QueueUnavailableError("away")
-    with world.host(lease=1.0):
+    with world.host() as stop:
         until(lambda: "t1 attempt 1: judged pass" in world.told)
-    assert world.told[-1] == "t1 attempt 1: the queue is out of reach, report kept"
+        stop.set()
+        kept = "t1 attempt 1: the queue is out of reach, report kept"
+        while kept not in world.told:
+            # It goes on trying, and beating, for as long as a lease.
+            world.beaten(lambda: kept in world.told)
+            world.clock.ahead += timedelta(seconds=LEASE * 0.3)
     world.source.fault = None
     with world.host():
         assert world.over().state is Status.SUCCEEDED

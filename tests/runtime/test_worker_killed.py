@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.clock_system import SystemClock
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.core.model import Status
 from tests.adapters import git_person
@@ -36,7 +36,7 @@ def world(model: Path, tmp_path: Path) -> Iterator[World]:
     """Its queue is a file, which a host of another process can share."""
     shutil.copytree(model, tmp_path / "origin.git")
     world = World(tmp_path)
-    with SqliteQueue(tmp_path / "queue.db", SystemClock().now) as queue:
+    with SqliteQueue(tmp_path / "queue.db", world.clock.now) as queue:
         world.queue = world.source = queue
         yield world
         world.runner.sweep("t1", before=1_000_000, grace=0)
@@ -68,6 +68,12 @@ def start(world: World) -> Iterator[Start]:
 
 def told(world: World) -> list[str]:
     return (world.place / "told").read_text().splitlines()
+
+
+def lose(world: World) -> None:
+    """Let the lease of a host of another process run out at once."""
+    world.lose()
+    world.clock.ahead = timedelta()
 
 
 def begun(world: World) -> int:
@@ -153,7 +159,7 @@ def test_a_host_that_comes_back_too_late_stops_its_agent(world: World, start: St
     world.ready(2)
     host.kill()
     host.wait()
-    until(lambda: world.view().state is Status.LOST)
+    lose(world)
     start()
     until(lambda: not world.running())
     until(lambda: "t1 attempt 1: finished, nothing to report (fenced)" in told(world))
@@ -169,7 +175,7 @@ def test_a_host_of_another_name_adopts_nothing_but_recovers_what_is_lost(
     host.kill()
     host.wait()
     start("host-2")
-    until(lambda: world.view().state is Status.LOST)
+    lose(world)
     assert len(world.running()) == 2
     world.retry(COUNTED + PUSH)
     view = world.over(attempt=2)
@@ -183,7 +189,7 @@ def test_a_frozen_host_that_thaws_does_not_hit_its_successor(world: World, start
     zombie = start()
     world.ready(2)
     zombie.send_signal(signal.SIGSTOP)
-    until(lambda: world.view().state is Status.LOST)
+    lose(world)
     world.retry(WAIT + PUSH)
     start("host-2")
     world.ready(3)

@@ -16,7 +16,7 @@ from typing import Any
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.runner_command import CommandRunner
 from agent.adapters.worktree_git import GitWorktrees
-from agent.core.model import Command, CommandResult, TaskKind
+from agent.core.model import Command, CommandResult, Status, TaskKind
 from agent.core.queueing import Order, TaskView
 from agent.runtime.worker import Worker, WorkerSettings
 from tests.adapters.git_person import IDENTITY
@@ -28,6 +28,8 @@ git push --quiet origin HEAD:refs/heads/work/t1; echo pushed
 """
 WAIT = "echo $$ >>{place}/pids; echo ready; while [ ! -e {place}/go ]; do sleep 0.02; done\n"
 DEAF = "trap '' TERM; setsid sleep 60 & echo $! >>{place}/pids\n" + WAIT
+LEASE = 30.0
+"""Seconds: long enough for the busiest machine. Tests that want it to run out move the clock."""
 HAS_WORK = Command(argv=("test", "-s", "done"), timeout=10)
 
 
@@ -92,11 +94,11 @@ class World:
             name="host-1",
             queues=("main",),
             slots=2,
-            lease=2.0,
+            lease=LEASE,
             beat_every=0.05,
             poll_every=0.02,
             grace=0.2,
-            time_limit=30.0,
+            time_limit=600.0,
             folder=self.place / "runs",
         )
 
@@ -158,6 +160,16 @@ class World:
         assert found is not None
         return found
 
+    def beaten(self, over: Callable[[], bool] = lambda: False) -> None:
+        """Wait for the next heartbeat, or until it is `over`."""
+        before = self.view().heartbeat
+        until(lambda: over() or self.view().heartbeat != before)
+
+    def lose(self) -> None:
+        """Let the lease run out at once, by the clock of this process."""
+        self.clock.ahead += timedelta(seconds=2 * LEASE)
+        assert self.view().state is Status.LOST
+
     def texts(self, task: str = "t1", attempt: int = 1) -> list[str]:
         events = self.queue.trace(task, attempt=attempt, after=0, limit=100)
         return [event.text for event in events]
@@ -181,3 +193,16 @@ class World:
     def run_folder(self, task: str = "t1") -> Path:
         (folder,) = (self.place / "runs").glob(f"{task}-*")
         return folder
+
+
+class SlowTrees:
+    """git that takes its time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "prepare":
+            (self._world.place / "pids").write_text("0\n")
+            until((self._world.place / "go").exists)
+        return getattr(self._world.trees, name)

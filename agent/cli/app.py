@@ -1,0 +1,181 @@
+"""The commands and their options; what each one does is in the module of its name."""
+
+# ruff: noqa: PLC0415 - each command imports its own module, so that --help answers at once
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent import __version__
+from agent.cli.console import Console, standard
+from agent.cli.errors import ended
+from agent.errors import UserError
+
+app = typer.Typer(
+    name="wavekeeper",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+
+
+def call(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
+    """Run the command that `arguments` name, by default those of the process; the exit code."""
+    console = console or standard()
+    return ended(
+        lambda: app(arguments, prog_name="wavekeeper", standalone_mode=False, obj=console),
+        console,
+    )
+
+
+def _console(context: typer.Context) -> Console:
+    """The console that `call` was given."""
+    console: Console = context.obj
+    return console
+
+
+def _version(context: typer.Context, *, asked: bool) -> None:
+    if asked:
+        _console(context).line(f"wavekeeper {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, epilog="Example: wavekeeper -C ~/project status")
+def root(
+    context: typer.Context,
+    *,
+    folder: Annotated[
+        Path | None, typer.Option("-C", metavar="DIR", help="Work as if started in DIR.")
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """Supervises a wave of coding-agent tasks: accepts only what is proven, sends the rest back."""
+    if folder is not None:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UserError(f"-C {folder}: {error.strerror}; name a folder") from error
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog="Example: wavekeeper init")
+def init(
+    context: typer.Context,
+) -> None:
+    """Write a short wavekeeper.toml into this folder."""
+    from agent.cli.init import init as command
+
+    command(_console(context), Path.cwd())
+
+
+@app.command(epilog="Example: wavekeeper submit w7.toml")
+def submit(
+    context: typer.Context,
+    wave: Annotated[Path, typer.Argument(metavar="WAVE.toml", help="The wave file.")],
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Only check it; store nothing.")] = False,
+) -> None:
+    """Check a wave file and plan its tasks."""
+    from agent import wiring
+    from agent.cli.submit import submit as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), wave, check=check)
+
+
+@app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
+def run(
+    context: typer.Context,
+    *,
+    mode: Annotated[
+        str | None,
+        typer.Option(metavar="observe|auto|approve", help="Instead of the configured mode."),
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(metavar="5m", help="Between two looks at the queues.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look and act once, then end.")] = False,
+    until_done: Annotated[
+        bool,
+        typer.Option(
+            "--until-done",
+            help="End when every task is settled: 0 if all are accepted, else 1.",
+        ),
+    ] = False,
+) -> None:
+    """Supervise: look at the queues, decide, act, until Ctrl-C."""
+    from agent import wiring
+    from agent.cli.run import Asked
+    from agent.cli.run import run as command
+
+    asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
+    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), asked))
+
+
+@app.command(epilog="Example: wavekeeper work --name build-1")
+def work(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name; the next host of this name takes over what it left."),
+    ] = None,
+) -> None:
+    """Run tasks on this machine, until Ctrl-C."""
+    from agent import wiring
+    from agent.cli.work import work as command
+
+    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), name))
+
+
+@app.command(epilog="Example: wavekeeper status --json")
+def status(context: typer.Context, *, as_json: Json = False) -> None:
+    """Show the live map of the wave, and what comes next."""
+    from agent import wiring
+    from agent.cli.status import status as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), as_json=as_json)
+
+
+@app.command(epilog="Example: wavekeeper doctor")
+def doctor(context: typer.Context, *, as_json: Json = False) -> None:
+    """Say what is missing on this machine, and how to fix it."""
+    from agent.cli.doctor import doctor as command
+
+    raise typer.Exit(command(_console(context), Path.cwd(), as_json=as_json))
+
+
+@app.command(epilog="Example: wavekeeper demo --keep")
+def demo(
+    context: typer.Context,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave its folder, to look around.")] = False,
+) -> None:
+    """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
+    from agent.cli.demo import demo as command
+
+    raise typer.Exit(command(_console(context), keep=keep))
+
+
+@app.command(epilog="Example: wavekeeper decide snapshot.json --ask interrupt:T-1")
+def decide(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT.json", help="- is standard input.")],
+    policies: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Policy files of your own.")
+    ] = None,
+    ask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ACTION:TASK", help="Would this be allowed, and if not, why?"),
+    ] = None,
+) -> None:
+    """Decide on one snapshot, offline: the same file in, the same bytes out."""
+    from agent.cli.decide import decide as command
+
+    command(_console(context), snapshot, policies, ask or [])

@@ -1,0 +1,111 @@
+"""`wavekeeper demo`: a whole wave on a real repository, with troubles, in under 90 seconds.
+
+The coding agents are scripted programs; git, the remote, the processes, the signals, the queue,
+the guard and the supervisor are the real ones.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from agent import wiring
+from agent.adapters.config_toml import read_settings
+from agent.cli.console import Console
+from agent.cli.demo.scene import HERE, Scene, staged
+from agent.cli.demo.story import Row, amiss, rows, sentence
+from agent.cli.run import Show
+from agent.cli.stopping import Stop, signals
+from agent.runtime.tick import TickResult
+
+LIMIT: Final = 85.0
+"""Seconds after which the demonstration gives up and says what is missing."""
+
+
+def demo(console: Console, *, keep: bool) -> int:
+    """Play the wave and show it; 0 only if every task ended as it should."""
+    with stage(keep=keep) as folder:
+        ending = play(console, folder)
+        if keep:
+            console.line(f"kept: {folder}")
+    if ending.stopped is not None:
+        return ending.stopped
+    console.show(_table(console, ending.told))
+    console.line(ending.sentence)
+    for line in ending.amiss:
+        console.line(f"not as it should be: {line}")
+    return 1 if ending.amiss else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the wave ended."""
+
+    told: list[Row]
+    amiss: list[str]
+    sentence: str
+    stopped: int | None
+    """The exit code of the signal that stopped it, if one did."""
+
+
+def play(console: Console, folder: Path) -> Ending:
+    """Run the wave in `folder`, from the first submit to the last accepted task."""
+    begun = time.monotonic()
+    with staged(folder) as scene:
+        settings = read_settings(scene.settings)
+        wave, tasks, _ = wiring.submit(settings, HERE / "wave.toml")
+        console.line(f"{wave.goal}: {tasks} tasks, a repository with a bare origin, two hosts.")
+        console.line("The coding agents are scripted programs; everything else is real.")
+        policy = wiring.policy_of(settings)
+        with wiring.open_world(settings, policy) as world:
+            how = wiring.supervision(settings, policy)
+            show = Show(console, world, how)
+            show.stop = stop = Stop(idle=show.refresh)
+
+            def over(_: TickResult) -> bool:
+                _accident(scene, console)
+                late = time.monotonic() - begun > LIMIT
+                return late or not world.store.standings(settled=False)
+
+            with signals(stop), console.live():
+                wiring.loop(settings, world, how, show.tell).run(stop, until=over)
+            if show.lost:
+                raise show.lost
+            told = rows(world)
+            seconds = time.monotonic() - begun
+            said = sentence(world, told, seconds)
+            return Ending(told, amiss(world, told), said, stop.exit_code)
+
+
+def _table(console: Console, told: list[Row]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("TASK", "TRIES", "OUTCOME"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("WHY", overflow="fold")
+    for row in told:
+        cells = (row.task, str(row.attempts), row.outcome, row.why)
+        table.add_row(*(console.text(cell) for cell in cells))
+    return table
+
+
+def _accident(scene: Scene, console: Console) -> None:
+    if scene.accident():
+        console.line("accident: host-b and its agent were killed (SIGKILL); host-c is started")
+        scene.start_host("host-c", ("edge",))
+
+
+@contextmanager
+def stage(*, keep: bool) -> Iterator[Path]:
+    """A folder of its own; removed at the end unless it is to be kept."""
+    folder = Path(tempfile.mkdtemp(prefix="wavekeeper-demo-"))
+    try:
+        yield folder
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)

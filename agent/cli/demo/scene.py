@@ -1,0 +1,190 @@
+"""Sets the scene of the demonstration: a repository, its bare origin, hosts, an accident."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+
+TESTS: Final = {
+    "discount": "from shop.discount import discounted\n",
+    "rounding": "from shop.rounding import to_cents\n",
+    "table": "from shop.table import prices\n",
+    "gift": "from shop.gift import wrapped\n",
+}
+CHECKS: Final = {
+    "discount": "self.assertEqual(discounted(200, 10), 180)",
+    "rounding": "self.assertEqual(to_cents(2.675), 2.68)",
+    "table": "self.assertEqual(len(prices()), 1000)",
+    "gift": "self.assertEqual(wrapped(10), 13)",
+}
+
+SETTINGS: Final = """\
+repository = {repository}
+state = {state}
+
+[supervisor]
+mode = "auto"
+interval = "0.5s"
+
+[[queue]]
+id = "main"
+max_running = 5
+
+[[queue]]
+id = "edge"
+max_running = 2
+
+[[queue]]
+id = "infra"
+kind = "infrastructure"
+risk = "low"
+
+[worker]
+command = [{python}, {agent}]
+prompt = "stdin"
+output = "jsonl"
+workspace = {workspace}
+slots = 5
+lease = "3s"
+heartbeat = "0.5s"
+grace = "2s"
+time_limit = "60s"
+path = [{toolbox}]
+queues = [{queues}]
+
+[worker.environment]
+DEMO_SCENE = {scene}
+GIT_AUTHOR_NAME = "demo agent"
+GIT_AUTHOR_EMAIL = "agent@example.invalid"
+GIT_COMMITTER_NAME = "demo agent"
+GIT_COMMITTER_EMAIL = "agent@example.invalid"
+"""
+
+
+@dataclass
+class Scene:
+    """A folder with everything in it; nothing outside is touched."""
+
+    folder: Path
+    hosts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def repository(self) -> Path:
+        """The user's own checkout, which nobody touches."""
+        return self.folder / "shop"
+
+    @property
+    def settings(self) -> Path:
+        """The configuration of the supervisor."""
+        return self.repository / "wavekeeper.toml"
+
+    def build(self) -> None:
+        """Make the repository, its bare origin, the toolbox and the configurations."""
+        origin = self.folder / "origin.git"
+        self._git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+        self._git("clone", "--quiet", str(origin), str(self.repository))
+        self._seed()
+        self._git("-C", str(self.repository), "add", "--all")
+        who = ["-c", "user.name=demo", "-c", "user.email=demo@example.invalid"]
+        self._git("-C", str(self.repository), *who, "commit", "--quiet", "-m", "Open the shop")
+        self._git("-C", str(self.repository), "push", "--quiet", "origin", "HEAD:refs/heads/main")
+        toolbox = self.folder / "toolbox"
+        toolbox.mkdir()
+        (toolbox / "python3").symlink_to(sys.executable)
+        self._configure(self.settings, ("main", "edge", "infra"))
+
+    def start_host(self, name: str, queues: tuple[str, ...]) -> None:
+        """Start a worker host as a process of its own, as `wavekeeper work` does."""
+        folder = self.folder / "hosts" / name
+        folder.mkdir(parents=True)
+        self._configure(folder / "wavekeeper.toml", queues)
+        with (folder / "log").open("ab") as log:
+            self.hosts[name] = subprocess.Popen(
+                [sys.executable, "-P", "-m", "agent", "-C", str(folder), "work", "--name", name],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def accident(self) -> bool:
+        """Once the dying task asks for it: its host and its agent are killed, as by a power cut."""
+        asked = self.folder / "accident"
+        if "host-b" not in self.hosts or not asked.exists():
+            return False
+        host = self.hosts.pop("host-b")
+        host.send_signal(signal.SIGKILL)
+        host.wait()
+        os.kill(int(asked.read_text(encoding="utf-8")), signal.SIGKILL)
+        return True
+
+    def close(self) -> None:
+        """Stop every host; each stops its agents first."""
+        for host in self.hosts.values():
+            host.terminate()
+        for host in self.hosts.values():
+            try:
+                host.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                host.kill()
+                host.wait()
+
+    def _seed(self) -> None:
+        for name in ("shop", "tests"):
+            (self.repository / name).mkdir()
+            (self.repository / name / "__init__.py").touch()
+        (self.repository / "README.md").write_text("# A small shop\n", encoding="utf-8")
+        for name, imports in TESTS.items():
+            body = (
+                f"import unittest\n\n{imports}\n\nclass Test(unittest.TestCase):\n"
+                f"    def test_{name}(self):\n        {CHECKS[name]}\n"
+            )
+            path = self.repository / "tests" / f"test_{name}.py"
+            path.write_text(body, encoding="utf-8")
+
+    def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
+        text = SETTINGS.format(
+            repository=_quoted(self.repository),
+            state=_quoted(self.folder / "state"),
+            python=_quoted(sys.executable),
+            agent=_quoted(HERE / "scripted_agent.py"),
+            workspace=_quoted(self.folder / "worktrees"),
+            toolbox=_quoted(self.folder / "toolbox"),
+            scene=_quoted(self.folder),
+            queues=", ".join(_quoted(queue) for queue in queues),
+        )
+        path.write_text(text, encoding="utf-8")
+
+    def _git(self, *argv: str) -> None:
+        subprocess.run(["git", *argv], check=True, capture_output=True, env=_clean())
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Scene]:
+    """A built scene with its first two hosts; all hosts are stopped at the end."""
+    scene = Scene(folder)
+    scene.build()
+    try:
+        scene.start_host("host-a", ("main", "infra"))
+        scene.start_host("host-b", ("edge",))
+        yield scene
+    finally:
+        scene.close()
+
+
+def _quoted(value: object) -> str:
+    """As a TOML string."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _clean() -> dict[str, str]:
+    """The environment without what would point git at another repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -1,0 +1,134 @@
+"""Reads the journal back: what became of each task, why, and whether it is what it should be."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.core.model import ProofKind, Status
+from agent.core.records import Standing
+from agent.runtime.world import World
+
+EXPECTED: Final = {
+    "T-1": (1, "does the job right"),
+    "T-2": (2, "claims it is done, but never pushed"),
+    "T-3": (2, "pushes work that fails its check"),
+    "T-4": (2, "needs a tool that is missing"),
+    "T-5": (2, "needs the same missing tool"),
+    "T-6": (1, "works without a word for a while"),
+    "T-7": (2, "dies with its host"),
+    "fix-d-1": (1, "the shared fault, split off"),
+}
+"""How many attempts each task takes, and the trouble it meets."""
+
+_TOLD: Final = {
+    "retry": "sent back",
+    "open-issue": "recorded",
+    "park": "parked",
+    "release": "released",
+    "interrupt": "interrupted",
+}
+
+LEAST_SILENCE: Final = 5.0
+"""Seconds without a word that the silent task must have been left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the closing table."""
+
+    task: str
+    attempts: int
+    outcome: str
+    why: str
+
+
+def rows(world: World) -> list[Row]:
+    """One row per task, told from the journal."""
+    told = {standing.spec.id: _told(world, standing) for standing in world.store.standings()}
+    return [told[task] for task in sorted(told)]
+
+
+def _told(world: World, standing: Standing) -> Row:
+    task = standing.spec.id
+    view = world.queue.get(task)
+    steps = []
+    for entry in world.journal.entries(task=task, kinds=("intent",)):
+        proposal = entry.record.body["proposal"]
+        if proposal["action"] in _TOLD:
+            steps.append(f"{_TOLD[proposal['action']]} ({proposal['reason']})")
+    if (silence := longest_silence(world, task)) >= LEAST_SILENCE:
+        steps.append(f"left alone through {silence:.0f} s without a word")
+    steps.append(_end(standing))
+    return Row(task, view.attempt if view else 0, standing.status, "; ".join(steps))
+
+
+def _end(standing: Standing) -> str:
+    if standing.status != "accepted":
+        return standing.why or f"still {standing.status}"
+    commits = [item.value for item in standing.evidence if item.kind is ProofKind.COMMIT_PUSHED]
+    return f"proven at {commits[-1][:7]}" if commits and commits[-1] else "proven"
+
+
+def amiss(world: World, told: Sequence[Row]) -> list[str]:
+    """What did not end as it should, one line each; empty: all is well."""
+    by_task = {row.task: row for row in told}
+    wrong = [f"{task} is missing" for task in EXPECTED if task not in by_task]
+    wrong += [f"{row.task} was not expected" for row in told if row.task not in EXPECTED]
+    for task, (attempts, _) in EXPECTED.items():
+        row = by_task.get(task)
+        if row is not None and (row.outcome, row.attempts) != ("accepted", attempts):
+            wrong.append(
+                f"{task} ended {row.outcome} after {row.attempts} attempts, not {attempts}"
+            )
+    defects = list(world.store.defects())
+    if [defect.status for defect in defects] != ["fixed"]:
+        wrong.append(f"there should be one defect, fixed: {defects}")
+    wrong += _actions_amiss(world)
+    if (broken := world.journal.verify()) is not None:
+        wrong.append(f"the journal: {broken}")
+    return wrong
+
+
+def _actions_amiss(world: World) -> Iterable[str]:
+    done: dict[str, list[str]] = {}
+    for entry in world.journal.entries(kinds=("outcome", "settled")):
+        if entry.record.body["result"] == "done":
+            action = str(entry.record.body["action"])
+            done.setdefault(action, []).append(entry.record.task or "")
+    if "interrupt" in done:
+        yield f"healthy work was interrupted: {done['interrupt']}"
+    for action, times in (("open-issue", 1), ("split-defect", 1), ("release", 2), ("park", 2)):
+        if len(done.get(action, [])) != times:
+            yield f"{action} was done {len(done.get(action, []))} times, not {times}"
+    if (silence := longest_silence(world, "T-6")) < LEAST_SILENCE:
+        yield f"T-6 was not silent for long enough to prove anything: {silence:.1f} s"
+    lost = [
+        entry
+        for entry in world.journal.entries(task="T-7", kinds=("intent",))
+        if str(entry.record.body["proposal"]["reason"]).startswith("lost")
+    ]
+    if not lost:
+        yield "T-7 was not recovered from a lost attempt"
+
+
+def longest_silence(world: World, task: str) -> float:
+    """The longest time without a word, in seconds, that a tick saw of a live task."""
+    found = 0.0
+    for entry in world.journal.entries(kinds=("tick",)):
+        snapshot = world.journal.snapshot(str(entry.record.body["snapshot"]))
+        for one in snapshot.tasks if snapshot else ():
+            if one.id == task and one.status is Status.RUNNING and snapshot and one.trace:
+                found = max(found, (snapshot.now - one.trace.last_event_at).total_seconds())
+    return found
+
+
+def sentence(world: World, told: Sequence[Row], seconds: float) -> str:
+    """The whole wave in one sentence."""
+    accepted = sum(row.outcome == "accepted" for row in told)
+    attempts = sum(row.attempts for row in told)
+    fixed = sum(defect.status == "fixed" for defect in world.store.defects())
+    faults = f"{fixed} shared fault fixed" if fixed == 1 else f"{fixed} shared faults fixed"
+    return (
+        f"{accepted} of {len(told)} tasks accepted in {attempts} attempts and {seconds:.0f} s, "
+        f"{faults}, nothing healthy was interrupted."
+    )

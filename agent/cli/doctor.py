@@ -1,0 +1,291 @@
+"""`wavekeeper doctor`: what is missing on this machine, and how to fix it. It changes nothing."""
+
+import os
+import platform
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+from rich.text import Text
+
+from agent import wiring
+from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
+from agent.adapters.journal_sqlite import SqliteJournal
+from agent.adapters.queue_sqlite import SqliteQueue
+from agent.adapters.waves_sqlite import SqliteWaves
+from agent.cli.console import Console
+from agent.core.model import Noun
+from agent.errors import WavekeeperError
+
+State = Literal["ok", "warn", "fail"]
+
+_STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_PATIENCE: Final = 15.0
+"""Seconds for a remote to answer."""
+_SPACE_LOW: Final = 1024**3
+_SPACE_GONE: Final = 50 * 1024**2
+"""Bytes: a journal and a few worktrees no longer fit."""
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+_DRIFT: Final = timedelta(seconds=5)
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Check(Noun):
+    """One thing that was looked at."""
+
+    name: str
+    state: State
+    said: str
+    fix: str | None = None
+    """What to do about it; None: nothing, or `said` tells."""
+
+
+class Findings(Noun):
+    """`wavekeeper.doctor/1`."""
+
+    schema_: Annotated[Literal["wavekeeper.doctor/1"], Field(alias="schema")] = (
+        "wavekeeper.doctor/1"
+    )
+    ok: bool
+    checks: tuple[Check, ...]
+
+
+def doctor(console: Console, folder: Path, *, as_json: bool) -> int:
+    """Look at everything; 0, or 1 if anything fails."""
+    checks = tuple(examine(folder))
+    failed = any(check.state == "fail" for check in checks)
+    if as_json:
+        console.json(Findings(ok=not failed, checks=checks).model_dump(mode="json"))
+        return int(failed)
+    for check in checks:
+        state = Text(f"{check.state:<5}", _STYLES[check.state])
+        console.show(state.append_text(console.text(f"{check.name}: {check.said}", "default")))
+        if check.fix:
+            console.show(Text("     ").append_text(console.text(f"fix: {check.fix}")))
+    return int(failed)
+
+
+def examine(folder: Path) -> Iterator[Check]:
+    """Every check, in the order in which things are needed."""
+    yield Check(
+        name="python",
+        state="ok",
+        said=f"{platform.python_version()}, SQLite {sqlite3.sqlite_version}",
+    )
+    yield _git()
+    path = find_settings(folder)
+    if path is None:
+        fix = "run `wavekeeper init` in the repository that the tasks change"
+        yield Check(name="settings", state="fail", said=f"no {NAME} here or above", fix=fix)
+        return
+    try:
+        settings = read_settings(path)
+    except WavekeeperError as error:
+        yield Check(name="settings", state="fail", said=str(error))
+        return
+    yield Check(name="settings", state="ok", said=str(path))
+    yield _tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
+    yield _remote(settings)
+    yield _infrastructure(settings)
+    yield _worker(settings)
+    yield from _state(settings)
+
+
+def _tried(name: str, look: Callable[[], str | Check]) -> Check:
+    """What `look` says; an error's message says what is wrong and what to do."""
+    try:
+        said = look()
+    except WavekeeperError as error:
+        return Check(name=name, state="fail", said=str(error))
+    return said if isinstance(said, Check) else Check(name=name, state="ok", said=said)
+
+
+def _git() -> Check:
+    try:
+        asked = subprocess.run(
+            ["git", "--version"], capture_output=True, text=True, timeout=_PATIENCE, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        fix = "install git, and see that it is on PATH"
+        return Check(name="git", state="fail", said=f"does not run ({error})", fix=fix)
+    return Check(name="git", state="ok", said=asked.stdout.strip().removeprefix("git version "))
+
+
+def _remote(settings: Settings) -> Check:
+    def look() -> str | Check:
+        address = wiring.remote(settings)
+        shown = _CREDENTIALS.sub("://", address)
+        problem, branches = reach(address, _PATIENCE)
+        if problem is not None:
+            said = f"{shown}: {_CREDENTIALS.sub('://', problem)}"
+            fix = (
+                f"see that `git ls-remote {settings.remote}` answers without asking for a password"
+            )
+            return Check(name="remote", state="fail", said=said, fix=fix)
+        if not branches:
+            fix = "push a first commit; tasks begin from the default branch"
+            return Check(name="remote", state="warn", said=f"{shown} has no branch", fix=fix)
+        return f"{shown} answers, {branches} branch{'' if branches == 1 else 'es'}"
+
+    return _tried("remote", look)
+
+
+def reach(address: str, limit: float) -> tuple[str | None, int]:
+    """Why the remote does not answer within `limit` seconds, if it does not; its branches."""
+    env = {
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }
+    # Files, not pipes: an ssh that outlives its git would keep a pipe open, and us waiting.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            process = subprocess.Popen(
+                ["git", "-c", "protocol.ext.allow=never", "ls-remote", "--heads", "--", address],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=env,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"git does not run ({error.strerror})", 0
+        with process:
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return f"no answer within {limit:g} s", 0
+        out.seek(0)
+        err.seek(0)
+        if code != 0:
+            last = (err.read().decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
+            return last, 0
+        return None, len(out.read().splitlines())
+
+
+def _infrastructure(settings: Settings) -> Check:
+    kinds = {queue.id: queue.kind for queue in settings.queues}
+    if "infrastructure" in kinds.values():
+        return Check(name="queues", state="ok", said=", ".join(kinds))
+    return Check(
+        name="queues",
+        state="warn",
+        said=f"{', '.join(kinds)}: none of kind infrastructure, so shared defects stay unmended",
+        fix=f'add a [[queue]] with kind = "infrastructure" to {NAME}',
+    )
+
+
+def _worker(settings: Settings) -> Check:
+    command = settings.worker.command
+    if command is None:
+        return Check(
+            name="worker",
+            state="warn",
+            said="no command, so `wavekeeper work` runs nothing here",
+            fix=f"name your coding agent as `command` under [worker] in {NAME}",
+        )
+    program = command[0]
+    if "/" in program and not Path(program).is_absolute():
+        said = f"{program} is looked for in each task's worktree"
+        return Check(name="worker", state="ok", said=said)
+    if shutil.which(program, path=wiring.worker_path(settings)) is None:
+        fix = f"install it, or add its folder to `path` under [worker] in {NAME}"
+        return Check(name="worker", state="fail", said=f"{program} is not on PATH", fix=fix)
+    return Check(name="worker", state="ok", said=f"{program} is found")
+
+
+def _state(settings: Settings) -> Iterator[Check]:
+    places = wiring.Places(settings.state)
+    folder = _folder(settings.state)
+    yield folder
+    if folder.state == "fail":
+        return
+    stores: dict[str, tuple[Path, Callable[[], str | Check]]] = {
+        "queue": (places.queue, lambda: _queue(places.queue)),
+        "waves": (places.waves, lambda: _waves(places.waves)),
+        "journal": (places.journal, lambda: _journal(places.journal)),
+    }
+    for name, (path, look) in stores.items():
+        if path.exists():
+            yield _tried(name, look)
+        else:
+            yield Check(name=name, state="ok", said="not there yet; made when it is needed")
+    yield _tried("supervisor", lambda: wiring.holder(settings) or "nobody supervises at the moment")
+    yield _tried("clock", lambda: _clock(settings))
+
+
+def _folder(state: Path) -> Check:
+    """Whether it can be written, or made, and whether there is room."""
+    there = next(one for one in (state, *state.parents) if one.exists())
+    try:
+        if there == state:
+            with tempfile.TemporaryFile(dir=state):
+                pass
+        elif not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(0, f"{there} is not a folder we may write")
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        fix = f"mend its rights, or name another `state` in {NAME}"
+        said = f"{state} cannot be written ({error.strerror})"
+        return Check(name="state", state="fail", said=said, fix=fix)
+    room = f"{state}: {free / 1024**3:.1f} GiB free"
+    if free >= _SPACE_LOW:
+        return Check(name="state", state="ok", said=room)
+    level: State = "fail" if free < _SPACE_GONE else "warn"
+    return Check(name="state", state=level, said=room, fix="free some disk space")
+
+
+def _queue(path: Path) -> str:
+    with SqliteQueue(path, lambda: _LONG_AGO) as queue:
+        held = sum(sum(one.counts.values()) for one in queue.queues())
+    return f"opens; tasks: {held}"
+
+
+def _waves(path: Path) -> str:
+    with SqliteWaves(path) as waves:
+        return f"opens; tasks not settled: {len(waves.standings(settled=False))}"
+
+
+def _journal(path: Path) -> str | Check:
+    with SqliteJournal(path) as journal:
+        broken = journal.verify()
+        ticks = journal.last_tick()
+    if broken is None:
+        return f"its chain holds; ticks: {ticks}"
+    fix = f"keep {path.name} as it is for whoever asks why, and restore it from a backup"
+    return Check(name="journal", state="fail", said=broken, fix=fix)
+
+
+def _clock(settings: Settings) -> str | Check:
+    """What was written down may not lie in the future: every age would be wrong."""
+    with wiring.open_reading(settings) as world:
+        now = world.clock.now()
+        known = world.store.standings(settled=False)
+        stamps = [one.changed_at for one in known]
+        stamps += [wave.submitted_at for wave in world.store.waves()]
+        if (last := world.store.notes().get("last_tick_at")) is not None:
+            stamps.append(datetime.fromisoformat(last))
+        views = [world.queue.get(one.spec.id) for one in known]
+        stamps += [view.heartbeat.at for view in views if view and view.heartbeat]
+    newest = max(stamps, default=now)
+    if newest <= now + _DRIFT:
+        return f"{now:%Y-%m-%d %H:%M:%S} UTC, nothing lies in the future"
+    said = f"it is {now:%Y-%m-%d %H:%M:%S} UTC here, and something was noted at {newest:%H:%M:%S} "
+    return Check(
+        name="clock",
+        state="fail",
+        said=f"{said}on {newest:%Y-%m-%d}",
+        fix="set this machine's clock right (is time synchronisation on?)",
+    )

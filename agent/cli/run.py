@@ -1,0 +1,178 @@
+"""`wavekeeper run`: supervise, and show what happens: a live table, or one line per change."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from agent import wiring
+from agent.adapters.config_toml import Settings
+from agent.cli.console import Console, OutputLostError
+from agent.cli.stopping import Stop, signals
+from agent.cli.views import picture
+from agent.core.actions import Action, Cleared, word
+from agent.core.durations import seconds
+from agent.core.model import Mode
+from agent.core.planner import Decision
+from agent.core.records import Standing
+from agent.errors import UserError
+from agent.runtime.executor import Done
+from agent.runtime.onlooker import Onlooker
+from agent.runtime.tick import TickResult
+from agent.runtime.world import Supervision, World
+
+_COSTLY: Final = 20
+"""Looking may take one part in so many of the time between two ticks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says."""
+
+    mode: str | None = None
+    interval: str | None = None
+    once: bool = False
+    until_done: bool = False
+
+
+def run(console: Console, settings: Settings, asked: Asked) -> int:
+    """Supervise until a signal comes, or for as long as was asked; the exit code."""
+    policy = wiring.policy_of(settings)
+    how = wiring.supervision(settings, policy, _mode(asked.mode), _interval(asked.interval))
+    _refuse(asked, how)
+    with wiring.open_world(settings, policy) as world:
+        show = Show(console, world, how)
+        show.stop = stop = Stop(idle=show.refresh)
+
+        def until(_: TickResult) -> bool:
+            return asked.once or (asked.until_done and not world.store.standings(settled=False))
+
+        with signals(stop), console.live():
+            wiring.loop(settings, world, how, show.tell).run(stop, until=until)
+        if show.lost:
+            raise show.lost
+        if stop.exit_code is not None:
+            return stop.exit_code
+        return _ending(console, world.store.standings()) if asked.until_done else 0
+
+
+class Show:
+    """Tells of each tick: `tell` for every one, `refresh` while the loop waits for the next."""
+
+    def __init__(self, console: Console, world: World, how: Supervision) -> None:
+        self.stop: Stop | None = None
+        """Set when nobody reads any more."""
+        self.lost: OutputLostError | None = None
+        self._console = console
+        self._onlooker = Onlooker(world, how)
+        self._lines = Lines()
+        self._foot = ""
+        self._rest_until = 0.0
+
+    def tell(self, result: TickResult) -> None:
+        """What changed in this tick; on a terminal the table as well."""
+        self._foot = f"tick {result.number} at {result.snapshot.now:%H:%M:%SZ}: {result.sentence}"
+        self._rest_until = 0.0
+        try:
+            for line in self._lines.of(result, sentences=self._console.plain):
+                self._console.line(line)
+        except OutputLostError as error:
+            self._give_up(error)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw the table anew, where there is one."""
+        begun = time.monotonic()
+        if self._console.plain or begun < self._rest_until or self.lost:
+            return
+        try:
+            here = self._onlooker.look("this process")
+            self._console.draw(picture(self._console, here, self._foot))
+        except OutputLostError as error:
+            self._give_up(error)
+        ended = time.monotonic()
+        self._rest_until = ended + _COSTLY * (ended - begun)
+
+    def _give_up(self, error: OutputLostError) -> None:
+        """Stop as cleanly as a signal would have it."""
+        self.lost = error
+        if self.stop is not None:
+            self.stop.set()
+
+
+class Lines:
+    """One line per change. It remembers what it said last, so that nothing is said twice."""
+
+    def __init__(self) -> None:
+        self._sentence = ""
+        self._held: set[tuple[object, ...]] = set()
+
+    def of(self, result: TickResult, *, sentences: bool) -> list[str]:
+        """The lines about this tick; its sentence if nothing else is said and it is a new one."""
+        front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
+        told = [_done(one) for one in result.done]
+        held = {_key(one): one for one in result.decisions if _is_held(one)}
+        told += [_not_done(one) for key, one in held.items() if key not in self._held]
+        self._held = set(held)
+        if not told and sentences and result.sentence != self._sentence:
+            told = [result.sentence]
+        self._sentence = result.sentence
+        return [f"{front} {line}" for line in told]
+
+
+def _done(one: Done) -> str:
+    proposal = one.proposal
+    result = "" if one.result == "done" else f" {one.result}"
+    return f"{proposal.task or 'window'} {proposal.action}{result}: {proposal.reason} -> {one.said}"
+
+
+def _is_held(one: Decision) -> bool:
+    return not isinstance(one.clearance, Cleared) and one.proposal.action is not Action.LEAVE_ALONE
+
+
+def _key(one: Decision) -> tuple[object, ...]:
+    return one.proposal.task, one.proposal.attempt, one.proposal.action, one.clearance.rules
+
+
+def _not_done(one: Decision) -> str:
+    proposal, answer = one.proposal, one.clearance
+    why = f"{word(answer)}: {', '.join(answer.rules)}"
+    return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
+
+
+def _ending(console: Console, standings: Sequence[Standing]) -> int:
+    """Say how the wave ended; 0 only if every task was accepted."""
+    left = [one for one in standings if one.status != "accepted"]
+    if not standings:
+        console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
+    elif not left:
+        console.line(f"every task is accepted, {len(standings)} of {len(standings)}")
+    for one in left:
+        console.line(f"{one.spec.id} is not accepted: {one.status}, {one.why or 'no reason noted'}")
+    return 1 if left else 0
+
+
+def _mode(asked: str | None) -> Mode | None:
+    known: tuple[Mode, ...] = get_args(Mode)
+    for mode in known:
+        if asked == mode:
+            return mode
+    if asked is None:
+        return None
+    raise UserError(f"--mode {asked!r}: there are observe and auto")
+
+
+def _interval(asked: str | None) -> float | None:
+    try:
+        return None if asked is None else seconds(asked)
+    except ValueError as error:
+        raise UserError(f"--interval: {error}") from error
+
+
+def _refuse(asked: Asked, how: Supervision) -> None:
+    if how.mode == "approve":
+        raise UserError("approve comes with a later release; use --mode observe or --mode auto")
+    if asked.once and asked.until_done:
+        raise UserError("--once and --until-done contradict each other; use one of them")
+    if asked.until_done and how.mode == "observe":
+        raise UserError("--until-done would never end: observe only proposes; use --mode auto")

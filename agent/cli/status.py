@@ -1,0 +1,28 @@
+"""`wavekeeper status`: the live map, read without the lock and without changing anything."""
+
+from agent import wiring
+from agent.adapters.config_toml import Settings
+from agent.cli.console import Console
+from agent.cli.views import page
+from agent.runtime.live_map import LiveMap
+from agent.runtime.onlooker import Onlooker
+
+
+def status(console: Console, settings: Settings, *, as_json: bool) -> None:
+    """Show the map as a page, or as one JSON object `wavekeeper.status/1`."""
+    here = _look(settings)
+    if as_json:
+        console.json(here.model_dump(mode="json"))
+    elif not here.waves:
+        console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
+    else:
+        for part in page(console, here):
+            console.show(part)
+
+
+def _look(settings: Settings) -> LiveMap:
+    policy = wiring.policy_of(settings)
+    held_by = wiring.holder(settings)
+    with wiring.open_reading(settings) as world:
+        how = wiring.supervision_seen(settings, policy, world, held_by)
+        return Onlooker(world, how).look(held_by)

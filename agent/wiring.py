@@ -1,0 +1,343 @@
+"""The only module that names both ports and adapters: which part plays which role."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from agent.adapters.clock_system import SystemClock
+from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
+from agent.adapters.drafter_template import TemplateDrafter
+from agent.adapters.evidence_git import GitEvidence
+from agent.adapters.evidence_judge import JudgeEvidence
+from agent.adapters.issues_local import LocalIssues
+from agent.adapters.journal_memory import MemoryJournal
+from agent.adapters.journal_sqlite import SqliteJournal
+from agent.adapters.lock_file import FileLock
+from agent.adapters.policy_files import read_policy
+from agent.adapters.queue_memory import MemoryQueue
+from agent.adapters.queue_sqlite import SqliteQueue
+from agent.adapters.remote_git import remote_of
+from agent.adapters.reviewer_evidence import EvidenceReviewer
+from agent.adapters.runner_command import CommandRunner
+from agent.adapters.wave_toml import read_wave
+from agent.adapters.waves_memory import MemoryWaves
+from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.worktree_git import GitWorktrees
+from agent.core.failures import same_failure
+from agent.core.model import Mode
+from agent.core.policy import Policy
+from agent.core.records import Standing, WaveRecord
+from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
+from agent.ports import TaskQueue, WaveStore
+from agent.runtime.intake import plan
+from agent.runtime.loop import Loop
+from agent.runtime.tick import TickResult
+from agent.runtime.worker import Worker, WorkerSettings
+from agent.runtime.world import Supervision, World
+
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def settings_above(folder: Path) -> Settings:
+    """The settings that hold in `folder`: its own, or those of the closest folder above it."""
+    path = find_settings(folder)
+    if path is None:
+        raise ConfigurationError(f"no {NAME} here or above; run `wavekeeper init`")
+    return read_settings(path)
+
+
+def shipped(what: str) -> Path:
+    """The folder `policies` or `prompts`: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "shipped" / what, package.parent / what):
+        if folder.is_dir():
+            return folder
+    raise ConfigurationError(f"the folder {what!r} is missing; install wavekeeper again")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the state folder keeps what."""
+
+    state: Path
+
+    @property
+    def queue(self) -> Path:
+        """The embedded queue."""
+        return self.state / "queue.db"
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.state / "journal.db"
+
+    @property
+    def waves(self) -> Path:
+        """What the supervisor remembers."""
+        return self.state / "waves.db"
+
+    @property
+    def issues(self) -> Path:
+        """Recorded defects, as Markdown."""
+        return self.state / "issues"
+
+    @property
+    def lock(self) -> Path:
+        """Who supervises here."""
+        return self.state / "supervisor.lock"
+
+    @property
+    def evidence(self) -> Path:
+        """The mirror that evidence is read from."""
+        return self.state / "evidence"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per attempt."""
+        return self.state / "runs"
+
+    @property
+    def clone(self) -> Path:
+        """The bare clone that worktrees hang on."""
+        return self.state / "clone"
+
+
+def policy_in(own: Path | None) -> Policy:
+    """The shipped policy, with the files in `own` in place of those of the same name."""
+    if own is not None and not own.is_dir():
+        raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
+    return read_policy(shipped("policies"), own)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that the configuration names."""
+    return policy_in(settings.policies)
+
+
+def remote(settings: Settings) -> str:
+    """The address or path that workers push to and evidence is read from."""
+    try:
+        return remote_of(settings.repository, settings.remote)
+    except FileNotFoundError as error:
+        raise ConfigurationError("git is not on PATH; install it") from error
+
+
+@contextmanager
+def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
+    """The embedded queue, with its queues configured."""
+    places = _places(settings)
+    with SqliteQueue(places.queue, SystemClock().now) as queue:
+        for spec in settings.queues:
+            queue.configure(spec)
+        yield queue
+
+
+@contextmanager
+def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
+    """Everything the supervisor sees, opened and closed."""
+    places = _places(settings)
+    with ExitStack() as stack:
+        store = stack.enter_context(SqliteWaves(places.waves))
+        _refuse_a_lost_queue(places, store)
+        yield World(
+            clock=SystemClock(),
+            queue=stack.enter_context(open_queue(settings)),
+            store=store,
+            journal=stack.enter_context(SqliteJournal(places.journal)),
+            issues=LocalIssues(places.issues),
+            reviewer=EvidenceReviewer(),
+            drafter=TemplateDrafter(shipped("prompts")),
+            probes=(
+                GitEvidence(remote(settings), places.evidence, policy.completion.documents),
+                JudgeEvidence(),
+            ),
+        )
+
+
+@contextmanager
+def open_reading(settings: Settings) -> Iterator[World]:
+    """What the supervisor knows, without its lock: nothing is made, changed or probed."""
+    places, clock = Places(settings.state), SystemClock()
+    _refuse_no_folder(settings.state)
+    with ExitStack() as stack:
+        store: WaveStore = MemoryWaves()
+        if places.waves.exists():
+            store = stack.enter_context(SqliteWaves(places.waves))
+        _refuse_a_lost_queue(places, store)
+        queue: TaskQueue = MemoryQueue(clock.now)
+        if places.queue.exists():
+            # A clock that stands still lets no lease run out, so reading has nothing to write.
+            queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
+        else:
+            for spec in settings.queues:
+                queue.configure(spec)
+        yield World(
+            clock=clock,
+            queue=queue,
+            store=store,
+            journal=MemoryJournal(),
+            issues=LocalIssues(places.issues),
+            reviewer=EvidenceReviewer(),
+            drafter=TemplateDrafter(shipped("prompts")),
+            probes=(),
+        )
+
+
+def supervision(
+    settings: Settings, policy: Policy, mode: Mode | None = None, interval: float | None = None
+) -> Supervision:
+    """How this supervisor works; what the command line says comes before the configuration."""
+    return Supervision(
+        policy=policy,
+        mode=mode or settings.supervisor.mode,
+        interval=interval or settings.supervisor.interval,
+        host=settings.supervisor.host,
+    )
+
+
+def supervision_seen(
+    settings: Settings, policy: Policy, world: World, held_by: str | None
+) -> Supervision:
+    """How the supervisor that is at work works; the configured way if none is."""
+    notes = world.store.notes()
+    if held_by is None or "supervision" not in notes:
+        return supervision(settings, policy)
+    mode, _, interval = notes["supervision"].partition(" ")
+    known: dict[str, Mode] = {"observe": "observe", "approve": "approve", "auto": "auto"}
+    return supervision(settings, policy, known.get(mode), float(interval))
+
+
+def loop(
+    settings: Settings, world: World, how: Supervision, tell: Callable[[TickResult], None]
+) -> Loop:
+    """The supervisor's loop, with its lock."""
+
+    def told(result: TickResult) -> None:
+        # For `supervision_seen`: the command line may have said otherwise than the configuration.
+        world.store.note({"supervision": f"{how.mode} {how.interval}"})
+        tell(result)
+
+    who = f"wavekeeper run on {socket.gethostname()}"
+    return Loop(world, how, FileLock(_places(settings).lock), who, told)
+
+
+def holder(settings: Settings) -> str | None:
+    """Who supervises here, if anybody does."""
+    return FileLock(Places(settings.state).lock).holder()
+
+
+def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
+    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
+    wave = read_wave(path)
+    clock = SystemClock()
+    known = {queue.id for queue in settings.queues}
+    for task in wave.tasks:
+        if task.queue not in known:
+            raise WaveFileError(
+                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
+                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
+            )
+    record = WaveRecord(
+        id=wave.id,
+        goal=wave.goal,
+        grants=wave.grants,
+        submitted_at=clock.now(),
+        source=str(path.resolve()),
+    )
+    drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
+    standings, refusals = plan(record, wave.tasks, drafter, completion)
+    if refusals:
+        first = refusals[0]
+        raise WaveFileError(
+            f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
+        )
+    return record, standings
+
+
+def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
+    """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
+    record, standings = check(settings, path)
+    with SqliteWaves(_places(settings).waves) as store:
+        return record, len(standings), store.add_wave(record, standings)
+
+
+def worker(
+    settings: Settings, queue: SqliteQueue, policy: Policy, name: str, tell: Callable[[str], None]
+) -> Worker:
+    """One worker host on this machine."""
+    own = settings.worker
+    if own.command is None:
+        raise ConfigurationError(
+            "[worker] names no command; write the coding agent's, such as "
+            'command = ["my-agent", "--flag"], into wavekeeper.toml',
+        )
+    clock, places = SystemClock(), _places(settings)
+    env = {**own.environment, "PATH": worker_path(settings)}
+    return Worker(
+        source=queue,
+        runner=CommandRunner(
+            own.command, prompt=own.prompt, output=own.output, env=env, now=clock.now,
+            scope=str(places.state),
+        ),
+        worktrees=GitWorktrees(remote(settings), own.workspace, places.clone),
+        clock=clock,
+        settings=WorkerSettings(
+            name=name,
+            queues=own.queues or tuple(spec.id for spec in settings.queues),
+            slots=own.slots,
+            lease=own.lease,
+            beat_every=own.heartbeat,
+            poll_every=min(1.0, own.heartbeat),
+            grace=own.grace,
+            time_limit=own.time_limit,
+            folder=places.runs / name,
+        ),
+        tell=tell,
+        same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
+    )  # fmt: skip
+
+
+def worker_path(settings: Settings) -> str:
+    """Where agents and acceptance commands find programs."""
+    own = settings.worker
+    inherited = own.environment.get("PATH", os.environ.get("PATH", os.defpath))
+    return os.pathsep.join([*(str(folder) for folder in own.path), inherited])
+
+
+def _refuse_a_lost_queue(places: Places, store: WaveStore) -> None:
+    """A new and empty queue in the place of one that was read would look like lost work."""
+    if "cursor" in store.notes() and not places.queue.exists():
+        raise UnusableStoreError(f"{places.queue} is gone; restore it, the tasks are in it")
+
+
+def _refuse_no_folder(state: Path) -> None:
+    """What is there must be a folder; not to be there is fine for those who only read."""
+    try:
+        fine = state.is_dir() or not state.exists()
+        reason = "it is no folder"
+    except OSError as error:
+        fine, reason = False, error.strerror or "it cannot be seen"
+    if not fine:
+        raise ConfigurationError(
+            f"the state folder {state} cannot be used ({reason}); name another in {NAME}",
+        )
+
+
+def _places(settings: Settings) -> Places:
+    ignored = settings.state / ".gitignore"
+    try:
+        settings.state.mkdir(parents=True, exist_ok=True)
+        # The state folder often lies inside the user's repository, where none of it belongs.
+        if not ignored.exists() and not (settings.state / ".git").exists():
+            ignored.write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder {settings.state} cannot be made ({error.strerror}); "
+            "name another one in wavekeeper.toml",
+        ) from error
+    return Places(settings.state)

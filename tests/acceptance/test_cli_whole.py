@@ -1,0 +1,127 @@
+"""A small wave from end to end through the commands: submit, work, run, status."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from tests.acceptance.program import Project, here
+from tests.adapters.processes import pids, running, until
+
+AGENT = """
+import pathlib, re, subprocess, sys
+branch = re.search(r"wavekeeper/[A-Za-z0-9-]+", sys.stdin.read())[0]
+check = pathlib.Path("services/mailer/check.py")
+check.parent.mkdir(parents=True, exist_ok=True)
+check.write_text("print('checked')")
+for arguments in (["add", "."], ["commit", "-qm", "Name the address"],
+                  ["push", "-q", "origin", f"HEAD:refs/heads/{branch}"]):
+    subprocess.run(["git", *arguments], check=True)
+print("I named the address and pushed.")
+"""
+
+SETTINGS = f"""
+[supervisor]
+mode = "auto"
+interval = "5m"
+
+[worker]
+command = [{json.dumps(sys.executable)}, "{{agent}}"]
+heartbeat = "0.2s"
+lease = "10s"
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    project = Project.whole(tmp_path)
+    project.push_a_first_commit()
+    agent = tmp_path / "agent.py"
+    agent.write_text(AGENT)
+    project.write("wavekeeper.toml", SETTINGS.replace("{agent}", str(agent)))
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def test_a_task_is_submitted_worked_on_proven_and_accepted(project, tmp_path):
+    assert here("submit", "w.toml").returncode == 0
+    log = tmp_path / "work.log"
+    with log.open("wb") as out:
+        host = project.start("work", "--name", "host-1", stdout=out)
+    try:
+        ended = project.run("run", "--until-done", "--interval", "0.2s")
+        host.send_signal(signal.SIGTERM)
+        assert host.wait(30) == 143
+    finally:
+        host.kill()
+        host.wait()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    done = [line.split()[4].rstrip(":") for line in lines if " T-1 " in line]
+    assert done == ["submit", "inspect", "accept"]
+    assert lines[-1] == "every task is accepted, 1 of 1"
+    assert log.read_text().splitlines()[:3] == [
+        "worker host host-1: main, infra",
+        "T-1 attempt 1: claimed",
+        "T-1 attempt 1: started",
+    ]
+    here_now = json.loads(here("status", "--json").stdout)
+    (task,) = here_now["tasks"]
+    assert (task["group"], task["status"], task["attempt"]) == ("done", "accepted", 1)
+    assert [one.kind for one in project.records("start", "stop")] == ["start", "stop"]
+
+
+def test_a_supervisor_and_a_host_end_cleanly_on_a_signal(project, tmp_path):
+    """The supervisor waits for its next tick in five minutes, the host for work."""
+    logs = {name: tmp_path / f"{name}.log" for name in ("run", "work")}
+    processes = {}
+    for name, log in logs.items():
+        with log.open("wb") as out:
+            processes[name] = project.start(name, stdout=out)
+    try:
+        until(lambda: "Nothing to do." in logs["run"].read_text(), 30)
+        until(lambda: "worker host" in logs["work"].read_text(), 30)
+        processes["run"].send_signal(signal.SIGTERM)
+        processes["work"].send_signal(signal.SIGINT)
+        assert processes["run"].wait(10) == 143
+        assert processes["work"].wait(10) == 130
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    assert [one.kind for one in project.records("start", "stop")] == ["start", "stop"]
+    assert "stopping the agents" in logs["work"].read_text()
+    assert "Traceback" not in logs["run"].read_text() + logs["work"].read_text()
+
+
+STUBBORN = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[0]).with_name("pids").write_text(f"{os.getpid()}\\n")
+time.sleep(120)
+"""
+
+
+def test_a_host_that_is_asked_twice_leaves_its_agents_alone(project, tmp_path):
+    """The first signal stops a stubborn agent, which takes its time; the second does not wait."""
+    (tmp_path / "agent.py").write_text(STUBBORN)
+    here("submit", "w.toml")
+    here("run", "--once")
+    agents, log = tmp_path / "pids", tmp_path / "work.log"
+    with log.open("wb") as out:
+        host = project.start("work", stdout=out)
+    try:
+        until(lambda: running(agents), 30)
+        host.send_signal(signal.SIGINT)
+        until(lambda: "stopping the agents; once more leaves them" in log.read_text())
+        host.send_signal(signal.SIGINT)
+        assert host.wait(8) == 130  # a clean stop would take the agent's grace of 10 s
+        assert running(agents)
+    finally:
+        host.kill()
+        host.wait()
+        for pid in pids(agents):
+            os.kill(pid, signal.SIGKILL)
+    assert "Traceback" not in log.read_text()

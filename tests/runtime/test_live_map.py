@@ -1,0 +1,237 @@
+"""The live map shows every task once, in the group in which a person would look for it."""
+
+import json
+
+import pytest
+
+from agent.core import planner
+from agent.core.actions import NeedsApproval, Refused
+from agent.core.planner import Decisions
+from agent.runtime.live_map import GROUPS, Supervised, live_map
+from agent.runtime.onlooker import Onlooker
+from agent.runtime.world import Supervision
+from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
+
+PUSHED = "d" * 40
+BLOCKED = Turn(commit=PUSHED, checks="make: demo-lint: command not found")
+WRONG = Turn(commit=PUSHED, checks="AssertionError: 3 != 4")
+
+
+def look(world, *, mode="auto", by="somebody"):
+    return Onlooker(world.world, Supervision(policy=POLICY, mode=mode, interval=300.0)).look(by)
+
+
+def the(here, task):
+    (found,) = [one for one in here.tasks if one.id == task]
+    return found
+
+
+@pytest.fixture
+def world(tmp_path):
+    return SmallWorld(tmp_path, {})
+
+
+def test_without_a_wave_it_is_empty(world):
+    here = look(world)
+    assert (here.waves, here.tasks, here.goal, here.needs_you) == ((), (), None, ())
+    assert here.counts.model_dump() == {"needsYou": 0, "working": 0, "waiting": 0, "done": 0}
+
+
+def test_planned_tasks_wait_and_say_what_comes_next(world):
+    world.submit(spec("T-10"), spec("T-2", depends_on=("T-10",)))
+    here = look(world)
+    assert [(one.id, one.group, one.status) for one in here.tasks] == [
+        ("T-2", "waiting", "planned"),
+        ("T-10", "waiting", "planned"),
+    ]
+    assert the(here, "T-2").waits_for == ("T-10",)
+    assert the(here, "T-2").next.action == "leave-alone"
+    coming = the(here, "T-10").next
+    assert (coming.action, coming.clearance) == ("submit", "cleared")
+    assert coming.rules == ("submit_planned_work",)
+    assert coming.reason == "planned, and nothing stands in its way"
+
+
+def test_in_observe_the_same_is_refused_with_the_rule(world):
+    world.submit(spec())
+    coming = the(look(world, mode="observe"), "T-1").next
+    assert (coming.action, coming.clearance) == ("submit", "refused")
+    assert "observe_never_acts" in coming.rules
+
+
+def test_a_running_task_works_and_its_silence_is_measured(world):
+    world.submit(spec())
+    world.ticker().tick()
+    assert the(look(world), "T-1").status == "queued"
+    world.clock.move(5)
+    assert world.queue.claim("h", ["main"], lease=60)
+    world.clock.move(42)
+    here = look(world)
+    task = the(here, "T-1")
+    assert (task.group, task.status, task.age, task.silent_for) == ("working", "running", 42, 42)
+    assert (task.effective_liveness, task.recommended_action) == ("live", "continue-supervision")
+    assert (here.lanes.busy, here.lanes.limit) == (1, 5)
+    world.clock.move(30)
+    assert the(look(world), "T-1").status == "lost"  # its lease ran out
+
+
+def test_a_result_is_unread_until_it_was_inspected_then_its_gaps_show(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): Turn()})
+    world.submit(spec())
+    ticker = world.ticker()
+    ticker.tick()
+    world.host()
+    here = look(world)
+    assert here.unread == ("T-1",)
+    assert the(here, "T-1").next.action == "inspect"
+    ticker.tick()
+    here = look(world)
+    assert (here.unread, the(here, "T-1").group) == ((), "waiting")
+    ticker.tick()
+    here = look(world)
+    task = the(here, "T-1")
+    assert (task.status, task.attempt) == ("queued", 2)
+    assert task.evidence_gaps[0].startswith("commit-pushed does not hold")
+    assert task.unmet == ("C1",)
+
+
+def test_accepted_is_done_and_handed_over_needs_you(tmp_path):
+    world = SmallWorld(tmp_path, {("T-2", attempt): WRONG for attempt in range(1, 9)})
+    world.submit(spec("T-1"), spec("T-2"))
+    world.run(ticks=60)
+    here = look(world)
+    assert [(one.id, one.group, one.attempt) for one in here.tasks] == [
+        ("T-2", "needs-you", 3),
+        ("T-1", "done", 1),
+    ]
+    assert here.needs_you == ("T-2",)
+    assert the(here, "T-2").why.startswith("its attempts are used up")
+    assert the(here, "T-2").next is None
+    (wave,) = here.waves
+    assert (wave.tasks, wave.accepted, wave.open) == (2, 1, 0)
+
+
+def test_a_shared_fault_is_a_blocker_with_its_issue_and_who_waits(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): BLOCKED, ("T-2", 1): BLOCKED})
+    world.submit(spec("T-1"), spec("T-2"))
+    ticker = world.ticker()
+    ticker.tick()
+    world.host()
+    for _ in range(4):
+        ticker.tick()
+        world.clock.move(61)
+    (blocker,) = look(world).blockers
+    assert (blocker.id, blocker.status, blocker.reason) == ("D-1", "recorded", "missing-tool")
+    assert (blocker.issue, blocker.fixed_by) == ("0001", "fix-d-1")
+    assert blocker.waiting == ("T-1", "T-2")
+    assert the(look(world), "T-2").blocked_by == "D-1"
+    world.run(ticker)
+    assert look(world).blockers == ()
+
+
+CLEARANCES = [
+    pytest.param(NeedsApproval, "needs-you", id="a person may say yes"),
+    pytest.param(Refused, "waiting", id="nobody may"),
+]
+
+
+@pytest.mark.parametrize(("answer", "group"), CLEARANCES)
+def test_what_needs_a_persons_word_needs_you(world, answer, group):
+    world.submit(spec())
+    snapshot = world.ticker().tick().snapshot
+    decided = planner.decide(snapshot, POLICY)
+    (one,) = decided.tasks
+    fields = (one.proposal, ("a_rule",), "0") if answer is NeedsApproval else (one.proposal, ("a",))
+    changed = replace(decided, tasks=(replace(one, clearance=answer(*fields)),))
+    standings = world.world.store.standings()
+    here = live_map(changed, world.world.store.waves(), standings, Supervised())
+    assert the(here, "T-1").group == group
+
+
+def test_an_absent_supervisor_is_said_and_suspends_nothing(world):
+    world.submit(spec())
+    world.ticker().tick()
+    world.clock.move(7200)
+    away = look(world, by=None)
+    assert away.supervisor.by is None
+    assert (away.now - away.supervisor.last_tick_at).total_seconds() == 7200
+    assert away.suspended is None
+    # One that is there and does not tick is another matter.
+    assert (
+        look(world).suspended
+        == "the supervisor itself was away for 7200 s; this tick only observes"
+    )
+
+
+def test_a_second_look_sees_what_was_settled_in_between(world):
+    world.submit(spec("T-1"), spec("T-2"))
+    onlooker = Onlooker(world.world, Supervision(policy=POLICY, mode="auto", interval=300.0))
+    assert onlooker.look("x").counts.done == 0
+    world.run()
+    assert onlooker.look("x").counts.done == 2
+
+
+def test_only_waves_at_work_are_named_and_else_the_last(world):
+    world.submit(spec("T-1"), wave="w1")
+    world.run()
+    world.submit(spec("T-2"), wave="w2")
+    assert [one.id for one in look(world).waves] == ["w2"]
+    world.run()
+    assert [one.id for one in look(world).waves] == ["w2"]
+
+
+def test_looking_changes_nothing(world):
+    world.submit(spec())
+    world.ticker().tick()
+    before = (world.world.store.standings(), world.world.store.notes(), world.queue.get("T-1"))
+    look(world)
+    assert before == (
+        world.world.store.standings(),
+        world.world.store.notes(),
+        world.queue.get("T-1"),
+    )
+
+
+def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
+    world.submit(spec())
+    one, two = (json.dumps(look(world).model_dump(mode="json")) for _ in range(2))
+    assert one == two
+    plain = json.loads(one)
+    assert list(plain) == [
+        "schema", "now", "mode", "supervisor", "waves", "sentence", "suspended", "lanes", "queues",
+        "counts", "needsYou", "unread", "blockers", "tasks",
+    ]  # fmt: skip
+    assert plain["schema"] == "wavekeeper.status/1"
+    assert list(plain["tasks"][0]) == [
+        "id", "title", "wave", "queue", "kind", "group", "status", "attempt", "attemptsLeft",
+        "age", "silentFor", "effectiveLiveness", "splitBrainLive", "recommendedAction", "unread",
+        "evidenceGaps", "unmet", "waitsFor", "blockedBy", "next", "why",
+    ]  # fmt: skip
+    assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
+
+
+def test_every_task_is_in_one_group_whatever_its_state(tmp_path):
+    script = {("T-1", 1): Turn(), ("T-2", 1): BLOCKED, ("T-3", 1): Turn(vanish=True)}
+    world = SmallWorld(tmp_path, script)
+    world.submit(*(spec(f"T-{number}") for number in range(1, 8)))
+    ticker = world.ticker()
+    for _ in range(30):
+        ticker.tick()
+        world.clock.move(61)
+        world.host()
+        here = look(world)
+        assert sorted(one.id for one in here.tasks) == sorted(
+            one.spec.id for one in world.world.store.standings()
+        )
+        assert sum(here.counts.model_dump().values()) == len(here.tasks)
+        places = [GROUPS.index(one.group) for one in here.tasks]
+        assert places == sorted(places)
+    assert here.counts.done == len(here.tasks)
+
+
+def test_decisions_are_taken_as_they_are(world):
+    """The map decides nothing itself: another sentence is shown as another sentence."""
+    snapshot = world.ticker().tick().snapshot
+    decided = replace(planner.decide(snapshot, POLICY), sentence="Something else.")
+    assert isinstance(decided, Decisions)
+    assert live_map(decided, [], [], Supervised()).sentence == "Something else."
