@@ -55,9 +55,13 @@ class LocalIssues:
         return None
 
     def open(self, fingerprint: str, title: str, body: str) -> Issue:
-        """The issue with this fingerprint, as it is; only if there is none, a new one."""
+        """The issue with this fingerprint, opened again if it was closed; else a new one."""
         with self._locked():
             if found := self.find(fingerprint):
+                path = self._path(found.id)
+                text = _read(path)
+                if (opened := _with_status(text, "open")) != text:
+                    _write(path, opened)
                 return found
             number = 1 + max((int(name) for name, _ in self._files()), default=0)
             shown = one_line(title)[:_TITLE] or "A defect without a title"
@@ -77,7 +81,7 @@ class LocalIssues:
         """Comment, as `comment` does, and set the status."""
         with self._locked():
             path = self._path(issue)
-            _write(path, _closed(_commented(_read(path), body, key)))
+            _write(path, _with_status(_commented(_read(path), body, key), "closed"))
 
     def _files(self) -> list[tuple[str, Path]]:
         """Number and path of each issue, by number."""
@@ -155,11 +159,11 @@ def _commented(text: str, body: str, key: str) -> str:
     return f"{head}{marker}\n{rest.rstrip()}\n\n---\n\n{fenced(body)}\n"
 
 
-def _closed(text: str) -> str:
+def _with_status(text: str, status: str) -> str:
     head, rest = _split(text)
     top, fence, below = rest.partition("\n```")
-    top, count = _STATUS.subn("Status: closed", top, count=1)
-    missing = "" if count else "\nStatus: closed\n"
+    top, count = _STATUS.subn(f"Status: {status}", top, count=1)
+    missing = "" if count else f"\nStatus: {status}\n"
     return f"{head}{missing}{top}{fence}{below}"
 
 

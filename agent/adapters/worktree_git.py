@@ -1,8 +1,9 @@
-"""Detached git worktrees and clean checkouts, made from a bare clone that is ours alone.
+"""Detached git worktrees for agents, and clean checkouts for the judge.
 
 The remote is the only source of truth: every read of a branch asks the remote itself, by its
-address and not by the clone's configuration, which the agents in the worktrees share and may
-change. The user's own checkout is never touched.
+address. The worktrees hang on one bare clone, whose configuration the agents share and may change;
+so the checkouts hang on another one, which no agent works in and which borrows the first one's
+objects. The user's own checkout is never touched.
 """
 
 import contextlib
@@ -51,9 +52,10 @@ _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 class GitWorktrees:
     """Implements `Worktrees` with `git worktree`.
 
-    `remote` is an address or a path, `folder` holds one worktree per task, `state` the bare clone.
+    `remote` is an address or a path, `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
-    git's last line; a task's worktree is never removed, whatever is in it.
+    git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
+    milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
     """
 
     def __init__(self, remote: str, folder: Path, state: Path) -> None:
@@ -61,6 +63,7 @@ class GitWorktrees:
         self._folder = folder.resolve()
         self._state = state.resolve()
         self._clone = self._state / "origin.git"
+        self._clean = self._state / "checkouts.git"
         self._is_open = False
 
     def prepare(self, task: str, branch: str) -> Path:
@@ -76,8 +79,9 @@ class GitWorktrees:
             # No more than it needs: a ref that another agent's git updates at the same moment would
             # make that agent's git fail.
             needed = sorted({base, default or base})
-            self._fetch(*(f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed))
-            self._add(path, f"refs/remotes/origin/{base}")
+            refs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed]
+            _patiently(self._clone, "fetch", "--quiet", "--", self._remote, *refs)
+            _add(self._clone, path, f"refs/remotes/origin/{base}")
             (_git_folder(path) / _MADE).touch()
         return path
 
@@ -88,10 +92,10 @@ class GitWorktrees:
             name = default if branch is None else _checked(branch)
             if name is None or name not in heads:
                 return None
-            self._fetch(f"refs/heads/{name}")
-            commit = self._git("rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+            _git(self._clean, "fetch", "--quiet", "--", self._remote, f"refs/heads/{name}")
+            commit = _git(self._clean, "rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
             path = self._checkouts() / f"{task}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            self._add(path, commit)
+            _add(self._clean, path, commit)
         return Checkout(path=path, commit=commit)
 
     def discard(self, checkout: Checkout) -> None:
@@ -111,7 +115,7 @@ class GitWorktrees:
 
     def _remove(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
-        self._git("worktree", "prune")
+        _git(self._clean, "worktree", "prune")
 
     def _is_made(self, path: Path) -> bool:
         """True: there is a worktree of ours, whole. What a killed host half made is removed."""
@@ -132,9 +136,8 @@ class GitWorktrees:
         """The remote's branches, and the one to start from when nothing is said."""
         heads: set[str] = set()
         default: str | None = None
-        for line in self._git(
-            "ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*"
-        ).splitlines():
+        asked = ("ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*")
+        for line in _git(self._clean, *asked).splitlines():
             value, _, name = line.partition("\t")
             if name == "HEAD" and value.startswith("ref: refs/heads/"):
                 default = value.removeprefix("ref: refs/heads/")
@@ -146,26 +149,22 @@ class GitWorktrees:
             default = next(iter(heads)) if len(heads) == 1 else next(iter(likely), None)
         return heads, default
 
-    def _fetch(self, *refs: str) -> None:
-        self._patiently("fetch", "--quiet", "--", self._remote, *refs)
-
-    def _add(self, path: Path, commit: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._git("worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
-
     def _open(self) -> None:
         """Once per host, and idempotent, so that a host killed halfway leaves nothing to mend."""
-        if self._is_open and self._clone.exists():
+        if self._is_open and self._clone.exists() and self._clean.exists():
             return
-        wanted = {
+        for clone in (self._clone, self._clean):
+            _git(clone, "init", "--quiet", "--bare", "--template=", "--", str(clone))
+        for name, value in {
             "remote.origin.url": self._remote,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
             # Milliseconds that a git waits for a lock which another one holds; git's own is 100.
             "core.filesRefLockTimeout": "10000",
-        }
-        self._git("init", "--quiet", "--bare", "--template=", "--", str(self._clone))
-        for name, value in wanted.items():
-            self._patiently("config", "--replace-all", name, value)
+        }.items():
+            _patiently(self._clone, "config", "--replace-all", name, value)
+        borrowed = self._clean / "objects" / "info" / "alternates"
+        borrowed.parent.mkdir(exist_ok=True)
+        borrowed.write_bytes(os.fsencode(self._clone / "objects") + b"\n")
         self._is_open = True
 
     @contextlib.contextmanager
@@ -194,20 +193,6 @@ class GitWorktrees:
             else:
                 return
 
-    def _patiently(self, *arguments: str) -> None:
-        for again in range(_TRIES):
-            try:
-                self._git(*arguments)
-            except WorktreeError as error:
-                if again == _TRIES - 1 or not _BUSY.search(str(error)):
-                    raise
-                time.sleep(0.1 * 2**again)
-            else:
-                return
-
-    def _git(self, *arguments: str) -> str:
-        return _git(f"--git-dir={self._clone}", *arguments, cwd=self._state)
-
 
 def remote_of(repository: Path, remote: str) -> str:
     """The address of `repository`'s remote of this name; any other address or path as it is.
@@ -215,7 +200,7 @@ def remote_of(repository: Path, remote: str) -> str:
     A relative path is one from `repository`. ConfigurationError: there is no such remote.
     """
     try:
-        address = _git("remote", "get-url", "--", remote, cwd=repository).rstrip("\n")
+        address = _git(repository, "remote", "get-url", "--", remote).rstrip("\n")
     except (OSError, WorktreeError) as error:
         address = remote
         if not {"/", ":"} & set(remote):
@@ -227,13 +212,32 @@ def remote_of(repository: Path, remote: str) -> str:
     return str(local.resolve()) if local.exists() else address
 
 
-def _git(*arguments: str, cwd: Path) -> str:
+def _add(clone: Path, path: Path, commit: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # --force: the path may still be registered, when its folder was deleted by hand.
+    _git(clone, "worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
+
+
+def _patiently(repository: Path, *arguments: str) -> None:
+    for again in range(_TRIES):
+        try:
+            _git(repository, *arguments)
+        except WorktreeError as error:
+            if again == _TRIES - 1 or not _BUSY.search(str(error)):
+                raise
+            time.sleep(0.1 * 2**again)
+        else:
+            return
+
+
+def _git(repository: Path, *arguments: str) -> str:
     """Standard output. Files and not pipes: a helper that outlives git must not keep us."""
+    where = [f"--git-dir={repository}"] if repository.suffix == ".git" else []
     environment = {k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
-            cwd=cwd,
+            ["git", *where, *_SETTINGS, *arguments],
+            cwd=repository if repository.exists() else repository.parent,
             env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -251,8 +255,7 @@ def _git(*arguments: str, cwd: Path) -> str:
             finally:
                 _end(process)
         if process.returncode:
-            verb = next(one for one in arguments if not one.startswith("-"))
-            raise WorktreeError(f"git {verb}: {reason}")
+            raise WorktreeError(f"git {arguments[0]}: {reason}")
         output.seek(0)
         return output.read().decode("utf-8", "surrogateescape")
 

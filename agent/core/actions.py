@@ -88,7 +88,8 @@ def canonical(value: object) -> bytes:
     plain: Any = value
     if isinstance(value, Noun):
         plain = value.model_dump(mode="json", exclude_none=True)
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace")  # a lone surrogate is no character and has no bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,3 +269,16 @@ def test_a_killed_writer_leaves_a_whole_issue(issues, folder):
     assert shown.endswith("\n```\n")
     issues.close(made.id, "fixed", key="c")
     assert "Status: closed" in text(made)
+
+
+def test_a_cause_that_is_seen_again_opens_its_issue_again(tmp_path):
+    issues = LocalIssues(tmp_path)
+    issue = issues.open("missing-tool:jq", "jq is missing", "seen in T-1")
+    issues.close(issue.id, "fixed", key="k1")
+    assert "Status: closed" in Path(issue.where).read_text()
+    again = issues.open("missing-tool:jq", "jq is missing", "seen in T-1")
+    assert again == issue
+    text = Path(issue.where).read_text()
+    assert "Status: open" in text
+    assert "Status: closed" not in text
+    assert "fixed" in text
