@@ -2,7 +2,8 @@
 
 Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
 can mend it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
-is there; 130 and 143 interrupted and terminated, with everything left in a resumable state.
+is there; 130 and 143 interrupted and terminated, with everything left in a resumable state;
+141 nobody reads the output any more.
 """
 
 

@@ -162,7 +162,7 @@ def test_nothing_names_a_machine():
         ["git", "ls-files", "-z"], capture_output=True, cwd=ROOT, check=True, timeout=30
     ).stdout.decode()
     found = []
-    private = re.compile(r"/(?:root|home/[a-z]+|Users/[A-Za-z]+|work)/[\w.-]+")
+    private = re.compile(r"(?<![\w./])/(?:root|home/[a-z]+|Users/[A-Za-z]+|work)/[\w.-]+")
     for name in filter(None, tracked.split("\0")):
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".j2", ".yml", ".yaml", ""} and path.is_file():

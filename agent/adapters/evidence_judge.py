@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from agent.core.model import Command, CommandResult, Evidence, JudgeRecord, ProofKind
+from agent.core.model import Command, CommandResult, Evidence, JudgeRecord, ProofKind, TaskKind
 from agent.core.queueing import TaskSpec, TaskView
 from agent.core.text import one_line
 
@@ -28,12 +28,14 @@ class JudgeEvidence:
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
         """`blocked-workflow-proceeds` only when the order has a command that shows it.
 
+        Of an infrastructure task every command does: they are the workflow that was blocked.
         Every command of the order must have been seen to be fine: one that was not run is not.
         """
         del spec  # the order is what the judge was given
         seen = list(_seen(view.order.acceptance_commands, view.judge))
         found = [_evidence(ProofKind.CHECKS_PASSED, view, now, *_passed(seen, view.judge))]
-        if proceeding := [one for one in seen if one[0].expect == "proceeds"]:
+        of_infrastructure = view.order.kind is TaskKind.INFRASTRUCTURE
+        if proceeding := [one for one in seen if of_infrastructure or one[0].expect == "proceeds"]:
             said = _proceeds(proceeding, view.judge)
             found.append(_evidence(ProofKind.BLOCKED_WORKFLOW_PROCEEDS, view, now, *said))
         return found

@@ -126,6 +126,11 @@ def _commands(
         if command.argv in failed
     )
     if not proof or not defect.subject:
-        return again
+        # The agent itself failed, and nothing shows the cause alone: the whole workflow does.
+        whole = tuple(
+            command.model_copy(update={"expect": "proceeds", "fingerprint": defect.fingerprint})
+            for command in blocked.acceptance_commands
+        )
+        return again or whole
     argv = tuple(part.replace("{subject}", defect.subject) for part in proof)
     return (Command(argv=argv), *again)

@@ -52,12 +52,12 @@ def survey(policy: GuardPolicy) -> Survey:
     seen = [_Action(action, policy) for action in Action]
     for one in seen:
         one.walk(0, one.everything, one.everything, one.whole_floor, ())
-    spoke = {id(rule) for one in seen for rule in one.spoke()}
+    spoke = [rule for one in seen for rule in one.spoke()]
     problems = [line for one in seen for line in one.problems()]
     problems += [
         f"{rule.id}: never speaks about any state; a rule that does nothing is a mistake"
         for rule in policy.rule
-        if id(rule) not in spoke
+        if not any(rule is one for one in spoke)
     ]
     return Survey(
         sum(one.states for one in seen),

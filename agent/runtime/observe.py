@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from agent.core.model import (
     TERMINAL,
@@ -10,6 +10,8 @@ from agent.core.model import (
     Evidence,
     Grants,
     LateReport,
+    Noun,
+    Outcome,
     ProofKind,
     Queue,
     Reported,
@@ -26,6 +28,7 @@ from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
 from agent.runtime.world import Supervision, World
 
+Clamped = TypeVar("Clamped", bound=Noun)
 OUTCOMES = 20
 """The latest outcomes that the window is judged by."""
 
@@ -74,7 +77,8 @@ class Observer:
                 tasks.append(self._task(standing, now, reachable=reachable))
                 continue
             evidence = seen[one].evidence if one in seen else ()
-            tasks.append(task_of(standing, self._views.get(one), evidence, reachable=reachable))
+            view = self._views.get(one)
+            tasks.append(task_of(standing, view, evidence, now, reachable=reachable))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
 
@@ -124,10 +128,10 @@ class Observer:
 
     def _task(self, standing: Standing, now: datetime, *, reachable: bool) -> Task:
         view = self._views.get(standing.spec.id)
-        evidence = standing.evidence
+        evidence: Iterable[Evidence] = standing.evidence
         if self._probing and view is not None and _wants_proof(standing, view):
             evidence = self._probe(standing, view, now)
-        return task_of(standing, view, evidence, reachable=reachable)
+        return task_of(standing, view, evidence, now, reachable=reachable)
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
         wanted = wanted_proof(standing, self._supervision.policy)
@@ -163,12 +167,12 @@ class Observer:
             now=now,
             mode=self._supervision.mode,
             supervisor=Supervisor(
-                last_tick_at=datetime.fromisoformat(last) if last else None,
+                last_tick_at=_by(now, datetime.fromisoformat(last)) if last else None,
                 interval=self._supervision.interval,
                 host=_host(self._supervision.host),
             ),
             wave=_wave(store.waves()),
-            window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy),
+            window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             control_plane=ControlPlane(
                 reachable=reachable, submit_lock="free" if reachable else "unknown"
             ),
@@ -213,9 +217,14 @@ def status_of(standing: Standing, view: TaskView | None) -> Status | None:
 
 
 def task_of(
-    standing: Standing, view: TaskView | None, evidence: Iterable[Evidence], *, reachable: bool
+    standing: Standing,
+    view: TaskView | None,
+    evidence: Iterable[Evidence],
+    now: datetime,
+    *,
+    reachable: bool,
 ) -> Task:
-    """One task from what the supervisor remembers and what the queue shows."""
+    """One task from what the supervisor remembers and what the queue shows, nothing after `now`."""
     spec = standing.spec
     common = Task(
         id=spec.id,
@@ -226,11 +235,11 @@ def task_of(
         session_continuable=True,
         probe="ok" if reachable else "failed",
         at_risk_polls=standing.at_risk_polls,
-        last_interrupt_at=standing.last_interrupt_at,
+        last_interrupt_at=_by(now, standing.last_interrupt_at),
         write_scope=spec.write_scope,
         prompt=standing.prompt,
         criteria=spec.criteria,
-        evidence=tuple(evidence),
+        evidence=tuple(_clamped(item, now, "observed_at") for item in evidence),
         review=standing.review,
         blocked_by=standing.blocked_by,
         canary=standing.canary,
@@ -238,25 +247,35 @@ def task_of(
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,
     )
-    return common if view is None else common.model_copy(update=_of_view(standing, view))
+    return common if view is None else common.model_copy(update=_of_view(standing, view, now))
 
 
-def _of_view(standing: Standing, view: TaskView) -> dict[str, object]:
+def _by(now: datetime, at: datetime | None) -> datetime | None:
+    """`at`, but not after `now`: a clock that was set back must not stop the supervisor."""
+    return at if at is None else min(at, now)
+
+
+def _clamped(noun: Clamped, now: datetime, field: str) -> Clamped:
+    at = getattr(noun, field)
+    return noun if at is None or at <= now else noun.model_copy(update={field: now})
+
+
+def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, object]:
     over = view.state in TERMINAL
     return {
         "queue": view.queue,
         "attempt": view.attempt,
-        "started_at": view.started_at,
-        "finished_at": view.finished_at,
+        "started_at": _by(now, view.started_at),
+        "finished_at": _by(now, view.finished_at),
         "control_plane": Reported(status=view.state),
         "scheduler": Reported(status=view.state),
-        "heartbeat": view.heartbeat,
-        "trace": view.trace,
+        "heartbeat": view.heartbeat and _clamped(view.heartbeat, now, "at"),
+        "trace": view.trace and _clamped(view.trace, now, "last_event_at"),
         "cancel_requested": view.stop_requested is not None,
         "last_error": view.last_error,
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,
-        "judge": view.judge if over else None,
+        "judge": _clamped(view.judge, now, "at") if over and view.judge else None,
         "inspected": standing.inspected_attempt >= view.attempt,
         "prompt": view.prompt,
         "late_reports": tuple(_late(standing, late) for late in view.late_reports),
@@ -287,13 +306,15 @@ def _wave(waves: Iterable[WaveRecord]) -> Wave:
     )
 
 
-def _window(notes: Mapping[str, str], outcomes: Iterable[object], policy: Policy) -> Window:
+def _window(
+    notes: Mapping[str, str], outcomes: Iterable[Outcome], policy: Policy, now: datetime
+) -> Window:
     changed = notes.get("window_changed_at")
     limit = int(notes["window_limit"]) if "window_limit" in notes else policy.window.start
     return Window.model_validate(
         {
             "limit": limit,
-            "outcomes": tuple(outcomes),
-            "changed_at": datetime.fromisoformat(changed) if changed else None,
+            "outcomes": tuple(_clamped(one, now, "at") for one in outcomes),
+            "changed_at": _by(now, datetime.fromisoformat(changed)) if changed else None,
         },
     )

@@ -82,6 +82,28 @@ def test_a_shared_fault_becomes_one_defect_one_issue_and_one_task(tmp_path):
     assert steps.index(("accept", "T-1")) < steps.index(("release", "T-2"))
 
 
+def test_a_shared_fault_that_only_the_agents_saw_can_be_fixed_and_proven(tmp_path):
+    script = {("T-1", 1): Turn(error=MISSING), ("T-2", 1): Turn(error=MISSING)}
+    world = SmallWorld(tmp_path, script)
+    world.submit(spec("T-1"), spec("T-2"))
+    world.run()
+    assert world.outcome() == {
+        "T-1": ("accepted", 2),
+        "T-2": ("accepted", 2),
+        "fix-d-1": ("accepted", 1),
+    }
+
+
+def test_a_clock_that_is_set_back_stops_nothing(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): Turn()})
+    world.submit(spec("T-1"))
+    ticker = world.ticker()
+    world.run(ticker, ticks=2)
+    world.clock.move(-3600)
+    world.run(ticker)
+    assert world.outcome() == {"T-1": ("accepted", 2)}
+
+
 def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path):
     script = {
         ("T-1", 1): Turn(commit=PUSHED, checks=MISSING),
