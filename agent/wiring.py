@@ -18,7 +18,7 @@ from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
-from agent.adapters.policy_files import read_policy
+from agent.adapters.policy_files import LOCK, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -112,6 +112,15 @@ def policy_in(own: Path | None) -> Policy:
     if own is not None and not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
     return read_policy(shipped("policies"), own)
+
+
+def policy_unlocked(own: Path) -> tuple[Policy, Path]:
+    """The policy before its authority is compared with a lock, and the lock it would be held to."""
+    if not own.is_dir():
+        raise PolicyError(f"{own}: no such folder; name the one with your policy files")
+    held = own / LOCK
+    lock = held if held.exists() else shipped("policies") / LOCK
+    return read_policy(shipped("policies"), own, locked=False), lock
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -38,8 +38,10 @@ _LOCK_HEAD: Final = (
 )
 
 
-def read_policy(folder: Path, over: Path | None = None) -> Policy:
+def read_policy(folder: Path, over: Path | None = None, *, locked: bool = True) -> Policy:
     """The policy in `folder`; a file of the same name in `over` takes the place of the shipped one.
+
+    `locked=False` leaves out the comparison with `authority.lock`, for whoever writes a new one.
 
     Raises PolicyError with one line: file, line, what is wrong.
     """
@@ -52,13 +54,16 @@ def read_policy(folder: Path, over: Path | None = None) -> Policy:
         document = _parsed(path, raw)
         tables[name] = _table(path, document, model)
         if isinstance(tables[name], GuardPolicy):
-            _refuse_unsafe(path, document, tables[name], _either(folder, over, LOCK))
+            lock = _either(folder, over, LOCK) if locked else None
+            _refuse_unsafe(path, document, tables[name], lock)
     if over is not None:
         _refuse_strangers(over)
     return Policy(**tables, hash=seal.hexdigest())
 
 
-def _refuse_unsafe(path: Path, document: TomlDocument, guard: GuardPolicy, lock: Path) -> None:
+def _refuse_unsafe(
+    path: Path, document: TomlDocument, guard: GuardPolicy, lock: Path | None
+) -> None:
     """The load gate: lint, then every state, then what a person has reviewed."""
     if wrong := lint(guard):
         where, what = wrong[0]
@@ -66,7 +71,8 @@ def _refuse_unsafe(path: Path, document: TomlDocument, guard: GuardPolicy, lock:
     found = survey(guard)
     if found.problems:
         raise PolicyError(f"{path}: {found.problems[0]}; the policy is refused")
-    _compare(found, path, lock)
+    if lock is not None:
+        _compare(found, path, lock)
 
 
 def lock_of(policy: Policy) -> str:
@@ -77,13 +83,19 @@ def lock_of(policy: Policy) -> str:
 
 def _compare(found: Survey, path: Path, lock: Path) -> None:
     """What may be done is what a person has reviewed, cell by cell."""
-    reviewed = {
-        line for line in _read(lock).decode(errors="replace").splitlines() if line[:1] != "#"
-    }
+    reviewed = reviewed_in(lock)
     permitted = {one.line() for one in found.permitted}
     for line in sorted(permitted ^ reviewed):
         what = "is permitted but not in" if line in permitted else "is not permitted, but in"
-        raise PolicyError(f"{path}: {one_line(line)!r} {what} {lock}; have it reviewed there first")
+        raise PolicyError(
+            f"{path}: {one_line(line)!r} {what} {lock}; `wavekeeper policy lock` records a review",
+        )
+
+
+def reviewed_in(lock: Path) -> frozenset[str]:
+    """The permitted states that a lock file lists."""
+    lines = _read(lock).decode(errors="replace").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
 
 
 def _either(folder: Path, over: Path | None, name: str) -> Path:

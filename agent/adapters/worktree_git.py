@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from agent.core.text import one_line
-from agent.errors import ConfigurationError, WorktreeError
+from agent.errors import WorktreeError
 from agent.ports import Checkout
 
 _BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -33,7 +33,7 @@ _OTHER_REPOSITORY: Final = re.compile(
 """Set when we run inside a git hook: they would turn our git to that repository."""
 _SETTINGS: Final = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"),
-    *("-c", "protocol.ext.allow=never"),
+    *("-c", "protocol.ext.allow=never", "-c", "safe.bareRepository=all"),
     # A collection in the background would go on in a clone that we think is at rest.
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
 )
@@ -154,7 +154,8 @@ class GitWorktrees:
         if self._is_open and self._clone.exists() and self._clean.exists():
             return
         for clone in (self._clone, self._clean):
-            _git(clone, "init", "--quiet", "--bare", "--template=", "--", str(clone))
+            clone.mkdir(exist_ok=True)
+            _git(clone, "init", "--quiet", "--bare", "--template=")
         for name, value in {
             "remote.origin.url": self._remote,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
@@ -173,43 +174,26 @@ class GitWorktrees:
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             with (self._state / "lock").open("ab") as handle:
-                self._wait_for(handle)
+                _wait_for(handle, self._state)
                 self._open()
                 yield
         except OSError as error:
             raise WorktreeError(f"{error.strerror or error}: {error.filename}") from error
 
-    def _wait_for(self, handle: IO[bytes]) -> None:
-        deadline = time.monotonic() + _LOCK_LIMIT
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise WorktreeError(
-                        f"{self._state} is busy for over {_LOCK_LIMIT:g} s: look which git runs",
-                    ) from None
-                time.sleep(0.02)
-            else:
-                return
 
-
-def remote_of(repository: Path, remote: str) -> str:
-    """The address of `repository`'s remote of this name; any other address or path as it is.
-
-    A relative path is one from `repository`. ConfigurationError: there is no such remote.
-    """
-    try:
-        address = _git(repository, "remote", "get-url", "--", remote).rstrip("\n")
-    except (OSError, WorktreeError) as error:
-        address = remote
-        if not {"/", ":"} & set(remote):
-            raise ConfigurationError(
-                f"{repository} has no git remote {remote!r}: add it with `git remote add`, or "
-                "write another name or an address into wavekeeper.toml",
-            ) from error
-    local = repository / address
-    return str(local.resolve()) if local.exists() else address
+def _wait_for(handle: IO[bytes], place: Path) -> None:
+    deadline = time.monotonic() + _LOCK_LIMIT
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise WorktreeError(
+                    f"{place} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
+                ) from None
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _add(clone: Path, path: Path, commit: str) -> None:
@@ -232,12 +216,11 @@ def _patiently(repository: Path, *arguments: str) -> None:
 
 def _git(repository: Path, *arguments: str) -> str:
     """Standard output. Files and not pipes: a helper that outlives git must not keep us."""
-    where = [f"--git-dir={repository}"] if repository.suffix == ".git" else []
     environment = {k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)}
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            ["git", *where, *_SETTINGS, *arguments],
-            cwd=repository if repository.exists() else repository.parent,
+            ["git", *_SETTINGS, *arguments],
+            cwd=repository,
             env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=output,

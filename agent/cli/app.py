@@ -179,3 +179,38 @@ def decide(
     from agent.cli.decide import decide as command
 
     command(_console(context), snapshot, policies, ask or [])
+
+
+policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
+app.add_typer(policy_app, name="policy")
+
+Own = Annotated[
+    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
+]
+
+
+@policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")
+def policy_check(context: typer.Context, policies: Own = None) -> None:
+    """Load a policy as `run` would: every rule, every state, the reviewed lock."""
+    from agent.cli.policy import check as command
+
+    command(_console(context), policies)
+
+
+@policy_app.command("show", epilog="Example: wavekeeper policy show")
+def policy_show(context: typer.Context, policies: Own = None) -> None:
+    """Show all that the guard permits, for a person to review."""
+    from agent.cli.policy import show as command
+
+    command(_console(context), policies)
+
+
+@policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")
+def policy_lock(
+    context: typer.Context,
+    policies: Annotated[Path, typer.Option(metavar="DIR", help="Your own policy files.")],
+) -> None:
+    """Record in DIR that a person has reviewed what its policy permits."""
+    from agent.cli.policy import lock as command
+
+    command(_console(context), policies)

@@ -1,0 +1,46 @@
+"""`wavekeeper policy`: check a policy, show its authority, record that a person has reviewed it."""
+
+from pathlib import Path
+
+from agent import wiring
+from agent.adapters.policy_files import LOCK, lock_of, reviewed_in
+from agent.cli.console import Console
+from agent.core.gate import survey
+from agent.errors import PolicyError
+
+
+def check(console: Console, own: Path | None) -> None:
+    """Load the policy as `run` would, and say what was looked at."""
+    policy = wiring.policy_in(own)
+    found = survey(policy.guard)
+    console.line(
+        f"policy {policy.hash[:12]} may take effect: {len(policy.guard.rule)} rules, "
+        f"{found.states:,} states looked at, {len(found.permitted)} kinds of state permitted",
+    )
+
+
+def show(console: Console, own: Path | None) -> None:
+    """The whole authority of the supervisor, one permitted kind of state a line."""
+    for one in survey(wiring.policy_in(own).guard).permitted:
+        console.line(one.line())
+
+
+def lock(console: Console, own: Path) -> None:
+    """Write the lock of the policy in `own`, and say what it permits more and what less."""
+    policy, held = wiring.policy_unlocked(own)
+    before = reviewed_in(held)
+    after = {one.line() for one in survey(policy.guard).permitted}
+    for line in sorted(after - before):
+        console.line(f"loosened: {line}")
+    for line in sorted(before - after):
+        console.line(f"tightened: {line}")
+    if after == before:
+        console.line("nothing is permitted more or less than before")
+    path = own / LOCK
+    try:
+        path.write_text(lock_of(policy), encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(
+            f"{path}: cannot be written ({error.strerror}); mend its rights"
+        ) from error
+    console.line(f"wrote {path}; commit it with the name of whoever reviewed it")
