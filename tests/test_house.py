@@ -133,14 +133,14 @@ def test_no_broad_except_swallows_what_it_caught(path):
 
 def test_every_adapter_file_is_named_after_its_port():
     ports = {
-        "clock", "config", "drafter", "evidence", "issues", "journal", "lock", "policy", "queue",
+        "base", "clock", "config", "drafter", "evidence", "issues", "journal", "lock", "policy", "queue",
         "remote", "reviewer", "runner", "wave", "waves", "worktree",
     }  # fmt: skip
     for path in (ROOT / "agent" / "adapters").glob("*_*.py"):
         if path.name == "__init__.py":
             continue
         prefix = path.stem.partition("_")[0]
-        assert prefix in ports, f"{_name(path)}: the prefix names the port it stands behind"
+        assert prefix in ports, f"{_name(path)}: the prefix names the port behind which it stands"
 
 
 def test_the_floor_has_the_same_names_everywhere():

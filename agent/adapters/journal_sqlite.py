@@ -9,28 +9,19 @@ an index of the records.
 
 import json
 import sqlite3
-import threading
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from agent.adapters.base_sqlite import SqliteFile
 from agent.core.actions import canonical
 from agent.core.model import Snapshot
 from agent.core.records import GENESIS, Entry, Record, chain
 from agent.errors import JournalBrokenError, UnusableStoreError
 
-_APPLICATION: Final = 0x574B4A4C
-"""`WKJL`: SQLite's application id, so that another program's database is never written to."""
-_VERSION: Final = 1
-_PATIENCE: Final = 30.0
-"""Seconds to wait for another process's transaction."""
-_PAUSE: Final = 0.01
 _PAGE: Final = 500
 """Records read at once; no read transaction stays open while the caller works on them."""
 _COLUMNS: Final = "sequence, previous, digest, kind, at, tick, task, key, body"
@@ -72,23 +63,12 @@ _SCHEMA: Final = (
         BEGIN SELECT RAISE(ABORT, 'append-only'); END""",
     """CREATE TRIGGER snapshot_counted AFTER INSERT ON snapshot
         BEGIN UPDATE head SET snapshots = snapshots + 1; END""",
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
 )
-
-_REMEDIES: Final = {
-    sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
-    sqlite3.SQLITE_READONLY: "it cannot be written: check the rights of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the rights of the file and its folder",
-    sqlite3.SQLITE_BUSY: f"another process kept it locked for {_PATIENCE:.0f} s: end that process",
-    sqlite3.SQLITE_NOTADB: "it is not a SQLite database: move it away, a new one will be made",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: move it away and restore it from a backup",
-}
 
 _Row = tuple[Any, ...]
 
 
-class SqliteJournal(AbstractContextManager["SqliteJournal"]):
+class SqliteJournal(SqliteFile):
     """The journal in the file `path`, which is made when it is not there.
 
     An object may be used from several threads, and the file by several processes.
@@ -99,23 +79,9 @@ class SqliteJournal(AbstractContextManager["SqliteJournal"]):
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = _open(path)
-        except (OSError, sqlite3.Error) as error:
-            raise _unusable(path, error) from error
-
-    def close(self) -> None:
-        """Close the file; the object is of no use afterwards."""
-        with self._lock:
-            self._db.close()
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file, whatever happened."""
-        self.close()
+    APPLICATION = 0x574B4A4C  # WKJL
+    VERSION = 1
+    SCHEMA = _SCHEMA
 
     def append(self, records: Sequence[Record], snapshot: Snapshot | None = None) -> None:
         """Chain the records and store the snapshot once, all or nothing.
@@ -258,89 +224,6 @@ class SqliteJournal(AbstractContextManager["SqliteJournal"]):
                 "restore the file from a backup, or move it away to begin a new journal",
             )
         return head[0], head[1]
-
-    @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._db
-            except sqlite3.ProgrammingError:
-                raise  # a bug of the caller, such as a closed journal; no file is at fault
-            except sqlite3.Error as error:
-                raise _unusable(self._path, error) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction; BEGIN IMMEDIATE, so that the head cannot move under it."""
-        with self._using() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Tried again while busy, for SQLite does not wait its turn to change a new file to WAL."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return _opened(path)
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
-    try:
-        if not _refuse_foreign(path, db):
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            if not _refuse_foreign(path, db):  # another process may have been faster
-                for statement in _SCHEMA:
-                    db.execute(statement)
-            db.execute("COMMIT")
-        db.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _refuse_foreign(path: Path, db: sqlite3.Connection) -> bool:
-    """True: it is a journal of this version; False: it is empty; else it is not for us."""
-    # In one statement: another process may be making the file in this very moment.
-    tables, application, version = db.execute(
-        """SELECT (SELECT count(*) FROM sqlite_master), application_id, user_version
-            FROM pragma_application_id, pragma_user_version""",
-    ).fetchone()
-    if not (tables or application or version):
-        return False
-    if application != _APPLICATION:
-        raise UnusableStoreError(
-            f"{path}: it is another program's database: name another state folder",
-        )
-    if version > _VERSION:
-        raise UnusableStoreError(
-            f"{path}: it was written by a newer wavekeeper (format {version}, this one knows "
-            f"{_VERSION}): update wavekeeper",
-        )
-    return True
-
-
-def _code(error: Exception) -> int:
-    """The primary code is the low byte; the rest only tells variants apart."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _unusable(path: Path, error: Exception) -> UnusableStoreError:
-    remedy = _REMEDIES.get(_code(error), f"{error}: check the path, the rights and the disk")
-    return UnusableStoreError(f"{path}: {remedy}")
 
 
 def _row(entry: Entry) -> _Row:

@@ -1,6 +1,6 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -152,8 +152,3 @@ def polls(
     if last is not None and now - last < timedelta(seconds=policy.poll_spacing):
         return {}
     return {"at_risk_polls": standing.at_risk_polls + 1, "at_risk_counted_at": now}
-
-
-def outcome_words(done: tuple[Done, ...]) -> Mapping[str, str]:
-    """What was done about each task, for a line of output."""
-    return {one.proposal.task or "window": f"{one.proposal.action}: {one.said}" for one in done}

@@ -160,7 +160,7 @@ def complaint(path):
     [
         pytest.param(
             lambda path: path.write_bytes(b"no database\n" * 99),
-            "not a SQLite database: move it away",
+            "not a SQLite database: name another state folder",
             id="no database",
         ),
         pytest.param(lambda path: path.mkdir(), "check the rights", id="a folder"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.adapters import worktree_git
-from agent.adapters.worktree_git import GitWorktrees, remote_of
-from agent.errors import ConfigurationError, WorktreeError
+from agent.adapters.worktree_git import GitWorktrees
+from agent.errors import WorktreeError
 from agent.ports import Worktrees
 from tests.adapters.git_person import commit, found, git, heads, push
 
@@ -210,6 +210,13 @@ def test_a_worktree_that_points_origin_elsewhere_fools_nobody(
     assert trees.checkout("t1", "work/t2") is None
 
 
+def test_what_an_agent_configures_is_not_in_force_for_the_judge(trees: Worktrees) -> None:
+    git(trees.prepare("t1", "work/t1"), "config", "core.autocrlf", "true")
+    seen = trees.checkout("t1", "main")
+    assert seen is not None
+    assert (seen.path / "README").read_bytes() == b"hello\n"
+
+
 def test_no_hook_of_a_repository_runs(trees: Worktrees, remote: Path, tmp_path: Path) -> None:
     path = trees.prepare("t1", "work/t1")
     trap = tmp_path / "hooks"
@@ -325,7 +332,7 @@ def test_one_host_at_a_time(trees: Worktrees, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def busy_agents(trees: Worktrees) -> Iterator[None]:
-    """An agent that pushes and fetches all the time, from a worktree of the same clone."""
+    """An agent that commits and pushes all the time, from a worktree of the same clone."""
     path, stop = trees.prepare("busy", "work/busy"), threading.Event()
 
     def work() -> None:
@@ -334,7 +341,6 @@ def busy_agents(trees: Worktrees) -> Iterator[None]:
                 return
             commit(path, "busy", f"{number}\n")
             push(path, "work/busy")
-            git(path, "fetch", "--quiet", "origin", "main")
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -367,26 +373,3 @@ def test_hosts_and_agents_share_one_clone(remote: Path) -> None:
     for one in hosts:
         one.join()
     assert faults == []
-
-
-@pytest.mark.parametrize(
-    ("name", "address"),
-    [
-        pytest.param("origin", "{place}/origin.git", id="by-name"),
-        pytest.param("near", "{place}/origin.git", id="a-relative-path"),
-        pytest.param("far", "https://example.org/x.git", id="a-url-by-name"),
-        pytest.param("../origin.git", "{place}/origin.git", id="a-path"),
-        pytest.param("https://example.org/y.git", "https://example.org/y.git", id="a-url"),
-        pytest.param("git@example.org:y.git", "git@example.org:y.git", id="scp"),
-    ],
-)
-def test_the_address_of_a_remote(seed: Path, name: str, address: str) -> None:
-    git(seed, "remote", "add", "near", "../origin.git")
-    git(seed, "remote", "add", "far", "https://example.org/x.git")
-    assert remote_of(seed, name) == address.format(place=seed.parent.resolve())
-
-
-@pytest.mark.parametrize("folder", ["seed", "seed/no-repository", "."])
-def test_a_remote_that_is_not_there(seed: Path, folder: str) -> None:
-    with pytest.raises(ConfigurationError, match="has no git remote 'upstream': add it with"):
-        remote_of(seed.parent / folder, "upstream")

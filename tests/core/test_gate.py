@@ -101,5 +101,6 @@ def test_a_policy_that_is_not_the_reviewed_one_is_refused_with_the_cell(tmp_path
     (tmp_path / "guard.toml").write_text(
         guard.replace('status = ["queued"]', 'status = ["working"]')
     )
-    with pytest.raises(PolicyError, match=r"move: .*status=.*authority\.lock; `wavekeeper policy lock`"):
+    says = r"move: .*status=.*authority\.lock; `wavekeeper policy lock`"
+    with pytest.raises(PolicyError, match=says):
         read_policy(ROOT / "policies", tmp_path)
