@@ -135,9 +135,18 @@ def assess(snapshot: Snapshot, policy: Policy) -> Board:
         )
         for task in snapshot.tasks
     }
-    lanes = window.assess(snapshot, alive, policy.window)
+    throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
+    lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
     suspended = liveness.suspension(snapshot, alive, policy.liveness)
     return Board(snapshot, policy, cases, lanes, suspended)
+
+
+def _throttled(task: Task, failure: Failure | None, snapshot: Snapshot) -> bool:
+    """A provider's limit ended this attempt, and the window has not answered it yet."""
+    if failure is None or failure.reason != "rate-limit" or not task.inspected:
+        return False
+    changed = snapshot.window.changed_at
+    return changed is None or task.finished_at is None or task.finished_at >= changed
 
 
 def _failure(task: Task, policy: Policy, by_id: Mapping[str, Defect]) -> Failure | None:
@@ -316,10 +325,8 @@ def _window_decision(board: Board) -> Decision | None:
     lanes = board.lanes
     if lanes.action == "hold":
         return None
-    step, action = (
-        (1, Action.WIDEN_WINDOW) if lanes.action == "widen" else (-1, Action.NARROW_WINDOW)
-    )
-    proposal = Proposal(action=action, reason=lanes.reason, limit=lanes.limit + step)
+    action = Action.WIDEN_WINDOW if lanes.action == "widen" else Action.NARROW_WINDOW
+    proposal = Proposal(action=action, reason=lanes.reason, limit=lanes.target)
     known, answer = clear(board, proposal)
     return Decision(proposal, answer, known)
 

@@ -32,6 +32,8 @@ class Lanes:
     quality: Literal["unknown", "slipping", "steady"]
     scopes: Literal["unknown", "overlapping", "distinct"]
     ceiling: Literal["unknown", "reached", "below"]
+    target: int
+    """What the limit becomes when the action is carried out."""
 
     @property
     def free(self) -> int | None:
@@ -39,8 +41,17 @@ class Lanes:
         return max(0, self.limit - self.occupied) if self.known else None
 
 
-def assess(snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: WindowPolicy) -> Lanes:
-    """Judge the window by the outcomes that are the tasks' own doing."""
+def assess(
+    snapshot: Snapshot,
+    verdicts: Mapping[str, Liveness],
+    policy: WindowPolicy,
+    *,
+    throttled: bool = False,
+) -> Lanes:
+    """Judge the window by the outcomes that are the tasks' own doing.
+
+    `throttled`: since the last change a provider has turned an attempt away for its rate.
+    """
     known = snapshot.window.limit is not None
     limit = min(snapshot.window.limit or policy.start, policy.maximum)
     occupied = sum(holds_a_lane(task) for task in snapshot.tasks)
@@ -50,23 +61,30 @@ def assess(snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: WindowP
         "unknown" if not known else "reached" if limit >= policy.maximum else "below"
     )
 
-    def verdict(action: Literal["hold", "widen", "narrow"], reason: str) -> Lanes:
-        return Lanes(limit, known, occupied, action, reason, quality, scopes, ceiling)
+    def verdict(
+        action: Literal["hold", "widen", "narrow"], reason: str, target: int = limit
+    ) -> Lanes:
+        return Lanes(limit, known, occupied, action, reason, quality, scopes, ceiling, target)
 
     if not known:
         return verdict("hold", "the window's limit is not known")
     # Backing off comes first, and needs neither healthy tasks nor distinct scopes.
+    if throttled and limit > policy.minimum:
+        half = max(policy.minimum, limit // 2)
+        return verdict("narrow", "a provider limits the rate: half as many lanes", half)
     if quality == "slipping" and limit > policy.minimum and _settled(snapshot, policy):
-        return verdict("narrow", "the success rate slips")
-    if quality != "steady":
-        return verdict("hold", "too few outcomes to judge" if quality == "unknown" else "at rest")
+        return verdict("narrow", "the success rate slips", limit - 1)
+    if quality == "slipping":
+        return verdict("hold", "the success rate slips; the window was just changed or is smallest")
+    if quality == "unknown":
+        return verdict("hold", "too few outcomes, or too few good ones, to earn another lane")
     if ceiling == "reached":
         return verdict("hold", "the hard maximum is reached")
     if not _settled(snapshot, policy):
         return verdict("hold", "the last change has not settled")
     if (why := _not_yet(snapshot, verdicts, free=occupied < limit, scopes=scopes)) is not None:
         return verdict("hold", why)
-    return verdict("widen", "the success rate has earned another lane")
+    return verdict("widen", "the success rate has earned another lane", limit + 1)
 
 
 def _not_yet(

@@ -101,6 +101,16 @@ def _open_issue(world: World, proposal: Proposal, key: str) -> str:
     return f"recorded as {issue.where}"
 
 
+def _park(world: World, proposal: Proposal, key: str) -> str:
+    defect = _defect(world, proposal.defect)
+    if defect is None:
+        raise NothingDoneError("the defect to wait for is not known")
+    if defect.issue is not None:
+        waits = f"Task {_task(proposal)} waits for this and goes on under its own identity."
+        world.issues.comment(defect.issue, waits, key=key)
+    return f"parked behind {defect.id}"
+
+
 def _review(world: World, proposal: Proposal, key: str) -> str:
     standing = _standing(world, proposal)
     view = world.queue.get(standing.spec.id)
@@ -271,7 +281,7 @@ ACT: Final[dict[Action, Act]] = {
     Action.REVIEW: _review,
     Action.ACCEPT: _accept,
     Action.INSPECT: _noted("read"),
-    Action.PARK: _noted("parked"),
+    Action.PARK: _park,
     Action.HAND_OVER: _noted("handed over to a person"),
     Action.WIDEN_WINDOW: _noted("one lane more"),
     Action.NARROW_WINDOW: _noted("one lane less"),

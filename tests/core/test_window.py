@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agent.core import liveness, window
 from agent.core.model import Outcome, Snapshot, Status, Task
+from agent.core.planner import decide
 from agent.core.window import Lanes
 from tests.core import worlds as w
 
@@ -65,7 +66,7 @@ MOVES = [
     pytest.param(earned(*lanes(2), changed_at=w.ago(900), outcomes=w.outcomes(10, 0)), "widen",
                  "earned", id="changed 900 s ago"),
     pytest.param(earned(*lanes(2), changed_at=w.ago(899), outcomes=w.outcomes(0, 10)), "hold",
-                 "at rest", id="nor is it narrowed again at once"),
+                 "just changed", id="nor is it narrowed again at once"),
     pytest.param(earned(*lanes(2), changed_at=w.ago(1000), outcomes=w.outcomes(10, 0, 1001)),
                  "hold", "too few", id="outcomes before the change"),
     pytest.param(earned(*lanes(2), changed_at=w.ago(1000), outcomes=w.outcomes(10, 0, 1000)),
@@ -146,3 +147,25 @@ def test_another_failure_never_widens_and_another_success_never_narrows(good, ba
     )
     if good + bad >= w.policy().window.least_outcomes:
         assert rank(failed) <= rank() <= rank(accepted)
+
+
+THROTTLED = [
+    pytest.param({"limit": 5}, 2, id="half of five, rounded down"),
+    pytest.param({"limit": 10, "changed_at": w.ago(60)}, 5, id="at once after another change"),
+    pytest.param({"limit": 5, "changed_at": w.ago(10)}, None, id="answered already"),
+    pytest.param({"limit": 1}, None, id="never below the least"),
+]
+
+
+@pytest.mark.parametrize(("known", "limit"), THROTTLED)
+def test_a_providers_rate_limit_halves_the_window_once(known, limit):
+    limited = w.ended(last_error='{"type": "rate_limit_error"}')
+    said = decide(w.world(limited, window=known), w.policy())
+    assert (said.window.proposal.limit if said.window else None) == limit
+    if said.window:
+        assert said.window.proposal.action == "narrow-window"
+
+
+def test_a_limit_of_which_nobody_has_read_halves_nothing():
+    unread = w.ended(last_error='{"type": "rate_limit_error"}', inspected=False)
+    assert decide(w.world(unread, window={"limit": 5}), w.policy()).window is None

@@ -75,7 +75,10 @@ def test_a_shared_fault_becomes_one_defect_one_issue_and_one_task(tmp_path):
     }
     (defect,) = world.world.store.defects()
     assert (defect.status, defect.fixed_by, defect.proven_by) == ("fixed", "fix-d-1", "T-1")
-    assert len(list((tmp_path / "issues").glob("*.md"))) == 1
+    (issue,) = (tmp_path / "issues").glob("*.md")
+    told = issue.read_text(encoding="utf-8")
+    assert "Status: closed" in told
+    assert all(f"Task {one} waits for this" in told for one in ("T-1", "T-2"))
     # The issue comes before the fix, and the second is released only after the first went past.
     steps = world.actions()
     assert steps.index(("open-issue", "T-1")) < steps.index(("split-defect", "T-1"))
