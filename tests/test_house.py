@@ -170,3 +170,47 @@ def test_nothing_names_a_machine():
                 if private.search(line) and name != "tests/test_house.py":
                     found.append(f"{name}:{number}: {line.strip()[:80]}")
     assert not found, "paths of one machine: " + "; ".join(found)
+
+
+ACTING = {
+    "queue": {"submit", "retry", "interrupt", "cancel", "move"},
+    "issues": {"open", "comment", "close"},
+}
+
+
+def _acts(path: Path):
+    """Where a file calls what changes the world: line and call."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute | ast.Name):
+            port = node.value.attr if isinstance(node.value, ast.Attribute) else node.value.id
+            if node.attr in ACTING.get(port.lstrip("_"), ()):
+                yield node.lineno, f"{port}.{node.attr}"
+
+
+def test_only_the_effects_change_the_world_and_only_the_executor_has_them():
+    """Complete mediation: the way to every effect leads through a clearance."""
+    assert len(list(_acts(ROOT / "agent" / "runtime" / "effects.py"))) >= 8
+    for path in SOURCES:
+        name = _name(path)
+        if name.startswith("agent/adapters/") or name == "agent/runtime/effects.py":
+            continue
+        for line, call in _acts(path):
+            pytest.fail(f"{name}:{line} calls {call}: propose it, and let the executor act")
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.ImportFrom) and node.module == "agent.runtime.effects":
+                names = {alias.name for alias in node.names}
+                assert name == "agent/runtime/executor.py" or not names & {"ACT", "REMEMBER"}, (
+                    f"{name}:{node.lineno} takes effects past the executor"
+                )
+
+
+def test_the_executor_takes_a_clearance_and_nothing_else():
+    tree = _tree(ROOT / "agent" / "runtime" / "executor.py")
+    (method,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "carry_out"
+    )
+    assert ast.unparse(method.args.args[1].annotation) == "Cleared"
+    callers = [_name(path) for path in SOURCES if "ACT[" in path.read_text(encoding="utf-8")]
+    assert callers == ["agent/runtime/executor.py"]

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from agent.cli.console import Console
 from agent.core.actions import Action
+from agent.core.guard import OBSERVING
 from agent.core.model import TERMINAL, Queue
 from agent.runtime.live_map import Blocker, LiveMap, MappedTask
 
@@ -213,6 +214,8 @@ def _next(task: MappedTask) -> str:
         return coming.reason
     if coming.clearance == "cleared":
         return f"{coming.action} (cleared): {coming.reason}"
+    if list(coming.rules) == [OBSERVING]:
+        return f"would {coming.action}: {coming.reason}"
     return f"{coming.action} ({coming.clearance}: {coming.rules[0]}): {coming.reason}"
 
 

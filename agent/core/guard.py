@@ -26,6 +26,9 @@ from agent.core.policy import GuardPolicy, Policy, Rule
 DEFAULT_DENY: Final = "default_deny"
 """The rule id of a refusal that no forbid explains: nothing permits it."""
 
+OBSERVING: Final = "observe_never_acts"
+"""The rule that alone stands against what would be done in another mode."""
+
 STALE_CLEARANCE: Final = "never_act_on_a_stale_clearance"
 
 _QUEUE: Final = SENDS_PROMPT | {Action.INTERRUPT, Action.CANCEL, Action.MOVE, Action.GUIDE}

@@ -363,7 +363,7 @@ def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None
     for decision in (*decisions, *([moved] if moved else [])):
         if decision.proposal.action is not Action.LEAVE_ALONE:
             answer = word(decision.clearance)
-            only_observed = decision.clearance.rules == ("observe_never_acts",)
+            only_observed = decision.clearance.rules == (guard.OBSERVING,)
             front = {"cleared": "", "needs-approval": "needs approval: ", "refused": "refused: "}
             verb = ("would " if only_observed else front[answer]) + decision.proposal.action
             grouped.setdefault(verb, []).append(decision.proposal.task or "")

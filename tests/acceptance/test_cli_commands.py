@@ -170,7 +170,7 @@ def test_status_says_what_the_supervisor_at_work_would_do_whatever_the_settings_
     project.write("wavekeeper.toml", '[supervisor]\nmode = "observe"\n')
     assert here("run", "--once", "--mode", "auto", "--interval", "1h").returncode == 0
     here("submit", "w.toml")
-    assert "submit (refused: observe_never_acts)" in here("status").stdout
+    assert "would submit: planned" in here("status").stdout
     lock = FileLock(project.state / "supervisor.lock")
     lock.acquire("the supervisor", datetime.now(UTC))
     try:
