@@ -17,7 +17,12 @@ from agent.core.model import Snapshot, Task
 from tests.core import worlds as w
 
 OUTPUT = 4000
-PRINTED = "tests/test_totals.py::test_rounding[case-17] FAILED: expected 12.50, got 12.49 at 3f2c1a\n"
+"""Characters, as much as a judge keeps."""
+EXPECTED = {"inspect", "accept", "park"}
+"""What some of the tasks need at least, if they are in the states meant; others are left alone."""
+PRINTED = (
+    "tests/test_totals.py::test_rounding[case-17] FAILED: expected 12.50, got 12.49 at 3f2c1a\n"
+)
 PROMPT = "Fix the rounding in this service. All that is needed stands in this text.\n" * 40
 
 
@@ -70,7 +75,7 @@ def measure(tasks: int, runs: int) -> tuple[float, float]:
     snapshot, policy = world_of(tasks), w.policy()
     text = snapshot.model_dump_json(exclude_none=True).encode()
     answered = contract.answer(contract.read(text), policy)
-    if answered["suspended"] or len({one["action"] for one in answered["decisions"]}) < 4:
+    if answered["suspended"] or not {one["action"] for one in answered["decisions"]} > EXPECTED:
         raise SystemExit("the tasks are not in mixed states; the measurement is void")
     return (
         milliseconds(lambda: contract.answer(snapshot, policy), runs),

@@ -1,6 +1,6 @@
 """Step 1 of the tick: read what changed and build one immutable snapshot. It decides nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -171,7 +171,7 @@ class Observer:
                 interval=self._supervision.interval,
                 host=_host(self._supervision.host),
             ),
-            wave=_wave(store.waves()),
+            wave=_wave(self._waves_at_work()),
             window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             control_plane=ControlPlane(
                 reachable=reachable, submit_lock="free" if reachable else "unknown"
@@ -180,6 +180,12 @@ class Observer:
             defects=tuple(store.defects()),
             tasks=tuple(tasks),
         )
+
+    def _waves_at_work(self) -> Sequence[WaveRecord]:
+        """The waves with open tasks; when all is settled, the latest one."""
+        waves = self._world.store.waves()
+        at_work = {one.wave for one in self._world.store.standings(settled=False)}
+        return [wave for wave in waves if wave.id in at_work] or waves[-1:]
 
     def _queues(self, *, reachable: bool) -> tuple[Queue, ...]:
         if not reachable:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.core.model import Grants
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"
@@ -95,6 +96,17 @@ def test_a_shared_fault_that_only_the_agents_saw_can_be_fixed_and_proven(tmp_pat
         "T-2": ("accepted", 2),
         "fix-d-1": ("accepted", 1),
     }
+
+
+def test_a_wave_that_is_done_lends_its_grants_to_no_other(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec("T-1"), wave="w1", grants=Grants(production_repair=True))
+    first = world.run()
+    world.submit(spec("T-2"), wave="w2")
+    (second, *_) = world.run()
+    assert first[0].snapshot.wave.grants.production_repair is True
+    assert second.snapshot.wave.grants.production_repair is False
+    assert second.snapshot.wave.id == "w2"
 
 
 def test_a_clock_that_is_set_back_stops_nothing(tmp_path):

@@ -13,7 +13,15 @@ from agent.adapters.policy_files import read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.reviewer_evidence import EvidenceReviewer
 from agent.adapters.waves_memory import MemoryWaves
-from agent.core.model import Command, CommandResult, Criterion, Evidence, JudgeRecord, ProofKind
+from agent.core.model import (
+    Command,
+    CommandResult,
+    Criterion,
+    Evidence,
+    Grants,
+    JudgeRecord,
+    ProofKind,
+)
 from agent.core.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
 from agent.core.records import WaveRecord
 from agent.runtime.intake import plan
@@ -109,9 +117,13 @@ class SmallWorld:
         )
         self.leases: dict[str, Lease] = {}
 
-    def submit(self, *specs: TaskSpec, wave: str = "w1") -> None:
+    def submit(self, *specs: TaskSpec, wave: str = "w1", grants: Grants | None = None) -> None:
         record = WaveRecord(
-            id=wave, goal="the goal", submitted_at=self.clock.now(), source="wave.toml"
+            id=wave,
+            goal="the goal",
+            grants=grants or Grants(),
+            submitted_at=self.clock.now(),
+            source="wave.toml",
         )
         standings, refusals = plan(record, specs, self.world.drafter, POLICY.completion)
         assert refusals == []
