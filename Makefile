@@ -29,6 +29,7 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py
+	$(BIN)/python benchmarks/decide.py
 
 check: lint test
 

@@ -13,8 +13,9 @@ A pattern that names a folder (`dir`) or ends in a slash (`dir/`) does not cover
 who means a folder's content writes `dir/**`. A pattern that `fault` objects to covers nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final, TypeVar
 
 _ANY_DEPTH: Final = "**"
@@ -35,11 +36,31 @@ def covers(patterns: Sequence[str], path: str) -> bool:
 
 
 def overlap(a: Sequence[str], b: Sequence[str]) -> bool:
-    """Whether there is a path that both scopes cover: exact, not a guess.
+    """Whether there is a path that both scopes cover: exact, not a guess."""
+    return not distinct((a, b))
+
+
+def distinct(scopes: Iterable[Sequence[str]]) -> bool:
+    """Whether no path is covered by two of the scopes: exact, not a guess.
 
     Policy: the supervisor widens "when the active tasks have distinct write scopes".
     """
-    return any(_can_meet(one, other) for one in a for other in b)
+    known = sorted(
+        (tuple(takewhile(_WILD.isdisjoint, segments)), owner, pattern)
+        for owner, scope in enumerate(scopes)
+        for pattern in scope
+        if (segments := _segments(pattern)) is not None
+    )
+    # Two patterns can meet only if the plain beginning of one is a beginning of the other's; in
+    # this order those lie above each other, so a thousand scopes need no million comparisons.
+    above: list[tuple[tuple[str, ...], int, str]] = []
+    for plain, owner, pattern in known:
+        while above and plain[: len(above[-1][0])] != above[-1][0]:
+            above.pop()
+        if any(other != owner and _can_meet(pattern, one) for _, other, one in above):
+            return False
+        above.append((plain, owner, pattern))
+    return True
 
 
 def fault(pattern: str) -> str | None:

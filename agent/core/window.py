@@ -9,14 +9,13 @@ slip, back off before expanding further."
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import combinations
 from math import sqrt
 from typing import Literal
 
 from agent.core.liveness import Liveness
 from agent.core.model import ACTIVE, TERMINAL, Snapshot, Status, Task
 from agent.core.policy import WindowPolicy
-from agent.core.scopes import overlap
+from agent.core.scopes import distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +138,7 @@ def _scopes(snapshot: Snapshot) -> Literal["unknown", "overlapping", "distinct"]
     active = [task for task in snapshot.tasks if task.status is None or task.status in ACTIVE]
     if any(not task.write_scope for task in active):
         return "unknown"
-    pairs = combinations([task.write_scope or () for task in active], 2)
-    return "overlapping" if any(overlap(a, b) for a, b in pairs) else "distinct"
+    return "distinct" if distinct(task.write_scope or () for task in active) else "overlapping"
 
 
 def _settled(snapshot: Snapshot, policy: WindowPolicy) -> bool:

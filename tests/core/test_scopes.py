@@ -1,12 +1,12 @@
 import re
 from collections.abc import Sequence
-from itertools import combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.scopes import covers, fault, overlap
+from agent.core.scopes import covers, distinct, fault, overlap
 
 COVERED = [
     pytest.param("src/a.py", "src/a.py", True, id="a plain path covers itself"),
@@ -156,6 +156,13 @@ def test_a_path_covered_by_both_means_overlap(data: st.DataObject, one: str, oth
     path = data.draw(st.one_of(paths, paths_of(one), paths_of(other)))
     if covers([one], path) and covers([other], path):
         assert overlap([one], [other])
+
+
+@given(st.lists(st.lists(globs, max_size=3), max_size=6))
+@settings(max_examples=150)
+def test_many_scopes_are_distinct_exactly_when_each_pair_is(scopes: list[list[str]]) -> None:
+    pairs = combinations(scopes, 2)
+    assert distinct(scopes) is not any(overlap(one, other) for one, other in pairs)
 
 
 @given(globs, globs)
