@@ -167,3 +167,26 @@ def suspension(
     if len(turned) >= max(policy.shared_at_risk, policy.shared_share * len(working)):
         return f"{len(turned)} of {len(working)} tasks turned at risk at once: a shared fault"
     return None
+
+
+def polls_before(
+    count: int, counted_at: datetime | None, now: datetime, policy: LivenessPolicy
+) -> int:
+    """How many polls before this one found the task at risk; two close together are one poll."""
+    same = counted_at is not None and now - counted_at < timedelta(seconds=policy.poll_spacing)
+    return max(0, count - 1) if same else count
+
+
+def polls_after(
+    verdict: Liveness,
+    count: int,
+    counted_at: datetime | None,
+    now: datetime,
+    policy: LivenessPolicy,
+) -> tuple[int, datetime | None]:
+    """The count once this poll is over, and when it last rose."""
+    if verdict.effective != "at-risk":
+        return 0, None
+    if counted_at is not None and now - counted_at < timedelta(seconds=policy.poll_spacing):
+        return count, counted_at
+    return count + 1, now

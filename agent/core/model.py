@@ -237,8 +237,6 @@ class Task(Noun):
     canary: bool | None = None
     """It was released after the defect's fix, and shows whether the defect is really gone."""
     depends_on: tuple[str, ...] = ()
-    retry_at: AwareDatetime | None = None
-    """Do not run it again before this time (a provider's reset)."""
     production_adjacent: bool | None = None
     fixes: str | None = None
     """The id of the defect this infrastructure task fixes."""

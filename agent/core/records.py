@@ -88,7 +88,6 @@ class Standing(Noun):
     last_interrupt_at: AwareDatetime | None = None
     blocked_by: str | None = None
     canary: bool = False
-    retry_at: AwareDatetime | None = None
     evidence: tuple[Evidence, ...] = ()
     review: Review | None = None
     why: str | None = None

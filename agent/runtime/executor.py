@@ -64,16 +64,22 @@ class Executor:
             proposal = Proposal.model_validate(record.body["proposal"])
             key = record.key or ""
             try:
-                happened = HAPPENED[proposal.action](self._world, proposal, key)
-                if happened:
-                    REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
+                result, said = self._became(proposal, key)
             except QueueUnavailableError:
                 continue
-            result = "done" if happened else "void"
-            said = "it had taken effect" if happened else "it had not taken effect"
+            except WavekeeperError as error:
+                result, said = "failed", str(error)
             self._write("settled", key, tick, proposal, {"result": result, "said": said})
             settled.append(Done(proposal, result, said))
         return settled
+
+    def _became(self, proposal: Proposal, key: str) -> tuple[str, str]:
+        """Read back whether it took effect, and remember it if it did."""
+        happened = HAPPENED.get(proposal.action)
+        if happened is None or not happened(self._world, proposal, key):
+            return "void", "it had not taken effect"
+        REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
+        return "done", "it had taken effect"
 
     def _void(self, cleared: Cleared, snapshot: Snapshot, now: datetime) -> str | None:
         if _once(cleared) in self._used:

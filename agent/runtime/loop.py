@@ -6,6 +6,7 @@ another soon, because what it changed may be ready for its next step; only a few
 
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from agent.core.records import Record
 from agent.ports import SupervisorLock
@@ -57,20 +58,11 @@ class Loop:
             soon = 0 < in_a_row <= IN_A_ROW
             stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
 
-    def _note(self, kind: str) -> None:
-        self._world.journal.append(
-            [
-                Record.model_validate(
-                    {
-                        "kind": kind,
-                        "at": self._world.clock.now(),
-                        "tick": self._world.journal.last_tick(),
-                        "body": {
-                            "who": self._who,
-                            "mode": self._supervision.mode,
-                            "policy": self._supervision.policy.hash,
-                        },
-                    },
-                ),
-            ],
-        )
+    def _note(self, kind: Literal["start", "stop"]) -> None:
+        said = {
+            "who": self._who,
+            "mode": self._supervision.mode,
+            "policy": self._supervision.policy.hash,
+        }
+        journal, now = self._world.journal, self._world.clock.now()
+        journal.append([Record(kind=kind, at=now, tick=journal.last_tick(), body=said)])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
     ControlPlane,
@@ -22,7 +23,7 @@ from agent.core.model import (
     Wave,
     Window,
 )
-from agent.core.policy import Policy
+from agent.core.policy import LivenessPolicy, Policy
 from agent.core.queueing import Changes, Cursor, TaskView
 from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
@@ -50,8 +51,11 @@ class Observer:
         reachable = self._read_changes()
         standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
         for task in sorted(self._late - set(standings)):
-            if (standing := self._world.store.standing(task)) is not None:
+            standing = self._world.store.standing(task)
+            if standing is not None and _unread_late(standing, self._views[task]):
                 standings[task] = standing
+            else:
+                self._late.discard(task)
         self._forget(set(standings))
         for task, standing in standings.items():
             if standing.status != "planned" and task not in self._views:
@@ -78,7 +82,8 @@ class Observer:
                 continue
             evidence = seen[one].evidence if one in seen else ()
             view = self._views.get(one)
-            tasks.append(task_of(standing, view, evidence, now, reachable=reachable))
+            policy = self._supervision.policy.liveness
+            tasks.append(task_of(standing, view, evidence, now, policy, reachable=reachable))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
 
@@ -120,18 +125,14 @@ class Observer:
     def _forget(self, wanted: set[str]) -> None:
         for task in self._views.keys() - wanted:
             del self._views[task]
-        self._late &= {
-            task
-            for task in self._late
-            if (view := self._views.get(task)) is not None and view.late_reports
-        }
 
     def _task(self, standing: Standing, now: datetime, *, reachable: bool) -> Task:
         view = self._views.get(standing.spec.id)
         evidence: Iterable[Evidence] = standing.evidence
         if self._probing and view is not None and _wants_proof(standing, view):
             evidence = self._probe(standing, view, now)
-        return task_of(standing, view, evidence, now, reachable=reachable)
+        policy = self._supervision.policy.liveness
+        return task_of(standing, view, evidence, now, policy, reachable=reachable)
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
         wanted = wanted_proof(standing, self._supervision.policy)
@@ -227,6 +228,7 @@ def task_of(
     view: TaskView | None,
     evidence: Iterable[Evidence],
     now: datetime,
+    policy: LivenessPolicy,
     *,
     reachable: bool,
 ) -> Task:
@@ -240,7 +242,9 @@ def task_of(
         attempts_left=max(0, spec.attempts - 1 - len(standing.charged)),
         session_continuable=True,
         probe="ok" if reachable else "failed",
-        at_risk_polls=standing.at_risk_polls,
+        at_risk_polls=polls_before(
+            standing.at_risk_polls, standing.at_risk_counted_at, now, policy
+        ),
         last_interrupt_at=_by(now, standing.last_interrupt_at),
         write_scope=spec.write_scope,
         prompt=standing.prompt,
@@ -286,6 +290,10 @@ def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, obj
         "prompt": view.prompt,
         "late_reports": tuple(_late(standing, late) for late in view.late_reports),
     }
+
+
+def _unread_late(standing: Standing, view: TaskView) -> bool:
+    return any(late.attempt not in standing.inspected_late for late in view.late_reports)
 
 
 def _late(standing: Standing, late: LateReport) -> LateReport:

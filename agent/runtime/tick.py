@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from agent.core import planner
 from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
-from agent.core.liveness import Liveness
+from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Board, Decision, Decisions
-from agent.core.policy import LivenessPolicy
-from agent.core.records import Record, Standing
+from agent.core.records import Record
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
@@ -126,7 +125,16 @@ class Ticker:
             standing = store.standing(task)
             if standing is None:
                 continue
-            update = polls(standing, case.liveness, now, self._supervision.policy.liveness)
+            update: dict[str, object] = {}
+            count = polls_after(
+                case.liveness,
+                standing.at_risk_polls,
+                standing.at_risk_counted_at,
+                now,
+                self._supervision.policy.liveness,
+            )
+            if count != (standing.at_risk_polls, standing.at_risk_counted_at):
+                update = {"at_risk_polls": count[0], "at_risk_counted_at": count[1]}
             if case.task.evidence != standing.evidence:
                 update["evidence"] = case.task.evidence
             if update:
@@ -137,18 +145,3 @@ class Ticker:
         if self._observer.cursor is not None:
             notes["cursor"] = self._observer.cursor.position
         self._world.store.note(notes)
-
-
-def polls(
-    standing: Standing, liveness: Liveness, now: datetime, policy: LivenessPolicy
-) -> dict[str, object]:
-    """How the count of polls in a row that found the task at risk changes; empty: it does not.
-
-    Two ticks close together are one poll.
-    """
-    if liveness.effective != "at-risk":
-        return {"at_risk_polls": 0, "at_risk_counted_at": None} if standing.at_risk_polls else {}
-    last = standing.at_risk_counted_at
-    if last is not None and now - last < timedelta(seconds=policy.poll_spacing):
-        return {}
-    return {"at_risk_polls": standing.at_risk_polls + 1, "at_risk_counted_at": now}

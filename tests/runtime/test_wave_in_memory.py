@@ -3,6 +3,7 @@
 import pytest
 
 from agent.core.model import Grants
+from agent.core.queueing import Report
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"
@@ -132,6 +133,20 @@ def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path):
     assert outcome["T-1"] == ("accepted", 3)
     assert outcome["T-2"] == ("accepted", 2)
     assert outcome["fix-d-1-2"] == ("accepted", 1)
+
+
+def test_a_late_report_of_a_settled_task_is_read_once_and_changes_nothing(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): Turn(vanish=True)})
+    world.submit(spec())
+    ticker = world.ticker()
+    world.run(ticker)
+    assert world.outcome() == {"T-1": ("accepted", 2)}
+    late = Report(state="succeeded", final_response="Back again, all done!")
+    assert world.queue.finish(world.leases["T-1"], late) == "late"
+    read, after = ticker.tick(), ticker.tick()
+    assert [one.proposal.action for one in read.done] == ["inspect"]
+    assert (after.snapshot.tasks, after.done) == ((), ())
+    assert world.outcome() == {"T-1": ("accepted", 2)}
 
 
 def test_dependencies_wait_for_acceptance(tmp_path):

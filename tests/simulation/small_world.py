@@ -116,6 +116,7 @@ class SmallWorld:
             probes=(self.remote, JudgeEvidence()),
         )
         self.leases: dict[str, Lease] = {}
+        """What a host that vanished still holds in its hand."""
 
     def submit(self, *specs: TaskSpec, wave: str = "w1", grants: Grants | None = None) -> None:
         record = WaveRecord(
@@ -138,6 +139,7 @@ class SmallWorld:
         while lease := self.queue.claim("h", [one.id for one in QUEUES], lease=60):
             turn = self.script.get((lease.task, lease.attempt), HONEST)
             if turn.vanish:
+                self.leases[lease.task] = lease
                 continue
             if turn.commit:
                 self.remote.heads[lease.order.branch] = turn.commit
