@@ -167,7 +167,7 @@ class WavesContract:
                 ),
             ),
             review=Review(abstained="no model"),
-            retry_at=NOW + timedelta(hours=1),
+            last_interrupt_at=NOW + timedelta(hours=1),
         )
         for _ in range(2):
             waves.save(rich)
