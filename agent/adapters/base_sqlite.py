@@ -5,17 +5,19 @@ No port stands behind this module; it is the only one that adapters may import f
 
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, TypeVar
+
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from agent.errors import UnusableStoreError
 
+T = TypeVar("T")
+
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process's transaction."""
-_PAUSE: Final = 0.01
 
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
@@ -47,7 +49,7 @@ class SqliteFile:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = self._opened_in_time()
+            self._db = when_free(self._opened)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
 
@@ -86,17 +88,6 @@ class SqliteFile:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-
-    def _opened_in_time(self) -> sqlite3.Connection:
-        """Tried again while busy, for SQLite does not wait its turn to change a file to WAL."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                return self._opened()
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE)
 
     def _opened(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -141,6 +132,24 @@ class SqliteFile:
     def _unusable(self, error: Exception) -> UnusableStoreError:
         remedy = _REMEDIES.get(_code(error), f"{error}: check the path, the rights and the disk")
         return UnusableStoreError(f"{self._path}: {remedy}")
+
+
+def when_free(opening: Callable[[], T]) -> T:
+    """What `opening` gives, begun anew while another process keeps the file locked.
+
+    SQLite does not wait its turn to change a file to WAL, however long its timeout is, so several
+    processes that open a new file at once need this. Raises what `opening` raised last.
+    """
+    return Retrying(
+        retry=retry_if_exception(_is_busy),
+        wait=wait_random(0.005, 0.05),
+        stop=stop_after_delay(_PATIENCE),
+        reraise=True,
+    )(opening)
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and _code(error) == sqlite3.SQLITE_BUSY
 
 
 def _code(error: Exception) -> int:

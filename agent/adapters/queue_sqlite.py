@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from agent.adapters.base_sqlite import when_free
 from agent.core import queue_attempts as rules
 from agent.core.actions import digest
 from agent.core.model import LateReport, Status
@@ -95,16 +96,14 @@ class SqliteQueue:
         self._closed = False
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(_connect(path)) as db:
-                _prepare(db, path)
+            when_free(lambda: _prepare(path))
 
     def close(self) -> None:
         """Close the connections of all threads. No call may be under way; none may follow."""
         with self._lock:
             self._closed = True
-            for db in self._connections.values():
-                db.close()
-            self._connections.clear()
+            while self._connections:
+                self._connections.popitem()[1].close()
 
     def __enter__(self) -> Self:
         """The queue itself."""
@@ -276,26 +275,27 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(path: Path) -> None:
     """Make a new file a queue, and refuse whatever else it is."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         advice = f"use a Python with {'.'.join(map(str, OLDEST_SQLITE))} or later"
         raise UnusableStoreError(f"SQLite {sqlite3.sqlite_version} is too old; {advice}")
-    if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-        mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise UnusableStoreError(f"{path}: cannot use WAL here; keep it on a local disk")
-        schema = resources.files("agent.adapters").joinpath("queue_sqlite.sql").read_text("utf-8")
-        marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-        db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
-    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise UnusableStoreError(f"{path}: it belongs to another program; name another file")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        raise UnusableStoreError(
-            f"{path}: a queue of version {version}, and this program reads version {VERSION}; "
-            "use the program that made it, or move the file away",
-        )
+    with closing(_connect(path)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise UnusableStoreError(f"{path}: cannot use WAL here; keep it on a local disk")
+            schema = (resources.files("agent.adapters") / "queue_sqlite.sql").read_text("utf-8")
+            marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+            db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+            raise UnusableStoreError(f"{path}: it belongs to another program; name another file")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != VERSION:
+            raise UnusableStoreError(
+                f"{path}: a queue of version {version}, and this program reads version {VERSION}; "
+                "use the program that made it, or move the file away",
+            )
 
 
 @contextmanager

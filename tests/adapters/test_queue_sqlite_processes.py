@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 
@@ -113,6 +114,16 @@ def go_on(processes):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
+
+
+def test_a_new_file_that_another_process_holds_is_waited_for(path):
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+        release.start()
+        with SqliteQueue(path, wall) as queue:
+            assert queue.changed_since(None).tasks == ()
+        release.join()
 
 
 def test_processes_that_open_a_new_file_at_once_share_one_queue(spawn):
