@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from agent.core.model import CommandResult, Status, Task
+from agent.core.model import CommandResult, ProofKind, Status, Task
 from agent.core.policy import FailuresPolicy, ReasonPolicy, RetryRule
 
 SEARCHED: Final = 20_000
@@ -54,11 +54,15 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
     """Name the reason of a finished attempt; None: the attempt did not fail."""
     if task.status is Status.LOST:
         return _named("lost", policy)
+    if _fell_over_an_old_flag(task, policy):
+        return _named("stale-cancel", policy)
     if task.status not in (Status.FAILED, Status.SUCCEEDED, Status.PARKED):
         return None
     for text in _observed(task):
         if found := _search(text, task, policy):
             return found
+    if task.final_response_truncated and not (task.judge and task.judge.verdict == "pass"):
+        return _named("truncated-session", policy)
     judged = task.judge is not None and task.judge.verdict == "fail"
     if judged or task.status is Status.SUCCEEDED:
         return _named("task-fault", policy)
@@ -95,12 +99,48 @@ def _observed(task: Task) -> list[str]:
     return [text[-SEARCHED:] for text in texts]
 
 
+def _fell_over_an_old_flag(task: Task, policy: FailuresPolicy) -> bool:
+    """A retry that was cancelled at once, though nobody has asked for it in this attempt.
+
+    Only with everything known: a person's own word to cancel must not be taken for a fault.
+    """
+    if task.status not in (Status.FAILED, Status.CANCELLED, Status.PARKED):
+        return False
+    if not task.cancel_requested or task.attempt is None or task.attempt == 1:
+        return False
+    if task.started_at is None or task.finished_at is None:
+        return False
+    asked, within = task.last_interrupt_at, timedelta(seconds=policy.stale_cancel_within)
+    if asked is not None and asked >= task.started_at:
+        return False
+    return task.finished_at - task.started_at < within
+
+
 def _search(text: str, task: Task, policy: FailuresPolicy) -> Failure | None:
+    lower = text.lower()
     for reason in policy.reason:
+        # A substring is found some hundred times faster than a pattern that looks at every line.
+        if reason.words and not any(word in lower for word in reason.words):
+            continue
+        if not all(_holds(kind, task) for kind in reason.needs):
+            continue
         for pattern in reason.compiled:
             if found := pattern.search(text):
                 return _found(reason, found, text, task, policy)
     return None
+
+
+def _holds(kind: ProofKind, task: Task) -> bool:
+    """Whether the supervisor saw it in this attempt; one that denies it is enough for a no."""
+    seen = [item for item in task.evidence if item.kind is kind and item.origin == "observed"]
+    since = task.started_at
+    return bool(seen) and all(
+        item.holds
+        and item.observed_at is not None
+        and since is not None
+        and item.observed_at >= since
+        for item in seen
+    )
 
 
 def _found(
@@ -141,6 +181,14 @@ def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
 
 def _named(reason: str, policy: FailuresPolicy) -> Failure:
     rule = policy.by_id[reason]
+    shared = rule.rule == "split"
     return Failure(
-        rule.id, rule.why, rule.rule, charged=rule.charged, infrastructure=rule.infrastructure
+        rule.id,
+        rule.why,
+        rule.rule,
+        charged=rule.charged,
+        infrastructure=rule.infrastructure,
+        fingerprint=fingerprint_of(rule.id, "") if shared else None,
+        subject=rule.id if shared else None,
+        excerpt=rule.why if shared else None,
     )

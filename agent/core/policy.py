@@ -5,7 +5,7 @@ A policy is read by an adapter and handed in; nothing here knows where it came f
 
 import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -80,7 +80,10 @@ class ReasonPolicy(Table):
     infrastructure: Flag
     patterns: tuple[str, ...] = ()
     """Regular expressions over observed output; a group `subject` names what is at fault."""
-
+    words: tuple[Annotated[str, Field(pattern=r"^[^A-Z]+$")], ...] = ()
+    """In lower case: a text with none of them cannot match and need not be searched."""
+    needs: tuple[ProofKind, ...] = ()
+    """What must have been observed to hold before the words count."""
     proof: tuple[str, ...] = ()
     """An argument list that ends with 0 once the cause is gone; `{subject}` is filled in."""
 
@@ -106,12 +109,18 @@ class ReasonPolicy(Table):
         return tuple(re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in self.patterns)
 
 
+NAMED: Final = ("stale-cancel", "truncated-session", "lost", "task-fault", "unknown")
+"""The reasons that the code names itself, without a pattern."""
+
+
 class FailuresPolicy(Table):
     """`policies/failures.toml`, in the order in which reasons are tried."""
 
     reason: tuple[ReasonPolicy, ...]
     default_wait: Seconds
     """For a provider's limit that names no reset time."""
+    stale_cancel_within: Seconds
+    """A retry that is cancelled so soon fell over a flag of an earlier attempt."""
     most_attempts: Count
     """Whatever the reasons were, a person looks after this many."""
 
@@ -124,7 +133,7 @@ class FailuresPolicy(Table):
     def _named_reasons(self) -> Self:
         if len(self.by_id) != len(self.reason):
             raise ValueError("two reasons have the same id")
-        for needed in ("task-fault", "lost", "unknown"):
+        for needed in NAMED:
             if needed not in self.by_id:
                 raise ValueError(f"the reason {needed!r} is missing")
         return self
