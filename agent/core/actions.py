@@ -70,6 +70,8 @@ class Proposal(Noun):
     """The new task, when one is created."""
     queue: str | None = None
     """Where the task goes, for `move`, `submit` and `split-defect`."""
+    remedy: str | None = None
+    """The configured remedy or deploy that is carried out."""
     limit: int | None = None
     """The new window, for the window's actions."""
     charged: bool = False

@@ -21,6 +21,7 @@ from agent.core.text import visible
 
 _RISKS = {"low": 0, "normal": 1, "high": 2, None: 3}
 _BUSY = ("queued", "running", "judging")
+_UNSTATED = "This fault does not come back."
 _PROCEEDS = Criterion(
     id="C1",
     text="The workflow that was blocked can proceed.",
@@ -34,16 +35,28 @@ _PERSISTED = Criterion(
 
 
 def queue_for(queues: Iterable[Queue]) -> Queue | None:
-    """An infrastructure queue, the least risky and then the emptiest; None: there is none."""
+    """An infrastructure queue, the least risky and then the emptiest; None: there is none.
+
+    Without one, a delivery queue that is empty or of low risk will do: "assign that defect to an
+    appropriate empty or low-risk queue".
+    """
+    known = list(queues)
+    own = [queue for queue in known if queue.kind == "infrastructure"]
+    other = [
+        queue
+        for queue in known
+        if queue.kind == "delivery"
+        and (queue.risk == "low" or (queue.counts is not None and not _busy(queue)))
+    ]
     return min(
-        (queue for queue in queues if queue.kind == "infrastructure"),
-        key=lambda queue: (
-            _RISKS[queue.risk],
-            sum((queue.counts or {}).get(state, 0) for state in _BUSY),
-            queue.id,
-        ),
+        own or other,
+        key=lambda queue: (_RISKS[queue.risk], _busy(queue), queue.id),
         default=None,
     )
+
+
+def _busy(queue: Queue) -> int:
+    return sum((queue.counts or {}).get(state, 0) for state in _BUSY)
 
 
 def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
@@ -55,7 +68,7 @@ def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
             "",
             f"Seen: {visible(defect.summary or 'no output')}",
             "",
-            "Expected: the worker hosts keep what their tasks need, from their image or set-up on.",
+            f"Expected: {defect.expected or _UNSTATED}",
             f"Waits for it: task {task.id}, under its own identity; it goes on once this is fixed.",
         ],
     )
@@ -105,8 +118,8 @@ def _context(defect: Defect, blocked: TaskSpec) -> tuple[str, ...]:
     return (
         f"Observed failure: {visible(defect.summary or defect.fingerprint)}",
         (
-            "Expected long-term contract: worker hosts have what their tasks need, from their "
-            "image or set-up on; a remedy made by hand is persisted under the write scope."
+            f"Expected long-term contract: {defect.expected or _UNSTATED} "
+            "A remedy made by hand is persisted under the write scope."
         ),
         (
             f"Recovery: task {blocked.id} is parked and goes on under its own identity as soon "

@@ -89,6 +89,7 @@ class Situation:
     charged: bool = True
     """The failed attempt would count against the budget."""
     defect: str = "unknown"
+    persistence: str = "unknown"
     prompt: str = "unknown"
     quality: str = "unknown"
     scopes: str = "unknown"
@@ -248,5 +249,5 @@ _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "takeover": _takeover,
     "grant": _grant,
     "path": _path,
-    "persistence": lambda _: "unknown",
+    "persistence": lambda situation: situation.persistence,
 }

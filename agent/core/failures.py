@@ -46,6 +46,8 @@ class Failure:
     """What is at fault (a tool's name, say): untrusted text, as it was printed."""
     excerpt: str | None = None
     """The line that gave it away: untrusted text."""
+    contract: str | None = None
+    """What must hold in the long run, so that a shared cause does not come back."""
     retry_at: datetime | None = None
     """For `wait`: not before this time."""
 
@@ -158,6 +160,7 @@ def _found(
         fingerprint=fingerprint_of(reason.id, subject) if reason.rule == "split" else None,
         subject=subject,
         excerpt=text[start : end if end >= 0 else len(text)].strip()[:400],
+        contract=reason.contract,
         retry_at=_reset(text, task, policy) if reason.rule == "wait" else None,
     )
 
@@ -191,4 +194,5 @@ def _named(reason: str, policy: FailuresPolicy) -> Failure:
         fingerprint=fingerprint_of(rule.id, "") if shared else None,
         subject=rule.id if shared else None,
         excerpt=rule.why if shared else None,
+        contract=rule.contract,
     )

@@ -11,7 +11,7 @@ from agent.core.actions import Action, Proposal
 from agent.core.evidence import Proof
 from agent.core.failures import Failure
 from agent.core.liveness import WORKING, Liveness
-from agent.core.model import SETTLED, TERMINAL, Defect, Status, Task
+from agent.core.model import SETTLED, TERMINAL, Defect, Remedy, Status, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,10 @@ class Case:
     """No other task is out to show whether the same defect is really gone, or one has shown it."""
     waits_for: tuple[str, ...] = ()
     """Tasks it depends on that are not accepted."""
+    remedy: Remedy | None = None
+    """What may be done to the running system about its defect, and has not been done."""
+    lesson: Defect | None = None
+    """The defect that it fixed and whose lesson is to be written down for good."""
 
 
 def propose(case: Case, now: datetime, most_attempts: int) -> Proposal:
@@ -76,6 +80,8 @@ def _parked(case: Case) -> Proposal:
 
 
 def _release(case: Case, defect: Defect) -> Proposal:
+    if not case.task.session_continuable:
+        return _do(case, Action.HAND_OVER, f"{defect.id} is fixed, but the task cannot go on")
     if not case.release_first:
         return _leave(case, f"{defect.id} is fixed; another task goes first to see whether it is")
     reason = f"{defect.id} is fixed; the task goes on under its own identity"
@@ -85,8 +91,8 @@ def _release(case: Case, defect: Defect) -> Proposal:
 def _finished(case: Case, now: datetime, most_attempts: int) -> Proposal:
     task = case.task
     if not task.inspected:
-        return _do(case, Action.INSPECT, f"{task.status}: final response and judge record unread")
-    if task.status is Status.CANCELLED:
+        return _read(case)
+    if task.status is Status.CANCELLED and case.failure is None:
         return _leave(case, "cancelled")
     if (decided := _by_completion(case)) is not None:
         return decided
@@ -95,6 +101,15 @@ def _finished(case: Case, now: datetime, most_attempts: int) -> Proposal:
     if case.failure is not None and case.failure.infrastructure:
         return _infrastructure(case, case.failure, now)
     return _own_fault(case)
+
+
+def _read(case: Case) -> Proposal:
+    status, failure = case.task.status, case.failure
+    reading = _do(case, Action.INSPECT, f"{status}: final response and judge record unread")
+    if status is not Status.CANCELLED or failure is None:
+        return reading
+    # It was nobody's word to cancel it, so reading it does not settle it.
+    return reading.model_copy(update={"cause": _cause(case, failure)})
 
 
 def _by_completion(case: Case) -> Proposal | None:
@@ -132,7 +147,8 @@ def _shared_cause(case: Case, failure: Failure) -> Proposal:
         if case.first_of_cause:
             return _record(case, failure, f"{cause}; recorded before anything is done")
         return _leave(case, f"{cause}; waits until the shared defect is recorded")
-    if defect.status == "fixed" and case.task.canary:
+    # What was cancelled cannot be released: it fell over the flag although that was fixed.
+    if defect.status == "fixed" and (case.task.canary or case.task.status is Status.CANCELLED):
         return _record(case, failure, f"{cause} again after its fix: {defect.id} is not gone")
     if defect.status == "fixed":
         return _release(case, defect)
@@ -140,8 +156,13 @@ def _shared_cause(case: Case, failure: Failure) -> Proposal:
 
 
 def _record(case: Case, failure: Failure, reason: str) -> Proposal:
+    cause = _cause(case, failure)
+    return _do(case, Action.OPEN_ISSUE, reason).model_copy(update={"cause": cause})
+
+
+def _cause(case: Case, failure: Failure) -> Defect:
     known = case.defect
-    cause = Defect(
+    return Defect(
         id=known.id if known else "new",
         fingerprint=failure.fingerprint or failure.reason,
         status="observed",
@@ -149,16 +170,30 @@ def _record(case: Case, failure: Failure, reason: str) -> Proposal:
         reason=failure.reason,
         subject=failure.subject,
         summary=failure.excerpt,
+        expected=failure.contract,
+        seen_in=known.seen_in if known else (),
     )
-    return _do(case, Action.OPEN_ISSUE, reason).model_copy(update={"cause": cause})
 
 
 def _split_or_wait(case: Case, defect: Defect) -> Proposal:
     if defect.status == "recorded" and defect.fixed_by is None and case.first_of_cause:
         reason = f"{defect.id} is recorded in {defect.issue}; it becomes a task of its own"
         return _do(case, Action.SPLIT_DEFECT, reason, defect=defect.id, prompt=True)
+    if defect.status == "recorded" and case.first_of_cause and case.remedy is not None:
+        return _remedy(case, defect, case.remedy)
     by = f", which {defect.fixed_by} fixes" if defect.fixed_by else ""
     return _leave(case, f"parked behind {defect.id}{by}")
+
+
+def _remedy(case: Case, defect: Defect, remedy: Remedy) -> Proposal:
+    """Only after the task that makes it last; the guard wants that, and a person's word."""
+    if remedy.environment == "dev":
+        what = f"{remedy.id} bridges {defect.id} in dev until {defect.fixed_by} has fixed it"
+        touched = _do(case, Action.LIVE_REMEDY, what, defect=defect.id)
+    else:
+        what = f"{remedy.id} recovers production from {defect.id}, which stops the delivery"
+        touched = _do(case, Action.DEPLOY, what, defect=defect.id)
+    return touched.model_copy(update={"remedy": remedy.id})
 
 
 def _own_fault(case: Case) -> Proposal:
@@ -168,8 +203,8 @@ def _own_fault(case: Case) -> Proposal:
     if failure is not None and failure.rule == "hand-over":
         return _do(case, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
     if task.session_continuable is False:
-        reason = f"it cannot go on under its own identity: {what}"
-        return _do(case, Action.REPLACE, reason, prompt=True)
+        # It is replaced, and what replaces it has attempts of its own.
+        return _retry(case, what, charged=True)
     if task.attempts_left is None:
         return _do(case, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
     if task.attempts_left <= 0:
@@ -180,6 +215,9 @@ def _own_fault(case: Case) -> Proposal:
 def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:
     if case.task.session_continuable is None:
         return _do(case, Action.HAND_OVER, f"whether it can go on is unknown: {reason}")
+    if not case.task.session_continuable:
+        why = f"it cannot go on under its own identity: {reason}"
+        return _do(case, Action.REPLACE, why, charged=charged, prompt=True)
     fresh = case.failure is not None and case.failure.rule == "fresh-session"
     return _do(case, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
 

@@ -266,6 +266,23 @@ class Defect(Noun):
     summary: str | None = None
     proven_by: str | None = None
     """The first released task that went past it; until then one is released at a time."""
+    expected: str | None = None
+    """What must hold in the long run, so that it does not come back."""
+    seen_in: tuple[str, ...] = ()
+    """The tasks that it has stopped."""
+    remedied: bool | None = None
+    """A temporary remedy of it is in place in dev."""
+    reference: str | None = None
+    """Where the lesson is written down for good."""
+
+
+class Remedy(Noun):
+    """A configured way to touch infrastructure for one kind of defect."""
+
+    id: str
+    reason: str
+    """The failure reason it is for."""
+    environment: Literal["dev", "production"]
 
 
 class Outcome(Noun):
@@ -318,6 +335,8 @@ class Supervisor(Noun):
     interval: Annotated[float, Field(gt=0)] | None = None
     """Seconds between polls; None: the policy's cadence."""
     host: Literal["master", "worker"] | None = None
+    low_memory: bool | None = None
+    """The host is short of memory; then new attempts go out one at a time."""
 
 
 Mode = Literal["observe", "approve", "auto"]
@@ -335,6 +354,7 @@ class Snapshot(Noun):
     control_plane: ControlPlane = ControlPlane()
     queues: tuple[Queue, ...] = ()
     defects: tuple[Defect, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
     tasks: tuple[Task, ...] = ()
 
     @model_validator(mode="after")
@@ -344,6 +364,7 @@ class Snapshot(Noun):
             ("tasks", [task.id for task in self.tasks]),
             ("queues", [queue.id for queue in self.queues]),
             ("defects", [defect.id for defect in self.defects]),
+            ("remedies", [remedy.id for remedy in self.remedies]),
         ):
             if twice := sorted(one for one, times in Counter(ids).items() if times > 1):
                 raise ValueError(f"{name}: the id {twice[0]!r} is there twice")

@@ -5,27 +5,27 @@ self-blocking risk, next action." One proposal per task and tick; recovery befor
 task identity before any replacement.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core import evidence, failures, guard, liveness, window
+from agent.core import guard
 from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
+from agent.core.board import Board, assess
 from agent.core.facts import Situation, derive
-from agent.core.failures import Failure
 from agent.core.interventions import Case, propose
+from agent.core.lessons import Lesson, lesson_of
 from agent.core.liveness import Liveness
-from agent.core.model import SETTLED, Defect, Snapshot, Status, Task
+from agent.core.model import Snapshot
 from agent.core.policy import Policy
 from agent.core.prompts import leans_on_context
-from agent.core.window import Lanes
+from agent.core.side_work import side_work
+from agent.core.text import natural
 
-_FIXED: Final = ("observed", "recorded", "fixed")
-_RELEASABLE: Final = frozenset({Status.PARKED, Status.FAILED, Status.SUCCEEDED})
 _RECOVERY_FIRST: Final = (
     Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
-    Action.SPLIT_DEFECT, Action.RELEASE, Action.RETRY, Action.REPLACE, Action.SUBMIT,
+    Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY, Action.RELEASE, Action.RETRY,
+    Action.REPLACE, Action.SUBMIT,
 )  # fmt: skip
 
 
@@ -48,17 +48,8 @@ class Decision:
     facts: Mapping[str, str]
     liveness: Liveness | None = None
     questions: Questions | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """Everything that was assessed of one snapshot."""
-
-    snapshot: Snapshot
-    policy: Policy
-    cases: Mapping[str, Case]
-    lanes: Lanes
-    suspended: str | None
+    lesson: Lesson | None = None
+    """Where its failure feeds back into, if it blocks the delivery or came back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +73,9 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
         task: propose(case, snapshot.now, policy.failures.most_attempts)
         for task, case in board.cases.items()
     }
-    lanes, sends = board.lanes.free or 0, policy.submit.per_tick
+    if (beside := side_work(board, proposals)) is not None:
+        proposals[beside.task or ""] = beside
+    lanes, sends = board.lanes.free or 0, sends_of(board)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
         waiting = _wait_for_room(proposal, lanes, sends)
@@ -90,10 +83,17 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
         ordered.append(decision)
         if _takes_a_lane(decision, policy):
             lanes, sends = lanes - 1, sends - 1
-    by_task = sorted(ordered, key=lambda decision: _natural(decision.proposal.task or ""))
+    by_task = sorted(ordered, key=lambda decision: natural(decision.proposal.task or ""))
     moved = _window_decision(board)
     said = sentence(board, ordered, moved)
     return Decisions(said, board, moved, tuple(by_task), tuple(ordered))
+
+
+def sends_of(board: Board) -> int:
+    """How many new attempts may go out in one tick: fewer from a host that is short of memory."""
+    submit = board.policy.submit
+    low = board.snapshot.supervisor.low_memory
+    return submit.per_tick_low_memory if low else submit.per_tick
 
 
 def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
@@ -104,117 +104,9 @@ def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
     return guard.judge(decision.proposal.action, as_in_auto, policy.guard)[0]
 
 
-def assess(snapshot: Snapshot, policy: Policy) -> Board:
-    """Liveness, evidence, failure reason and window of everything in the snapshot."""
-    alive = {
-        task.id: liveness.assess(task, snapshot.now, policy.liveness) for task in snapshot.tasks
-    }
-    by_id = {defect.id: defect for defect in snapshot.defects}
-    # Of two defects with one fingerprint the one that is further from being fixed counts.
-    further = sorted(snapshot.defects, key=lambda one: (_FIXED.index(one.status), one.id))
-    by_cause = {defect.fingerprint: defect for defect in reversed(further)}
-    status_of = {task.id: task.status for task in snapshot.tasks}
-    failed = {task.id: _failure(task, policy, by_id) for task in snapshot.tasks}
-    defects = {task.id: _defect(task, failed[task.id], by_id, by_cause) for task in snapshot.tasks}
-    causes = {task.id: _cause(task, failed[task.id], defects[task.id]) for task in snapshot.tasks}
-    first: dict[str, str] = {}
-    for one in sorted((task.id for task in snapshot.tasks), key=_natural):
-        if cause := causes[one]:
-            first.setdefault(cause, one)
-    goes_first = _canaries(snapshot, defects)
-    cases = {
-        task.id: Case(
-            task,
-            alive[task.id],
-            evidence.assess(task, policy.completion),
-            failed[task.id],
-            defects[task.id],
-            first_of_cause=first.get(causes[task.id] or "") == task.id,
-            release_first=task.id in goes_first,
-            waits_for=window.waits_for_dependencies(task, status_of),
-        )
-        for task in snapshot.tasks
-    }
-    throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
-    lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
-    suspended = liveness.suspension(snapshot, alive, policy.liveness)
-    return Board(snapshot, policy, cases, lanes, suspended)
-
-
-def _throttled(task: Task, failure: Failure | None, snapshot: Snapshot) -> bool:
-    """A provider's limit ended this attempt, and the window has not answered it yet."""
-    if failure is None or failure.reason != "rate-limit" or not task.inspected:
-        return False
-    changed = snapshot.window.changed_at
-    return changed is None or task.finished_at is None or task.finished_at >= changed
-
-
-def _failure(task: Task, policy: Policy, by_id: Mapping[str, Defect]) -> Failure | None:
-    found = failures.assess(task, policy.failures)
-    fixes = by_id.get(task.fixes or "")
-    if found and fixes and found.fingerprint == fixes.fingerprint:
-        # The task that is to mend the defect still sees it: that is its own work undone, not a
-        # reason to wait for itself.
-        own = policy.failures.by_id["task-fault"]
-        return Failure(
-            own.id, own.why, own.rule, charged=own.charged, infrastructure=own.infrastructure
-        )
-    return found
-
-
-def _defect(
-    task: Task,
-    failure: Failure | None,
-    by_id: Mapping[str, Defect],
-    by_cause: Mapping[str, Defect],
-) -> Defect | None:
-    waits_for = by_id.get(task.blocked_by) if task.blocked_by else None
-    if task.status is Status.PARKED and waits_for is not None:
-        return waits_for
-    if failure is not None and failure.fingerprint is not None:
-        return by_cause.get(failure.fingerprint)
-    return waits_for
-
-
-def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | None:
-    """What joins tasks that wait for the same thing; only unread results stand aside."""
-    if task.status is Status.PARKED:
-        return defect.fingerprint if defect else None
-    if failure is None or not task.inspected:
-        return None
-    return failure.fingerprint
-
-
-def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> frozenset[str]:
-    """Which tasks may be released: all once one has gone past the defect, else only the first."""
-    waiting: dict[str, list[str]] = {}
-    out: set[str] = set()
-    for task in sorted(snapshot.tasks, key=lambda one: _natural(one.id)):
-        defect = defects[task.id]
-        if defect is None or task.status in (*SETTLED, Status.CANCELLED):
-            continue
-        if task.canary:
-            out.add(defect.id)
-        elif task.status in _RELEASABLE and task.session_continuable is not False:
-            waiting.setdefault(defect.id, []).append(task.id)
-    proven = {defect.id for defect in snapshot.defects if defect.proven_by}
-    return frozenset(
-        one
-        for defect, tasks in waiting.items()
-        for one in (tasks if defect in proven else [] if defect in out else tasks[:1])
-    )
-
-
 def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
     known = {action: place for place, action in enumerate(_RECOVERY_FIRST)}
-    return known.get(proposal.action, len(known)), _natural(proposal.task or "")
-
-
-def _natural(name: str) -> tuple[object, ...]:
-    """T-2 before T-10, whatever the order in the file."""
-    parts = re.split(r"(\d+)", name)
-    numbers = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
-    return (*numbers, (2, 0, name))
+    return known.get(proposal.action, len(known)), natural(proposal.task or "")
 
 
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:
@@ -230,7 +122,8 @@ def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | Non
 def _decision(board: Board, proposal: Proposal, lanes: int, sends: int) -> Decision:
     case = board.cases[proposal.task or ""]
     known, answer = clear(board, proposal, lanes=lanes, sends=sends)
-    return Decision(proposal, answer, known, case.liveness, _questions(case, proposal))
+    lesson = lesson_of(case, proposal, board.policy.failures)
+    return Decision(proposal, answer, known, case.liveness, _questions(case, proposal), lesson)
 
 
 def clear(
@@ -258,12 +151,13 @@ def clear(
         failure=_failure_word(case),
         charged=proposal.charged,
         defect=_defect_word(case),
+        persistence=_persistence_word(case),
         prompt=_prompt_word(proposal, stands=prompt_stands),
         quality=board.lanes.quality,
         scopes=board.lanes.scopes,
         ceiling=board.lanes.ceiling,
         lanes_free=board.lanes.free if lanes is None else lanes,
-        sends_left=board.policy.submit.per_tick if sends is None else sends,
+        sends_left=sends_of(board) if sends is None else sends,
         approved=approved,
     )
     known = derive(proposal.action, situation)
@@ -312,6 +206,13 @@ def _defect_word(case: Case | None) -> str:
     if case.task.blocked_by:
         return "unknown"
     return "unrecorded" if case.failure and case.failure.rule == "split" else "none"
+
+
+def _persistence_word(case: Case | None) -> str:
+    """Whether the fix that lasts is a task already."""
+    if case is None or case.defect is None:
+        return "unknown"
+    return "planned" if case.defect.fixed_by is not None else "none"
 
 
 def _prompt_word(proposal: Proposal, *, stands: bool) -> str:

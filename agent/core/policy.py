@@ -75,6 +75,8 @@ class ReasonPolicy(Table):
     why: str
     source: str
     rule: RetryRule
+    contract: str | None = None
+    """What must hold in the long run, in one sentence; every shared cause has one."""
     charged: Flag
     """It counts against the task's attempts."""
     infrastructure: Flag
@@ -101,6 +103,8 @@ class ReasonPolicy(Table):
     def _infrastructure_is_free(self) -> Self:
         if self.infrastructure and self.charged:
             raise ValueError(f"{self.id}: infrastructure reasons never use up a task's attempts")
+        if self.rule == "split" and not (self.contract and self.infrastructure):
+            raise ValueError(f"{self.id}: a shared cause is infrastructure and needs a contract")
         return self
 
     @cached_property
@@ -121,6 +125,8 @@ class FailuresPolicy(Table):
     """For a provider's limit that names no reset time."""
     stale_cancel_within: Seconds
     """A retry that is cancelled so soon fell over a flag of an earlier attempt."""
+    durable_after: Count
+    """Tasks that one cause must have stopped before its lesson is written down for good."""
     most_attempts: Count
     """Whatever the reasons were, a person looks after this many."""
 
@@ -165,7 +171,14 @@ class SubmitPolicy(Table):
     """`policies/submit.toml`."""
 
     per_tick: Count
+    per_tick_low_memory: Count
     clearance_seconds: Annotated[float, Field(gt=0, strict=True)]
+
+    @model_validator(mode="after")
+    def _careful_when_low(self) -> Self:
+        if self.per_tick_low_memory > self.per_tick:
+            raise ValueError("per_tick_low_memory must not be greater than per_tick")
+        return self
 
 
 class Rule(Table):

@@ -102,3 +102,10 @@ def _fence_after(mark: str, line: str) -> str:
         return "" if closing and closing[1].startswith(mark) else mark
     opening = _OPENING.match(line)
     return opening[1] if opening else ""
+
+
+def natural(name: str) -> tuple[object, ...]:
+    """T-2 before T-10, whatever the order in the file."""
+    parts = re.split(r"(\d+)", name)
+    numbers = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return (*numbers, (2, 0, name))

@@ -3,10 +3,10 @@
 from itertools import chain, count
 
 from agent.core.actions import SENDS_PROMPT, Action, Proposal
+from agent.core.board import Board
 from agent.core.defects import queue_for, task_for
 from agent.core.interventions import Case
 from agent.core.model import CommandResult, ProofKind
-from agent.core.planner import Board
 from agent.core.prompts import DraftKind, DraftRequest, lint
 from agent.core.records import Standing
 from agent.ports import Drafter, WaveStore

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from agent.core import guard, planner
 from agent.core.actions import Action, Cleared, Proposal
+from agent.core.board import assess
 from agent.core.model import Snapshot
 from agent.core.records import Record, RecordKind
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
@@ -87,7 +88,7 @@ class Executor:
         proposal = cleared.proposal
         probe = proposal.action is Action.ACCEPT
         again = self._observer.observe_again(snapshot, proposal.task, probe=probe)
-        board = planner.assess(again, self._supervision.policy)
+        board = assess(again, self._supervision.policy)
         case = board.cases.get(proposal.task) if proposal.task else None
         if case is not None and case.task.attempt != proposal.attempt:
             return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"

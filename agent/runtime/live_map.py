@@ -13,10 +13,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.actions import Action, ClearanceWord, NeedsApproval, word
+from agent.core.board import Board
 from agent.core.interventions import Case
 from agent.core.liveness import WORKING
 from agent.core.model import TERMINAL, Defect, Mode, Noun, Queue, Status, Task, TaskKind
-from agent.core.planner import Board, Decision, Decisions
+from agent.core.planner import Decision, Decisions
 from agent.core.records import SETTLED_STANDINGS, Standing, WaveRecord
 
 Group = Literal["needs-you", "working", "waiting", "done"]

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from agent.core import planner
 from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
+from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
-from agent.core.planner import Board, Decision, Decisions
+from agent.core.planner import Decision, Decisions
 from agent.core.records import Record
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.executor import Done, Executor

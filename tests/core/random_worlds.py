@@ -64,10 +64,15 @@ _TASK: Final[dict[str, tuple[Any, ...]]] = {
     "canary": (True,),
     "depends_on": (("T-0",), ("T-1", "T-9")),
     "fixes": ("D-1",),
+    "final_response_truncated": (True,),
 }  # fmt: skip
 _WORLD: Final[dict[str, tuple[Any, ...]]] = {
     "mode": ("approve", "observe", None),
-    "supervisor": ({}, {"last_tick_at": w.ago(5000)}, {"last_tick_at": w.ago(300), "interval": 30}),
+    "supervisor": (
+        {}, {"last_tick_at": w.ago(5000)}, {"last_tick_at": w.ago(300), "interval": 30},
+        {"last_tick_at": w.ago(300), "low_memory": True},
+    ),
+    "remedies": (w.remedies("dev"), w.remedies("production"), w.remedies("dev", "production")),
     "wave": (
         {"grants": {"production_repair": True, "established_deploy_path": True}},
         {"grants": {"manual_takeover": ("T-0",)}},
@@ -85,7 +90,10 @@ _WORLD: Final[dict[str, tuple[Any, ...]]] = {
     "defects": tuple(
         (w.defect(status, **over),)
         for status in ("observed", "recorded", "fixed")
-        for over in ({}, {"fixed_by": "T-0"}, {"proven_by": "T-4"}, {"id": "D-2"})
+        for over in (
+            {}, {"fixed_by": "T-0"}, {"proven_by": "T-4"}, {"id": "D-2"}, {"remedied": True},
+            {"fixed_by": "T-0", "proven_by": "T-1", "seen_in": ("T-1", "T-2")},
+        )
     ),
 }  # fmt: skip
 

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.actions import Action
+from agent.core.board import assess
 from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
 from agent.core.model import Snapshot, Status, Task
-from agent.core.planner import ask, assess, clear, decide
+from agent.core.planner import ask, clear, decide
 from tests.core import worlds as w
 from tests.core.random_worlds import random_world
 

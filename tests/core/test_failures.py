@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from agent.core import failures
 from agent.core.failures import Failure
 from agent.core.model import CommandResult
+from agent.core.policy import FailuresPolicy
 from tests.core import worlds as w
 
 
@@ -90,7 +91,21 @@ OTHERS = [
     pytest.param("dial tcp 10.0.0.7:443: connect: connection refused", "control-plane", id="go"),
 ]  # fmt: skip
 
+HEALTH = [
+    pytest.param('Health check for container 4f1 error: OCI runtime exec failed: exec failed: '
+                 'unable to start container process: exec: "curl": executable file not found',
+                 "curl", id="docker"),
+    pytest.param("healthcheck: /bin/sh: 1: wget: not found", "wget", id="a shell in the image"),
+    pytest.param('Liveness probe errored: rpc error: exec: "grpc_health_probe": executable '
+                 "file not found in $PATH", "grpc_health_probe", id="kubernetes"),
+    pytest.param("Readiness probe failed: stat /app/ready: no such file or directory",
+                 "/app/ready", id="a file that is gone"),
+]  # fmt: skip
+
 OWN = [
+    "E   AssertionError: Health check: curl: not found",
+    "health check failed: GET /healthz: 503",
+    "Error: deployment failed: progress deadline exceeded",
     "AssertionError: user not found",
     "E       AssertionError: assert 'user: not found' == 'ok'",
     "E   AssertionError: assert 'git: command not found' in ''",
@@ -145,6 +160,94 @@ def test_infrastructure_is_told_from_realistic_output(text, reason):
     assert found.reason == reason
     assert found.infrastructure
     assert not found.charged
+
+
+@pytest.mark.parametrize(("text", "asked_for"), HEALTH)
+def test_a_health_check_that_no_longer_fits_its_image(text, asked_for):
+    found = why(text)
+    assert (found.reason, found.subject) == ("healthcheck-mismatch", asked_for)
+    assert not found.charged
+
+
+DEPLOYED = (w.seen("live-health"), w.seen("live-version"))
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence", "reason"),
+    [
+        pytest.param("deploy job failed: exit status 1", DEPLOYED, "deploy-misreported", id="job"),
+        pytest.param('error: deployment "a" exceeded its progress deadline', DEPLOYED,
+                     "deploy-misreported", id="kubectl"),
+        pytest.param("rollout of a timed out", DEPLOYED, "deploy-misreported", id="rollout"),
+        pytest.param("deploy job failed", (), "task-fault", id="nobody looked at the service"),
+        pytest.param("deploy job failed", DEPLOYED[:1], "task-fault", id="healthy, but what runs?"),
+        pytest.param("deploy job failed", (DEPLOYED[0], w.seen("live-version", holds=False)),
+                     "task-fault", id="another version runs"),
+        pytest.param("deploy job failed", (DEPLOYED[0], w.seen("live-version", holds=None)),
+                     "task-fault", id="unknown what runs"),
+        pytest.param("deploy job failed", (w.seen("live-health", origin="claimed"), DEPLOYED[1]),
+                     "task-fault", id="only the worker says it is healthy"),
+        pytest.param("deploy job failed", (w.seen("live-health", observed_at=w.ago(700)),
+                     DEPLOYED[1]), "task-fault", id="it was healthy before"),
+    ],
+)  # fmt: skip
+def test_a_deploy_is_misreported_only_when_the_service_was_seen_to_run(text, evidence, reason):
+    task = w.ended(judge=w.judged("fail", text), evidence=evidence)
+    found = failures.assess(task, w.policy().failures)
+    assert found is not None
+    assert found.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        pytest.param({}, "truncated-session", id="failed"),
+        pytest.param({"status": "succeeded"}, "truncated-session", id="succeeded without a judge"),
+        pytest.param({"judge": w.judged("fail", "1 failed")}, "truncated-session", id="judged bad"),
+        pytest.param(
+            {"judge": w.judged("pass"), "status": "succeeded"},
+            "task-fault",
+            id="the judge has seen it pass",
+        ),
+        pytest.param(
+            {"last_error": "sh: 1: jq: not found"},
+            "missing-tool",
+            id="what was seen to fail comes first",
+        ),
+    ],
+)
+def test_a_session_whose_end_was_cut_off_starts_afresh(over, reason):
+    task = w.ended(final_response_truncated=True, **over)
+    found = failures.assess(task, w.policy().failures)
+    assert found is not None
+    assert found.reason == reason
+    assert (found.rule == "fresh-session") == (reason == "truncated-session")
+
+
+def texts() -> list[str]:
+    """Everything that the tables of this file let a command print."""
+    tables = (*TOOLS, *OTHERS, *HEALTH)
+    return [*(str(row.values[0]) for row in tables), *OWN]
+
+
+def without_words() -> FailuresPolicy:
+    known = w.policy().failures
+    plain = [reason.model_copy(update={"words": ()}) for reason in known.reason]
+    return known.model_copy(update={"reason": tuple(plain)})
+
+
+def test_skipping_a_text_without_the_words_changes_no_answer():
+    tasks = [w.ended(judge=w.judged("fail", text), evidence=DEPLOYED) for text in texts()]
+    for name in ("infra_blocked", "infra_hard_negatives", "acceptance_aider"):
+        for row in w.beside(name):
+            tasks.append(w.ended(last_error=row.get("text") or row["final_response"]))  # noqa: PERF401
+    quick = [failures.assess(task, w.policy().failures) for task in tasks]
+    assert quick == [failures.assess(task, without_words()) for task in tasks]
+
+
+def test_every_shared_cause_says_what_must_hold_in_the_long_run():
+    for reason in w.policy().failures.reason:
+        assert (reason.contract is not None) == (reason.rule == "split"), reason.id
 
 
 @pytest.mark.parametrize("text", OWN)

@@ -7,8 +7,9 @@ import pytest
 from agent.adapters.policy_files import read_policy
 from agent.core import evidence, failures
 from agent.core.actions import Action, Cleared
+from agent.core.board import assess
 from agent.core.model import JudgeRecord
-from agent.core.planner import ask, assess, decide
+from agent.core.planner import ask, decide
 from agent.errors import PolicyError
 from tests.core import worlds as w
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from agent.core.actions import Action, Cleared, NeedsApproval, word
+from agent.core.board import assess
 from agent.core.model import Reported, Snapshot, Status, Supervisor
-from agent.core.planner import ask, assess, decide
+from agent.core.planner import ask, decide
 from tests.core import worlds as w
 
 FAR = "C-9"
@@ -131,6 +132,27 @@ def test_what_cannot_go_on_is_replaced_with_a_persons_word():
     decision = w.of(decide(w.world(used(CONTRADICTED, session_continuable=False)), w.policy()))
     assert decision.proposal.action is Action.REPLACE
     assert isinstance(decision.clearance, NeedsApproval)
+
+
+@pytest.mark.parametrize(
+    ("task", "defects", "action"),
+    [
+        pytest.param(used(CONTRADICTED, attempts_left=0), (), "replace", id="its own fault, spent"),
+        pytest.param(w.ended("lost"), (), "replace", id="lost"),
+        pytest.param(w.parked(), (fixed(),), "hand-over", id="parked behind what is fixed now"),
+    ],
+)
+def test_what_cannot_go_on_is_not_sent_on(task, defects, action):
+    stuck = used(task, session_continuable=False)
+    assert w.actions(w.world(stuck, defects=defects)) == {"T-1": action}
+
+
+def test_a_host_short_of_memory_sends_one_at_a_time():
+    low = Supervisor(last_tick_at=w.ago(300), interval=300, low_memory=True)
+    tasks = [w.planned(id=f"T-{n}") for n in range(1, 4)]
+    assert list(w.actions(w.world(*tasks, supervisor=low)).values()) == [
+        "submit", "leave-alone", "leave-alone",
+    ]  # fmt: skip
 
 
 TOGETHER = [

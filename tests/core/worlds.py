@@ -22,6 +22,7 @@ from agent.core.model import (
     LateReport,
     Outcome,
     ProofKind,
+    Remedy,
     Review,
     Snapshot,
     Status,
@@ -193,6 +194,11 @@ def defect(status: str = "recorded", **over: Any) -> Defect:
     return Defect(**known | over)
 
 
+def remedies(*environments: str, reason: str = "missing-tool") -> tuple[Remedy, ...]:
+    """A configured remedy of a missing tool in each of these environments."""
+    return tuple(Remedy(id=f"in-{one}", reason=reason, environment=one) for one in environments)
+
+
 def late(**over: Any) -> LateReport:
     return LateReport(**{"attempt": 1, "at": ago(50), "final_response": "done"} | over)
 
@@ -235,9 +241,14 @@ def ids(tasks: Sequence[Task]) -> list[str]:
     return [one.id for one in tasks]
 
 
-def collected(name: str) -> list[dict[str, Any]]:
-    """The rows of one real collection, which lies beside the repository; skips without it."""
+def beside(name: str) -> list[dict[str, Any]]:
+    """The rows of one real collection, if it lies beside the repository; else none."""
     path = ROOT.parent / "shared" / "evaldata" / f"{name}.jsonl"
     if not path.exists():
-        pytest.skip(f"the collection {name}.jsonl is not beside this repository")
+        return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def collected(name: str) -> list[dict[str, Any]]:
+    """The same; skips without it."""
+    return beside(name) or pytest.skip(f"the collection {name}.jsonl is not beside this repository")
