@@ -36,6 +36,13 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
 
+class Machine(Protocol):
+    """What the supervisor runs on."""
+
+    def free_memory(self) -> int | None:
+        """Bytes that new work could use; None: this system does not tell."""
+
+
 class TaskQueue(Protocol):
     """The supervisor's side of a queue. Each acting call takes an idempotency key."""
 

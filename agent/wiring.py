@@ -18,6 +18,7 @@ from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
+from agent.adapters.machine_proc import ProcMachine
 from agent.adapters.policy_files import LOCK, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
@@ -165,6 +166,7 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
                 GitEvidence(remote(settings), places.evidence, policy.completion.documents),
                 JudgeEvidence(),
             ),
+            machine=ProcMachine(),
         )
 
 

@@ -75,6 +75,21 @@ def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
     return title, body
 
 
+def blocked_issue(task: TaskSpec, reason: str, waiting: Sequence[str]) -> tuple[str, str]:
+    """Title and body of the issue for a task that only a person can bring on."""
+    depends = ", ".join(sorted(waiting)) or "nothing"
+    body = "\n".join(
+        [
+            f"Task {task.id} ({visible(task.title)}) is handed over to a person.",
+            "",
+            f"Blocked by: {visible(reason)}",
+            f"Waits for it: {depends}.",
+            f"Its work so far is on the branch {visible(task.branch)}, as far as it was pushed.",
+        ],
+    )
+    return f"Task {task.id} needs a person", body
+
+
 def task_for(
     defect: Defect,
     blocked: TaskSpec,
@@ -147,3 +162,24 @@ def _commands(
         return again or whole
     argv = tuple(part.replace("{subject}", defect.subject) for part in proof)
     return (Command(argv=argv), *again)
+
+
+def narrower_of(task: TaskSpec, unmet: Sequence[str]) -> TaskSpec:
+    """What is left of a task that cannot go on under its own identity, as a task of its own.
+
+    It is held to the criteria that are not met (to all, if the proof and not a criterion is
+    missing), and goes on from what was pushed. The caller gives it an id that is free.
+    """
+    left = tuple(one for one in task.criteria if one.id in unmet) or task.criteria
+    return task.model_copy(
+        update={
+            "title": f"What is left of: {task.title}",
+            "background": (
+                f"{task.background}\n\nThis is the part of task {task.id} that is not done. That "
+                "task cannot go on; what it pushed stays, and you go on from there."
+            ),
+            "criteria": left,
+            "forbidden": (*task.forbidden, "do not do again what is on the branch already"),
+            "depends_on": (),
+        },
+    )

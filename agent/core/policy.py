@@ -172,6 +172,8 @@ class SubmitPolicy(Table):
 
     per_tick: Count
     per_tick_low_memory: Count
+    low_memory: Count
+    """MiB; with less than this free the host is short of memory."""
     clearance_seconds: Annotated[float, Field(gt=0, strict=True)]
 
     @model_validator(mode="after")

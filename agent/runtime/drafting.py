@@ -1,15 +1,20 @@
 """Words for a proposal: gather the facts, let the drafter word them, lint what it made."""
 
 from itertools import chain, count
+from typing import Final
 
 from agent.core.actions import SENDS_PROMPT, Action, Proposal
 from agent.core.board import Board
-from agent.core.defects import queue_for, task_for
+from agent.core.defects import narrower_of, queue_for, task_for
 from agent.core.interventions import Case
 from agent.core.model import CommandResult, ProofKind
 from agent.core.prompts import DraftKind, DraftRequest, lint
+from agent.core.queueing import TaskSpec
 from agent.core.records import Standing
 from agent.ports import Drafter, WaveStore
+
+_STEM: Final = 58
+"""Characters of a task's id that its successor keeps, so that a number still fits."""
 
 _KIND: dict[Action, DraftKind] = {
     Action.RETRY: "continuation",
@@ -31,6 +36,9 @@ def draft(board: Board, proposal: Proposal, store: WaveStore, drafter: Drafter) 
         proposal = _split(board, case, proposal, standing, store)
         if proposal.spec is None:
             return proposal
+    if proposal.action is Action.REPLACE:
+        left = narrower_of(standing.spec, case.proof.unmet)
+        proposal = proposal.model_copy(update={"spec": _named(left, store)})
     request = _request(board, case, proposal, standing)
     return proposal.model_copy(update={"prompt": drafter.draft(request)})
 
@@ -61,10 +69,15 @@ def _split(
     spec = task_for(
         defect, standing.spec, case.task.judge, queue.id, reason.proof if reason else ()
     )
-    names = chain([spec.id], (f"{spec.id}-{number}" for number in count(2)))
+    return proposal.model_copy(update={"spec": _named(spec, store), "queue": queue.id})
+
+
+def _named(spec: TaskSpec, store: WaveStore) -> TaskSpec:
+    """Under an id that no task has or had."""
+    stem = spec.id[:_STEM]
+    names = chain([spec.id], (f"{stem}-{number}" for number in count(2)))
     free = next(name for name in names if store.standing(name) is None)
-    spec = spec.model_copy(update={"id": free})
-    return proposal.model_copy(update={"spec": spec, "queue": queue.id})
+    return spec.model_copy(update={"id": free})
 
 
 def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -> DraftRequest:
@@ -75,12 +88,13 @@ def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -
         for item in task.evidence
         if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
     ]
-    splitting = proposal.spec is not None
+    splitting = proposal.action is Action.SPLIT_DEFECT
+    first = proposal.spec is not None
     return DraftRequest(
         kind=_KIND[proposal.action],
         spec=proposal.spec or standing.spec,
         goal=board.snapshot.wave.goal or standing.spec.title,
-        attempt=1 if splitting else (task.attempt or 0) + 1,
+        attempt=1 if first else (task.attempt or 0) + 1,
         evidence=() if splitting else task.evidence,
         missing=() if splitting else case.proof.gaps,
         unmet=() if splitting else case.proof.unmet,
@@ -88,7 +102,7 @@ def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -
         output=failing.output if failing else None,
         last_error=task.last_error,
         commit=None if splitting or not pushed else pushed[-1].value,
-        previous=None if splitting else task.prompt,
+        previous=None if first else task.prompt,
         fixed=_what_was_fixed(case, proposal),
     )
 

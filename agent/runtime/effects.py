@@ -1,23 +1,28 @@
-"""What each action does to the world, what is remembered of it, and whether it happened.
+"""What each action does to the world, and whether it happened.
 
-Three tables over the closed set of actions. `ACT` may be called once per key; `REMEMBER` is an
-idempotent overwrite; `HAPPENED` reads back, so that after a crash nothing is lost or repeated.
+Two tables over the closed set of actions. `ACT` may be called once per key; `HAPPENED` reads back,
+so that after a crash nothing is lost or repeated. What is remembered is in `remembering`.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from agent.core.actions import Action, Proposal
-from agent.core.defects import issue_of
-from agent.core.model import TERMINAL, Defect, Outcome, Status
+from agent.core.defects import blocked_issue, issue_of
 from agent.core.queueing import Order, Receipt, TaskSpec
-from agent.core.records import Standing
 from agent.errors import NothingDoneError
+from agent.runtime.named import (
+    attempt_of,
+    cause_of,
+    defect_of,
+    spec_of,
+    standing_of,
+    task_of,
+    words_of,
+)
 from agent.runtime.world import World
 
 Act = Callable[[World, Proposal, str], str]
-Remember = Callable[[World, Proposal, str, datetime], None]
 Happened = Callable[[World, Proposal, str], bool]
 
 
@@ -36,11 +41,11 @@ def order_of(spec: TaskSpec, wave: str) -> Order:
 
 
 def _submit(world: World, proposal: Proposal, key: str) -> str:
-    standing = _standing(world, proposal)
+    standing = standing_of(world, proposal)
     receipt = world.queue.submit(
         standing.spec.id,
         queue=standing.spec.queue,
-        prompt=_words(proposal),
+        prompt=words_of(proposal),
         order=order_of(standing.spec, standing.wave),
         key=key,
     )
@@ -48,24 +53,24 @@ def _submit(world: World, proposal: Proposal, key: str) -> str:
 
 
 def _retry(world: World, proposal: Proposal, key: str) -> str:
-    attempt = _attempt(proposal) + 1
+    attempt = attempt_of(proposal) + 1
     receipt = world.queue.retry(
-        _task(proposal),
+        task_of(proposal),
         attempt=attempt,
-        prompt=_words(proposal),
+        prompt=words_of(proposal),
         fresh_session=proposal.fresh_session,
         key=key,
     )
     return _done(receipt, f"attempt {attempt} queued under the same identity")
 
 
-def _split_defect(world: World, proposal: Proposal, key: str) -> str:
-    spec = _spec(proposal)
+def _submit_new(world: World, proposal: Proposal, key: str) -> str:
+    spec = spec_of(proposal)
     receipt = world.queue.submit(
         spec.id,
         queue=spec.queue,
-        prompt=_words(proposal),
-        order=order_of(spec, _standing(world, proposal).wave),
+        prompt=words_of(proposal),
+        order=order_of(spec, standing_of(world, proposal).wave),
         key=key,
     )
     return _done(receipt, f"{spec.id} submitted to {spec.queue}")
@@ -73,14 +78,14 @@ def _split_defect(world: World, proposal: Proposal, key: str) -> str:
 
 def _interrupt(world: World, proposal: Proposal, key: str) -> str:
     receipt = world.queue.interrupt(
-        _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
+        task_of(proposal), attempt=attempt_of(proposal), reason=proposal.reason, key=key
     )
     return _done(receipt, "asked to stop")
 
 
 def _cancel(world: World, proposal: Proposal, key: str) -> str:
     receipt = world.queue.cancel(
-        _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
+        task_of(proposal), attempt=attempt_of(proposal), reason=proposal.reason, key=key
     )
     return _done(receipt, "asked to end")
 
@@ -88,13 +93,13 @@ def _cancel(world: World, proposal: Proposal, key: str) -> str:
 def _move(world: World, proposal: Proposal, key: str) -> str:
     if proposal.queue is None:
         raise NothingDoneError("move names no queue")
-    receipt = world.queue.move(_task(proposal), queue=proposal.queue, key=key)
+    receipt = world.queue.move(task_of(proposal), queue=proposal.queue, key=key)
     return _done(receipt, f"moved to {proposal.queue}")
 
 
 def _open_issue(world: World, proposal: Proposal, key: str) -> str:
-    cause = _cause(proposal)
-    title, body = issue_of(cause, _standing(world, proposal).spec)
+    cause = cause_of(proposal)
+    title, body = issue_of(cause, standing_of(world, proposal).spec)
     issue = world.issues.open(cause.fingerprint, title, body)
     if cause.issue is not None:
         world.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
@@ -102,17 +107,17 @@ def _open_issue(world: World, proposal: Proposal, key: str) -> str:
 
 
 def _park(world: World, proposal: Proposal, key: str) -> str:
-    defect = _defect(world, proposal.defect)
+    defect = defect_of(world, proposal.defect)
     if defect is None:
         raise NothingDoneError("the defect to wait for is not known")
     if defect.issue is not None:
-        waits = f"Task {_task(proposal)} waits for this and goes on under its own identity."
+        waits = f"Task {task_of(proposal)} waits for this and goes on under its own identity."
         world.issues.comment(defect.issue, waits, key=key)
     return f"parked behind {defect.id}"
 
 
 def _review(world: World, proposal: Proposal, key: str) -> str:
-    standing = _standing(world, proposal)
+    standing = standing_of(world, proposal)
     view = world.queue.get(standing.spec.id)
     if view is None or view.attempt != proposal.attempt:
         raise NothingDoneError("the attempt to be reviewed is not the current one")
@@ -122,11 +127,28 @@ def _review(world: World, proposal: Proposal, key: str) -> str:
 
 
 def _accept(world: World, proposal: Proposal, key: str) -> str:
-    spec = _standing(world, proposal).spec
-    defect = _defect(world, spec.fixes)
+    spec = standing_of(world, proposal).spec
+    defect = defect_of(world, spec.fixes)
     if defect is not None and defect.issue is not None:
         world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
     return "accepted"
+
+
+def _hand_over(world: World, proposal: Proposal, key: str) -> str:
+    """Policy: an issue "that records the blocking condition and recovery dependency"."""
+    spec = standing_of(world, proposal).spec
+    waiting = [
+        one.spec.id
+        for one in world.store.standings(settled=False)
+        if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
+    ]
+    title, body = blocked_issue(spec, proposal.reason, waiting)
+    defect = defect_of(world, spec.fixes)
+    if defect is not None and defect.issue is not None:
+        world.issues.comment(defect.issue, body, key=key)
+        return "handed over to a person, in the issue of its defect"
+    issue = world.issues.open(f"handed-over:{spec.id}", title, body)
+    return f"handed over to a person in {issue.where}"
 
 
 def _noted(word: str) -> Act:
@@ -138,113 +160,6 @@ def _noted(word: str) -> Act:
     return act
 
 
-# What is remembered.
-
-
-def _remember_submitted(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    _save(world, proposal, at, status="submitted")
-
-
-def _remember_retry(world: World, proposal: Proposal, key: str, at: datetime) -> None:
-    standing, attempt = _standing(world, proposal), _attempt(proposal)
-    ended = Outcome(task=standing.spec.id, result="failed", attributable=proposal.charged, at=at)
-    world.store.add_outcome(ended, key=key)
-    charged = {*standing.charged, attempt} if proposal.charged else standing.charged
-    _save(
-        world, proposal, at,
-        status="submitted", charged=tuple(sorted(charged)), review=None, at_risk_polls=0,
-    )  # fmt: skip
-
-
-def _remember_release(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    _save(
-        world, proposal, at,
-        status="submitted", blocked_by=proposal.defect, canary=True, review=None, at_risk_polls=0,
-    )  # fmt: skip
-
-
-def _remember_split(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    spec, blocked = _spec(proposal), _standing(world, proposal)
-    if world.store.standing(spec.id) is None:
-        world.store.save(
-            Standing(
-                spec=spec,
-                wave=blocked.wave,
-                status="submitted",
-                prompt=_words(proposal),
-                changed_at=at,
-            ),
-        )
-    defect = _defect(world, proposal.defect)
-    if defect is not None:
-        world.store.save_defect(defect.model_copy(update={"fixed_by": spec.id}))
-
-
-def _remember_issue(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    cause = _cause(proposal)
-    issue = world.issues.find(cause.fingerprint)
-    if issue is None:
-        raise NothingDoneError("the issue that was opened cannot be found again")
-    name = cause.id if cause.id != "new" else f"D-{issue.id.lstrip('#0')}"
-    world.store.save_defect(
-        cause.model_copy(
-            update={"id": name, "status": "recorded", "issue": issue.id, "fixed_by": None},
-        ),
-    )
-    _save(world, proposal, at, canary=False)
-
-
-def _remember_park(world: World, proposal: Proposal, key: str, at: datetime) -> None:
-    task = _task(proposal)
-    ended = Outcome(task=task, result="failed", attributable=False, at=at)
-    world.store.add_outcome(ended, key=key)
-    _save(world, proposal, at, status="parked", blocked_by=proposal.defect, why=proposal.reason)
-
-
-def _remember_inspected(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    view = world.queue.get(_task(proposal))
-    standing = _standing(world, proposal)
-    late = {one.attempt for one in view.late_reports} if view else set()
-    update: dict[str, object] = {
-        "inspected_late": tuple(sorted(late | set(standing.inspected_late))),
-        "changed_at": at,
-    }
-    if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
-        update["inspected_attempt"] = view.attempt
-        if view.state is Status.CANCELLED and standing.status == "submitted":
-            update |= {"status": "cancelled", "why": "it was cancelled"}
-    world.store.save(standing.model_copy(update=update))
-
-
-def _remember_accepted(world: World, proposal: Proposal, key: str, at: datetime) -> None:
-    standing = _standing(world, proposal)
-    world.store.add_outcome(
-        Outcome(task=standing.spec.id, result="accepted", attributable=True, at=at), key=key
-    )
-    if (fixed := _defect(world, standing.spec.fixes)) is not None:
-        world.store.save_defect(fixed.model_copy(update={"status": "fixed"}))
-    passed = _defect(world, standing.blocked_by)
-    if passed is not None and standing.canary and passed.proven_by is None:
-        world.store.save_defect(passed.model_copy(update={"proven_by": standing.spec.id}))
-    _save(world, proposal, at, status="accepted", why=proposal.reason)
-
-
-def _remember_handed_over(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    _save(world, proposal, at, status="handed-over", why=proposal.reason)
-
-
-def _remember_interrupt(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    _save(world, proposal, at, last_interrupt_at=at)
-
-
-def _remember_window(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
-    world.store.note({"window_limit": str(proposal.limit), "window_changed_at": at.isoformat()})
-
-
-def _remember_nothing(_world: World, _proposal: Proposal, _key: str, _at: datetime) -> None:
-    """The queue itself remembers it."""
-
-
 # Whether it happened.
 
 
@@ -254,12 +169,12 @@ def _by_receipt(world: World, _proposal: Proposal, key: str) -> bool:
 
 
 def _by_issue(world: World, proposal: Proposal, _key: str) -> bool:
-    return world.issues.find(_cause(proposal).fingerprint) is not None
+    return world.issues.find(cause_of(proposal).fingerprint) is not None
 
 
 def _by_status(*words: str) -> Happened:
     def happened(world: World, proposal: Proposal, _key: str) -> bool:
-        return _standing(world, proposal).status in words
+        return standing_of(world, proposal).status in words
 
     return happened
 
@@ -273,7 +188,8 @@ ACT: Final[dict[Action, Act]] = {
     Action.SUBMIT: _submit,
     Action.RETRY: _retry,
     Action.RELEASE: _retry,
-    Action.SPLIT_DEFECT: _split_defect,
+    Action.REPLACE: _submit_new,
+    Action.SPLIT_DEFECT: _submit_new,
     Action.INTERRUPT: _interrupt,
     Action.CANCEL: _cancel,
     Action.MOVE: _move,
@@ -282,33 +198,16 @@ ACT: Final[dict[Action, Act]] = {
     Action.ACCEPT: _accept,
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,
-    Action.HAND_OVER: _noted("handed over to a person"),
+    Action.HAND_OVER: _hand_over,
     Action.WIDEN_WINDOW: _noted("one lane more"),
     Action.NARROW_WINDOW: _noted("one lane less"),
-}
-
-REMEMBER: Final[dict[Action, Remember]] = {
-    Action.SUBMIT: _remember_submitted,
-    Action.RETRY: _remember_retry,
-    Action.RELEASE: _remember_release,
-    Action.SPLIT_DEFECT: _remember_split,
-    Action.INTERRUPT: _remember_interrupt,
-    Action.CANCEL: _remember_nothing,
-    Action.MOVE: _remember_nothing,
-    Action.OPEN_ISSUE: _remember_issue,
-    Action.REVIEW: _remember_nothing,
-    Action.ACCEPT: _remember_accepted,
-    Action.INSPECT: _remember_inspected,
-    Action.PARK: _remember_park,
-    Action.HAND_OVER: _remember_handed_over,
-    Action.WIDEN_WINDOW: _remember_window,
-    Action.NARROW_WINDOW: _remember_window,
 }
 
 HAPPENED: Final[dict[Action, Happened]] = {
     Action.SUBMIT: _by_receipt,
     Action.RETRY: _by_receipt,
     Action.RELEASE: _by_receipt,
+    Action.REPLACE: _by_receipt,
     Action.SPLIT_DEFECT: _by_receipt,
     Action.INTERRUPT: _by_receipt,
     Action.CANCEL: _by_receipt,
@@ -328,49 +227,3 @@ def _done(receipt: Receipt, sentence: str) -> str:
     if receipt.effect != "done":
         raise NothingDoneError(f"the queue answered {receipt.effect}")
     return sentence
-
-
-def _standing(world: World, proposal: Proposal) -> Standing:
-    standing = world.store.standing(_task(proposal))
-    if standing is None:
-        raise NothingDoneError(f"task {proposal.task} is not of this wave")
-    return standing
-
-
-def _save(world: World, proposal: Proposal, at: datetime, **update: object) -> None:
-    standing = _standing(world, proposal)
-    world.store.save(standing.model_copy(update={**update, "changed_at": at}))
-
-
-def _defect(world: World, defect: str | None) -> Defect | None:
-    return next((one for one in world.store.defects() if one.id == defect), None)
-
-
-def _task(proposal: Proposal) -> str:
-    if proposal.task is None:
-        raise NothingDoneError(f"{proposal.action} names no task")
-    return proposal.task
-
-
-def _attempt(proposal: Proposal) -> int:
-    if proposal.attempt is None:
-        raise NothingDoneError(f"{proposal.action} names no attempt")
-    return proposal.attempt
-
-
-def _words(proposal: Proposal) -> str:
-    if not proposal.prompt:
-        raise NothingDoneError(f"{proposal.action} has no prompt to send")
-    return proposal.prompt
-
-
-def _spec(proposal: Proposal) -> TaskSpec:
-    if proposal.spec is None:
-        raise NothingDoneError("no infrastructure queue is configured for the defect's task")
-    return proposal.spec
-
-
-def _cause(proposal: Proposal) -> Defect:
-    if proposal.cause is None:
-        raise NothingDoneError("open-issue names no cause")
-    return proposal.cause

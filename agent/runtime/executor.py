@@ -15,8 +15,9 @@ from agent.core.model import Snapshot
 from agent.core.records import Record, RecordKind
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
 from agent.runtime.drafting import stands_on_its_own
-from agent.runtime.effects import ACT, HAPPENED, REMEMBER
+from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
+from agent.runtime.remembering import REMEMBER
 from agent.runtime.world import Supervision, World
 
 
@@ -149,6 +150,7 @@ _ONCE = frozenset(
         Action.SUBMIT,
         Action.RETRY,
         Action.RELEASE,
+        Action.REPLACE,
         Action.SPLIT_DEFECT,
         Action.INTERRUPT,
         Action.CANCEL,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from agent.core.lessons import durable
 from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
@@ -64,6 +65,7 @@ class Observer:
         now = self._world.clock.now()
         tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
         tasks += self._settled_dependencies(standings)
+        tasks += self._fixers(standings, now, reachable=reachable)
         return self._snapshot(now, tasks, reachable=reachable)
 
     def observe_again(self, snapshot: Snapshot, task: str | None, *, probe: bool) -> Snapshot:
@@ -160,6 +162,27 @@ class Observer:
             if one is not None
         ]
 
+    def _fixers(
+        self, standings: Mapping[str, Standing], now: datetime, *, reachable: bool
+    ) -> list[Task]:
+        """Tasks that fixed a defect whose lesson is still to be written down."""
+        known = self._supervision.policy
+        found = []
+        for task in durable(self._world.store.defects(), known.failures).keys() - standings.keys():
+            standing = self._world.store.standing(task)
+            if standing is not None and self._read_one(task):
+                view = self._views.get(task)
+                evidence = standing.evidence
+                found.append(
+                    task_of(standing, view, evidence, now, known.liveness, reachable=reachable)
+                )
+        return found
+
+    def _low_memory(self) -> bool | None:
+        machine = self._world.machine
+        free = machine.free_memory() if machine is not None else None
+        return None if free is None else free < self._supervision.policy.submit.low_memory * 2**20
+
     def _snapshot(self, now: datetime, tasks: list[Task], *, reachable: bool) -> Snapshot:
         store = self._world.store
         notes = store.notes()
@@ -171,6 +194,7 @@ class Observer:
                 last_tick_at=_by(now, datetime.fromisoformat(last)) if last else None,
                 interval=self._supervision.interval,
                 host=_host(self._supervision.host),
+                low_memory=self._low_memory(),
             ),
             wave=_wave(self._waves_at_work()),
             window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),

@@ -11,6 +11,7 @@ from agent.ports import (
     EvidenceProbe,
     Issues,
     Journal,
+    Machine,
     Reviewer,
     TaskQueue,
     WaveStore,
@@ -29,6 +30,8 @@ class World:
     reviewer: Reviewer
     drafter: Drafter
     probes: Sequence[EvidenceProbe]
+    machine: Machine | None = None
+    """None: nobody watches it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,141 @@
+"""What follows a failure: issues, one task in the place of another, lessons, careful submits."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.core.actions import Action, Proposal
+from agent.core.board import assess
+from agent.core.defects import narrower_of
+from agent.core.model import Defect
+from agent.runtime.drafting import draft, stands_on_its_own
+from agent.runtime.effects import ACT, HAPPENED
+from agent.runtime.observe import Observer
+from agent.runtime.remembering import REMEMBER
+from agent.runtime.world import Supervision
+from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
+
+PUSHED = "d" * 40
+MISSING = "make: demo-lint: command not found"
+WRONG = Turn(commit=PUSHED, checks="AssertionError: 3 != 4")
+
+
+def issues(folder: Path) -> dict[str, str]:
+    return {one.name: one.read_text(encoding="utf-8") for one in folder.glob("issues/*.md")}
+
+
+def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_waits(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", n): WRONG for n in (1, 2, 3)})
+    world.submit(spec(), spec("T-2", depends_on=("T-1",)))
+    world.run(ticks=12)
+    assert world.outcome()["T-1"] == ("handed-over", 3)
+    (text,) = issues(tmp_path).values()
+    assert "Task T-1 needs a person" in text
+    assert "Blocked by: its attempts are used up" in text
+    assert "Waits for it: T-2." in text
+    assert "wavekeeper/T-1" in text
+
+
+def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tmp_path):
+    never = {("fix-d-1", n): WRONG for n in (1, 2, 3)}
+    world = SmallWorld(tmp_path, {("T-1", 1): Turn(commit=PUSHED, checks=MISSING)} | never)
+    world.submit(spec())
+    world.run(ticks=20)
+    assert world.outcome()["fix-d-1"] == ("handed-over", 3)
+    (text,) = issues(tmp_path).values()
+    assert "missing-tool:demo-lint" in text
+    assert "Task fix-d-1 (" in text
+    assert "Waits for it: T-1." in text
+
+
+def proposed(world: SmallWorld, **over: object) -> Proposal:
+    """To replace T-1, worded and linted as the supervisor would."""
+    how = Supervision(policy=POLICY, mode="auto", interval=300)
+    board = assess(Observer(world.world, how).observe(), POLICY)
+    wanted = Proposal(
+        action=Action.REPLACE, task="T-1", attempt=1, reason="it cannot go on", **over
+    )
+    worded = draft(board, wanted, world.world.store, world.world.drafter)
+    assert stands_on_its_own(board, worded, world.world.store)
+    return worded
+
+
+def test_a_task_that_cannot_go_on_is_replaced_by_what_is_left_of_it(tmp_path):
+    world = SmallWorld(tmp_path, {("T-1", 1): WRONG})
+    world.submit(spec(), spec("T-2", depends_on=("T-1",)))
+    ticker = world.ticker()
+    ticker.tick()
+    world.host()
+    proposal, store = proposed(world, charged=True), world.world.store
+    assert proposal.spec is not None
+    assert (proposal.spec.id, proposal.spec.branch) == ("T-1-2", "wavekeeper/T-1")
+    for _ in range(2):  # the second time as after a crash between effect and outcome
+        assert "T-1-2" in ACT[Action.REPLACE](world.world, proposal, "key")
+        assert HAPPENED[Action.REPLACE](world.world, proposal, "key")
+        REMEMBER[Action.REPLACE](world.world, proposal, "key", world.clock.now())
+    old, new, waiting = (store.standing(one) for one in ("T-1", "T-1-2", "T-2"))
+    assert (old.status, new.status, waiting.spec.depends_on) == (
+        "replaced",
+        "submitted",
+        ("T-1-2",),
+    )
+    assert [one.result for one in store.outcomes(9)] == ["replaced"]
+    world.run(ticker)
+    assert world.outcome() == {
+        "T-1": ("replaced", 1),
+        "T-1-2": ("accepted", 1),
+        "T-2": ("accepted", 1),
+    }
+
+
+def test_what_is_left_is_held_to_what_is_not_met():
+    wide = spec(criteria=[{"id": one, "text": one, "proof": "judgement"} for one in ("C1", "C2")])
+    assert [one.id for one in narrower_of(wide, ("C2",)).criteria] == ["C2"]
+    assert [one.id for one in narrower_of(wide, ()).criteria] == ["C1", "C2"]
+    assert "task T-1" in narrower_of(wide, ()).background
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "queued"),
+    [pytest.param(500, 1, id="short of memory"), pytest.param(9000, 3, id="room enough"),
+     pytest.param(None, 3, id="nobody can tell")],
+)  # fmt: skip
+def test_submits_are_fewer_from_a_host_that_is_short_of_memory(tmp_path, megabytes, queued):
+    class Host:
+        def free_memory(self) -> int | None:
+            return None if megabytes is None else megabytes * 2**20
+
+    world = SmallWorld(tmp_path, {}, wrap=lambda one: replace(one, machine=Host()))
+    world.submit(*(spec(f"T-{n}") for n in range(1, 6)))
+    world.ticker().tick()
+    assert sum(one.counts["queued"] for one in world.queue.queues()) == queued
+
+
+def test_every_task_that_a_defect_has_stopped_is_known_with_it(tmp_path):
+    stopped = {(one, 1): Turn(commit=PUSHED, checks=MISSING) for one in ("T-1", "T-2")}
+    world = SmallWorld(tmp_path, stopped)
+    world.submit(spec(), spec("T-2"))
+    world.run()
+    (defect,) = world.world.store.defects()
+    assert defect.seen_in == ("T-1", "T-2")
+    assert defect.expected == POLICY.failures.by_id["missing-tool"].contract
+    (text,) = issues(tmp_path).values()
+    assert f"Expected: {defect.expected}" in text
+
+
+def test_who_fixed_a_defect_is_seen_until_its_lesson_is_written_down(tmp_path):
+    stopped = {(one, 1): Turn(commit=PUSHED, checks=MISSING) for one in ("T-1", "T-2")}
+    world = SmallWorld(tmp_path, stopped)
+    world.submit(spec(), spec("T-2"))
+    world.run()
+    how = Supervision(policy=POLICY, mode="auto", interval=300)
+
+    def seen() -> list[str]:
+        return [one.id for one in Observer(world.world, how).observe().tasks]
+
+    assert seen() == ["fix-d-1"]
+    (defect,) = world.world.store.defects()
+    written = Defect.model_validate({**defect.model_dump(), "reference": "docs/reference/a.md"})
+    world.world.store.save_defect(written)
+    assert seen() == []
