@@ -105,6 +105,8 @@ def _decision(decision: Decision) -> dict[str, Any]:
             "selfBlockingRisk": questions.self_blocking_risk,
             "nextAction": questions.next_action,
         }
+    if decision.lesson is not None:
+        found["lesson"] = {"into": decision.lesson.into, "rule": decision.lesson.rule}
     return found | {
         "action": decision.proposal.action.value,
         "reason": decision.proposal.reason,

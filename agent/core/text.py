@@ -7,6 +7,7 @@ stands outside one, and how data is put inside one so that it cannot get out.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 _ESCAPE_SEQUENCE: Final = re.compile(
@@ -104,6 +105,7 @@ def _fence_after(mark: str, line: str) -> str:
     return opening[1] if opening else ""
 
 
+@lru_cache(maxsize=10_000)  # the same ids are put in order several times in each tick
 def natural(name: str) -> tuple[object, ...]:
     """T-2 before T-10, whatever the order in the file."""
     parts = re.split(r"(\d+)", name)
