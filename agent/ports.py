@@ -182,6 +182,9 @@ class Issues(Protocol):
     def open(self, fingerprint: str, title: str, body: str) -> Issue:
         """Find or create; a closed one is opened again, because the cause was seen again."""
 
+    def is_open(self, issue: str) -> bool | None:
+        """None: it cannot be seen now."""
+
     def comment(self, issue: str, body: str, *, key: str) -> None: ...
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 

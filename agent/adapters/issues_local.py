@@ -71,6 +71,16 @@ class LocalIssues:
             _write(path, f"{marker}\n\n# {heading}\n\nStatus: open\n\n{fenced(body)}\n")
             return Issue(id=f"{number:04d}", where=str(path))
 
+    def is_open(self, issue: str) -> bool | None:
+        """By its line `Status:`, which people may change; None for any other word."""
+        try:
+            top = _split(_read(self._path(issue)))[1].partition("\n```")[0]
+        except (OSError, UnusableStoreError):
+            return None
+        said = _STATUS.search(top)
+        word = said.group().removeprefix("Status:").strip().lower() if said else ""
+        return {"open": True, "closed": False}.get(word)
+
     def comment(self, issue: str, body: str, *, key: str) -> None:
         """Put it at the end, unless a comment with this key is there already."""
         with self._locked():

@@ -9,6 +9,7 @@ from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
     ControlPlane,
+    Defect,
     Evidence,
     Grants,
     LateReport,
@@ -178,6 +179,20 @@ class Observer:
                 )
         return found
 
+    def _known(self, defect: Defect) -> Defect:
+        """Whoever mends a defect by hand says so by closing its issue; a released task shows it.
+
+        Policy: "then fix the infrastructure manually if Code Queue cannot move past it, and only
+        then resume the delivery wave."
+        """
+        if not self._probing or defect.status != "recorded" or defect.issue is None:
+            return defect
+        if self._world.issues.is_open(defect.issue) is not False:
+            return defect
+        fixed = defect.model_copy(update={"status": "fixed"})
+        self._world.store.save_defect(fixed)
+        return fixed
+
     def _low_memory(self) -> bool | None:
         machine = self._world.machine
         free = machine.free_memory() if machine is not None else None
@@ -202,7 +217,7 @@ class Observer:
                 reachable=reachable, submit_lock="free" if reachable else "unknown"
             ),
             queues=self._queues(reachable=reachable),
-            defects=tuple(store.defects()),
+            defects=tuple(self._known(defect) for defect in store.defects()),
             tasks=tuple(tasks),
         )
 

@@ -151,6 +151,30 @@ def test_a_renamed_file_is_still_the_issue(issues, folder):
 
 
 @pytest.mark.parametrize(
+    ("line", "is_open"),
+    [
+        pytest.param("Status: open", True, id="open"),
+        pytest.param("Status: closed", False, id="closed"),
+        pytest.param("Status: Closed ", False, id="as people write it"),
+        pytest.param("Status: half done", None, id="another word"),
+        pytest.param("Done: yes", None, id="no status"),
+    ],
+)
+def test_what_its_status_line_says(issues, line, is_open):
+    issue = issues.open("f", "title", "Status: closed")
+    path = Path(issue.where)
+    path.write_text(path.read_text().replace("Status: open", line), encoding="utf-8")
+    assert issues.is_open(issue.id) is is_open
+
+
+def test_an_issue_that_cannot_be_seen_is_neither_open_nor_closed(issues, folder):
+    assert issues.is_open("0001") is None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "0001-a.md").mkdir()
+    assert issues.is_open("0001") is None
+
+
+@pytest.mark.parametrize(
     ("title", "name", "heading"),
     [
         pytest.param("", "issue", "A defect without a title", id="empty"),

@@ -49,6 +49,23 @@ def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tm
     assert "Waits for it: T-1." in text
 
 
+def test_whoever_mends_a_defect_by_hand_closes_its_issue_and_the_wave_goes_on(tmp_path):
+    stopped = {(one, 1): Turn(commit=PUSHED, checks=MISSING) for one in ("T-1", "T-2")}
+    never = {("fix-d-1", n): WRONG for n in (1, 2, 3)}
+    world = SmallWorld(tmp_path, stopped | never)
+    world.submit(spec(), spec("T-2"))
+    world.run(ticks=20)
+    ends = {"T-1": ("parked", 1), "T-2": ("parked", 1), "fix-d-1": ("handed-over", 3)}
+    assert world.outcome() == ends
+    (path,) = tmp_path.glob("issues/*.md")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("Status: open", "Status: closed"), encoding="utf-8")
+    world.run(ticks=20)
+    assert world.outcome() == ends | dict.fromkeys(("T-1", "T-2"), ("accepted", 2))
+    released = [task for action, task in world.actions() if action == "release"]
+    assert released == ["T-1", "T-2"]
+
+
 def proposed(world: SmallWorld, **over: object) -> Proposal:
     """To replace T-1, worded and linted as the supervisor would."""
     how = Supervision(policy=POLICY, mode="auto", interval=300)
