@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from agent.core import planner
-from agent.core.actions import Action, Cleared
+from agent.core.actions import Action, Cleared, Proposal
 from agent.core.guard import STALE_CLEARANCE
 from agent.core.model import Status
+from agent.core.records import Record
 from agent.errors import QueueUnavailableError
 from agent.runtime.drafting import draft
 from agent.runtime.executor import Executor, key_of
@@ -168,3 +169,20 @@ def test_an_answer_that_was_lost_is_read_back_and_not_repeated(tmp_path):
 def test_the_key_names_the_act_and_not_the_moment(stage):
     proposal = stage.cleared.proposal
     assert key_of(proposal, 3) == key_of(proposal, 99) == "retry/T-1/1"
+
+
+def test_an_intent_that_cannot_be_settled_is_written_down_and_stops_nothing(tmp_path):
+    """The task it was about is gone from the supervisor's memory, so nobody can read it back."""
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec())
+    lost = Proposal(action=Action.HAND_OVER, task="T-9", attempt=1, reason="gone")
+    body = {"action": "hand-over", "proposal": lost.model_dump(mode="json", exclude_none=True)}
+    at = world.clock.now()
+    intent = Record(kind="intent", at=at, tick=1, task="T-9", key="hand-over/T-9/1", body=body)
+    world.world.journal.append([intent])
+    world.run()
+    (settled,) = world.world.journal.entries(kinds=("settled",))
+    assert settled.record.body["result"] == "failed"
+    assert "T-9 is not of this wave" in settled.record.body["said"]
+    assert list(world.world.journal.unresolved()) == []
+    assert world.outcome() == {"T-1": ("accepted", 1)}
