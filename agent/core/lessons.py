@@ -6,6 +6,7 @@ recovery dependency; a long-term reference document when the lesson is durable."
 docs should capture the reusable rule, not the full incident timeline."
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -14,7 +15,7 @@ from agent.core.actions import Action, Proposal
 from agent.core.interventions import Case
 from agent.core.model import Defect
 from agent.core.policy import FailuresPolicy
-from agent.core.text import natural
+from agent.core.text import fenced, natural, one_line
 
 Into = Literal["task", "issue", "reference"]
 
@@ -25,6 +26,20 @@ _DIRECTLY: Final[Mapping[Action, Into]] = {
     Action.HAND_OVER: "issue",
     Action.WRITE_REFERENCE: "reference",
 }
+
+_RECOGNISED: Final = (
+    "A failing command, or the agent's own last error, prints a line like this one, and the "
+    "supervisor names the reason `{reason}`:"
+)
+_ENDS: Final = (
+    "A change where the environment comes from (the image, the set-up, the configuration), pushed "
+    "and proven: the command that failed no longer fails for this reason, and a task that was "
+    "stopped goes past it. A change by hand on a running host is lost with its next restart."
+)
+_NOT: Final = (
+    "Do not run the stopped task again before the cause is gone, and do not mend it in the task "
+    "that met it. It waits under its own identity and goes on afterwards."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,33 @@ def rule_of(defect: Defect, policy: FailuresPolicy) -> str:
 
 def document_of(defect: Defect) -> str:
     """The path of the reference document, from the top of the repository: one for each reason."""
-    return f"docs/reference/{defect.reason or 'unknown'}.md"
+    # Reasons come from a policy file, but a snapshot can name any word.
+    slug = re.sub(r"[^a-z0-9]+", "-", (defect.reason or "").lower()).strip("-")
+    return f"docs/reference/{slug or 'unknown'}.md"
+
+
+def document(defect: Defect, policy: FailuresPolicy) -> str:
+    """The reference document: the reusable rule, without names, dates or the incident's story.
+
+    What was printed is untrusted text; it stands in a fence.
+    """
+    reason = policy.by_id.get(defect.reason or "")
+    name = (defect.reason or "unknown").replace("-", " ")
+    seen = defect.summary or defect.subject or "nothing was printed"
+    shown = [
+        f"# {name[:1].upper()}{name[1:]}",
+        reason.why if reason else "A shared cause that has stopped several tasks.",
+        "## The rule",
+        rule_of(defect, policy),
+        "## How it is recognised",
+        _RECOGNISED.format(reason=one_line(defect.reason or "unknown")),
+        fenced(seen),
+        "## What ends it for good",
+        _ENDS,
+        "## What not to do",
+        _NOT,
+    ]
+    return "\n\n".join(shown) + "\n"
 
 
 def durable(defects: Sequence[Defect], policy: FailuresPolicy) -> Mapping[str, Defect]:

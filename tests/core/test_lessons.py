@@ -1,13 +1,17 @@
 """The documentation loop, and the side work that is done while all is well."""
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from agent.core.actions import Action, Cleared
-from agent.core.lessons import document_of
+from agent.core.lessons import document, document_of
 from agent.core.planner import decide
+from agent.core.text import lines_with_quoting
 from tests.core import worlds as w
+from tests.core.prompt_specs import HOSTILE
 from tests.core.random_worlds import random_world
 
 RULE = w.policy().failures.by_id["missing-tool"].contract
@@ -85,6 +89,30 @@ def test_one_rule_is_one_document_however_many_defects_taught_it():
     known = LEARNT.model_copy(update={"reference": document_of(LEARNT)})
     written = both.model_copy(update={"defects": (known, other)})
     assert set(w.actions(written).values()) == {"leave-alone"}
+
+
+def test_the_document_holds_the_rule_and_nothing_of_the_incident():
+    text = document(LEARNT, w.policy().failures)
+    assert text.startswith("# Missing tool\n\nA program the worker needs is not installed")
+    assert RULE in text
+    story = ("D-1", "T-1", "T-2", "fix-d-1", "#12", "2026")
+    assert not [one for one in story if one in text]
+
+
+@settings(max_examples=50)
+@given(HOSTILE)
+def test_what_was_printed_cannot_get_out_of_its_fence(seen):
+    text = document(LEARNT.model_copy(update={"summary": seen}), w.policy().failures)
+    outside = "\n".join(line for line, quoted in lines_with_quoting(text) if not quoted)
+    assert outside.count("\n## ") == 4
+    assert "\x1b" not in text
+
+
+def test_a_document_is_named_after_its_reason_and_stays_in_its_folder():
+    assert document_of(LEARNT) == "docs/reference/missing-tool.md"
+    for reason in ("../../evil", "a/b", "", None):
+        path = document_of(LEARNT.model_copy(update={"reason": reason}))
+        assert re.fullmatch(r"docs/reference/[a-z0-9-]+\.md", path), path
 
 
 @pytest.mark.parametrize(
