@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.actions import Cleared, NeedsApproval
-from agent.core.planner import decide
+from agent.core.actions import Action, Cleared, NeedsApproval
+from agent.core.board import assess
+from agent.core.planner import ask, clear, decide
 from tests.core import worlds as w
 
 FAR = "C-9"
@@ -87,3 +88,20 @@ def test_the_smallest_remedy_after_the_task_that_makes_it_last(over, action, rem
 def test_only_one_of_the_waiting_tasks_stands_for_the_remedy():
     waiting = w.world(*PARKED, defects=(MENDED,), remedies=w.remedies("dev"))
     assert w.actions(waiting) == {"T-1": "live-remedy", "T-2": "leave-alone"}
+
+
+@pytest.mark.parametrize(
+    ("defects", "persistence"),
+    [
+        pytest.param((), "unknown", id="no defect is known"),
+        pytest.param((w.defect(),), "none", id="nobody makes it last"),
+        pytest.param((MENDED,), "planned", id="a task is there that does"),
+    ],
+)
+def test_a_remedy_needs_the_task_that_makes_it_last(defects, persistence):
+    board = assess(w.world(w.parked(), defects=defects), w.policy())
+    asked, answer = ask(board, Action.LIVE_REMEDY, "T-1")
+    facts, _ = clear(board, asked)
+    assert facts["persistence"] == persistence
+    name = "never_leave_a_live_remedy_unpersisted"
+    assert (name in answer.rules) == (persistence != "planned")
