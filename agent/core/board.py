@@ -83,7 +83,7 @@ def _remedy(snapshot: Snapshot, defect: Defect | None) -> Remedy | None:
         return None
     grants = snapshot.wave.grants
     deploys = bool(grants.production_repair and grants.established_deploy_path)
-    fitting = [one for one in snapshot.remedies if one.reason == defect.reason]
+    fitting = [one for one in snapshot.remedies if defect.reason in one.reasons]
     fitting = [one for one in fitting if one.environment == "dev" or deploys]
     return min(fitting, key=lambda one: (one.environment != "dev", one.id), default=None)
 

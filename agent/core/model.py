@@ -277,11 +277,11 @@ class Defect(Noun):
 
 
 class Remedy(Noun):
-    """A configured way to touch infrastructure for one kind of defect."""
+    """A configured way to touch infrastructure."""
 
     id: str
-    reason: str
-    """The failure reason it is for."""
+    reasons: tuple[str, ...]
+    """The failure reasons it is for."""
     environment: Literal["dev", "production"]
 
 

@@ -196,7 +196,7 @@ def defect(status: str = "recorded", **over: Any) -> Defect:
 
 def remedies(*environments: str, reason: str = "missing-tool") -> tuple[Remedy, ...]:
     """A configured remedy of a missing tool in each of these environments."""
-    return tuple(Remedy(id=f"in-{one}", reason=reason, environment=one) for one in environments)
+    return tuple(Remedy(id=f"in-{one}", reasons=(reason,), environment=one) for one in environments)
 
 
 def late(**over: Any) -> LateReport:
