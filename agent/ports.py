@@ -9,7 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agent.core.model import CommandResult, Defect, Evidence, Outcome, ProofKind, Review, Snapshot
+from agent.core.model import (
+    CommandResult,
+    ControlPlane,
+    Defect,
+    Evidence,
+    Outcome,
+    ProofKind,
+    Review,
+    Snapshot,
+)
 from agent.core.prompts import DraftRequest
 from agent.core.queueing import (
     Beat,
@@ -49,6 +58,9 @@ class TaskQueue(Protocol):
     def capabilities(self) -> Capabilities: ...
     def configure(self, queue: QueueSpec) -> None: ...
     def queues(self) -> Sequence[QueueView]: ...
+    def control_plane(self) -> ControlPlane:
+        """What was last seen of the service as a whole; it asks nobody."""
+
     def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt: ...
     def retry(
         self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
@@ -63,6 +75,9 @@ class TaskQueue(Protocol):
 
     def move(self, task: str, *, queue: str, key: str) -> Receipt:
         """Put a queued task into another queue."""
+
+    def mark_read(self, task: str, *, attempt: int) -> None:
+        """Show in the queue that this attempt's result is dealt with; again changes nothing."""
 
     def get(self, task: str) -> TaskView | None: ...
     def changed_since(self, cursor: Cursor | None) -> Changes:

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
+from agent.wiring_code_queue import LEDGER, open_code_queue
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,6 +72,11 @@ class Places:
     def queue(self) -> Path:
         """The embedded queue."""
         return self.state / "queue.db"
+
+    @property
+    def code_queue(self) -> Path:
+        """Which task of a Code Queue is whose, and what was asked of it."""
+        return self.state / LEDGER
 
     @property
     def journal(self) -> Path:
@@ -140,11 +146,23 @@ def remote(settings: Settings) -> str:
 @contextmanager
 def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
     """The embedded queue, with its queues configured."""
+    if settings.code_queue is not None:
+        raise ConfigurationError(
+            "[queue] names a Code Queue, which has workers of its own; "
+            "`wavekeeper work` is for the embedded queue",
+        )
     places = _places(settings)
     with SqliteQueue(places.queue, SystemClock().now) as queue:
         for spec in settings.queues:
             queue.configure(spec)
         yield queue
+
+
+def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
+    """The queue that is supervised."""
+    if settings.code_queue is None:
+        return open_queue(settings)
+    return open_code_queue(settings.code_queue, _places(settings).state)
 
 
 @contextmanager
@@ -153,10 +171,10 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
     places = _places(settings)
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(places, store)
+        _refuse_a_lost_queue(_queue_file(settings), store)
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(open_queue(settings)),
+            queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=LocalIssues(places.issues),
@@ -179,9 +197,11 @@ def open_reading(settings: Settings) -> Iterator[World]:
         store: WaveStore = MemoryWaves()
         if places.waves.exists():
             store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(places, store)
+        _refuse_a_lost_queue(_queue_file(settings), store)
         queue: TaskQueue = MemoryQueue(clock.now)
-        if places.queue.exists():
+        if settings.code_queue is not None and places.code_queue.exists():
+            queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
+        elif settings.code_queue is None and places.queue.exists():
             # A clock that stands still lets no lease run out, so reading has nothing to write.
             queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
         else:
@@ -248,7 +268,7 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
     clock = SystemClock()
     known = {queue.id for queue in settings.queues}
     for task in wave.tasks:
-        if task.queue not in known:
+        if known and task.queue not in known:
             raise WaveFileError(
                 f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
                 f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
@@ -320,10 +340,16 @@ def worker_path(settings: Settings) -> str:
     return os.pathsep.join([*(str(folder) for folder in own.path), inherited])
 
 
-def _refuse_a_lost_queue(places: Places, store: WaveStore) -> None:
+def _queue_file(settings: Settings) -> Path:
+    """Without it nobody knows the tasks that were submitted."""
+    places = Places(settings.state)
+    return places.queue if settings.code_queue is None else places.code_queue
+
+
+def _refuse_a_lost_queue(file: Path, store: WaveStore) -> None:
     """A new and empty queue in the place of one that was read would look like lost work."""
-    if "cursor" in store.notes() and not places.queue.exists():
-        raise UnusableStoreError(f"{places.queue} is gone; restore it, the tasks are in it")
+    if "cursor" in store.notes() and not file.exists():
+        raise UnusableStoreError(f"{file} is gone; restore it, the tasks are in it")
 
 
 def _refuse_no_folder(state: Path) -> None:

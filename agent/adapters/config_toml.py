@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from agent.adapters.base_toml import Argument, Folder
+from agent.adapters.config_code_queue import CodeQueueSettings
 from agent.core.durations import Seconds
 from agent.core.model import Mode
 from agent.core.queueing import QueueSpec
@@ -50,22 +52,6 @@ _LEAST_BEATS: Final = 3
 """Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
 
 
-def _below(value: object, info: ValidationInfo) -> object:
-    """A path as written, taken from the folder of the settings file."""
-    if not isinstance(value, str | Path):
-        return value
-    text = str(value)
-    if not text.strip() or "\0" in text:
-        raise ValueError("must name a folder")
-    if text.startswith("~"):
-        raise ValueError(f"{text!r:.80}: '~' is not expanded here; write the full path")
-    return Path((info.context or {}).get("folder", "."), text)
-
-
-Folder = Annotated[Path, BeforeValidator(_below)]
-"""A folder; a relative one is below the folder of the settings file."""
-
-
 def _remote(value: str) -> str:
     if value.startswith("-"):
         raise ValueError(f"{value!r:.80} would be an option of git; write a remote's name or a URL")
@@ -82,19 +68,10 @@ def _as_list(value: object) -> object:
     return value
 
 
-def _argument(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character; remove it")
-    return value
-
-
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r:.80} is no name of an environment variable")
     return name
-
-
-_Argument = Annotated[str, AfterValidator(_argument)]
 
 
 class SupervisorSettings(TomlModel):
@@ -112,7 +89,7 @@ class WorkerSettings(TomlModel):
 
     command: (
         Annotated[
-            tuple[_Argument, ...],
+            tuple[Argument, ...],
             BeforeValidator(_as_list),
             Field(strict=False, min_length=1),
         ]
@@ -130,7 +107,7 @@ class WorkerSettings(TomlModel):
     grace: Seconds = 10.0
     """Seconds between asking an agent to stop and killing it."""
     time_limit: Seconds = 7200.0
-    environment: dict[Annotated[str, AfterValidator(_variable)], _Argument] = {}
+    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
     """Added to the agent's environment."""
     path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """Folders put in front of PATH."""
@@ -155,6 +132,12 @@ class _Queue(TomlModel):
     max_running: Annotated[int, Field(ge=1)] = 5
 
 
+def _which_queue(value: object) -> str:
+    """`[[queue]]` is the embedded queue; one table that names its kind may be another."""
+    table = isinstance(value, CodeQueueSettings) or (isinstance(value, dict) and "kind" in value)
+    return "[code-queue]" if table else "[list]"
+
+
 class Settings(TomlModel):
     """`wavekeeper.toml`, complete and with absolute paths."""
 
@@ -164,20 +147,29 @@ class Settings(TomlModel):
     policies: Folder | None = None
     """None: the policies that are shipped."""
     supervisor: SupervisorSettings = SupervisorSettings()
-    queue: Annotated[tuple[_Queue, ...], Field(strict=False, min_length=1)] = (
-        _Queue(id="main"),
-        _Queue(id="infra", kind="infrastructure", risk="low"),
-    )
+    queue: Annotated[
+        Annotated[tuple[_Queue, ...], Field(strict=False, min_length=1), Tag("[list]")]
+        | Annotated[CodeQueueSettings, Tag("[code-queue]")],
+        Discriminator(_which_queue),
+    ] = (_Queue(id="main"), _Queue(id="infra", kind="infrastructure", risk="low"))
+    """Queues of the embedded kind, or a Code Queue."""
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
 
     @property
     def queues(self) -> tuple[QueueSpec, ...]:
         """The queues, in the order of the file."""
+        if isinstance(self.queue, CodeQueueSettings):
+            return self.queue.specs
         return tuple(QueueSpec(**dict(queue)) for queue in self.queue)
+
+    @property
+    def code_queue(self) -> CodeQueueSettings | None:
+        """The Code Queue that is supervised; None: the embedded queue."""
+        return self.queue if isinstance(self.queue, CodeQueueSettings) else None
 
     @model_validator(mode="after")
     def _one_queue_each(self) -> Self:
-        ids = [queue.id for queue in self.queue]
+        ids = [queue.id for queue in self.queues]
         for name, times in Counter(ids).items():
             if times > 1:
                 again = len(ids) - 1 - ids[::-1].index(name)

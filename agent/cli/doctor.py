@@ -20,9 +20,11 @@ from rich.text import Text
 from agent import wiring
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.journal_sqlite import SqliteJournal
+from agent.adapters.queue_code_queue_ledger import Ledger
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.cli.console import Console
+from agent.cli.doctor_code_queue import examine_code_queue
 from agent.core.model import Noun
 from agent.errors import WavekeeperError
 
@@ -95,8 +97,12 @@ def examine(folder: Path) -> Iterator[Check]:
     yield Check(name="settings", state="ok", said=str(path))
     yield _tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
     yield _remote(settings)
-    yield _infrastructure(settings)
-    yield _worker(settings)
+    if settings.code_queue is None:
+        yield _infrastructure(settings)
+        yield _worker(settings)
+    else:
+        for found in examine_code_queue(settings.code_queue):
+            yield Check(**found._asdict())
     yield from _state(settings)
 
 
@@ -212,8 +218,11 @@ def _state(settings: Settings) -> Iterator[Check]:
     yield folder
     if folder.state == "fail":
         return
+    queue = (places.queue, lambda: _queue(places.queue))
+    if settings.code_queue is not None:
+        queue = (places.code_queue, lambda: _ledger(places.code_queue))
     stores: dict[str, tuple[Path, Callable[[], str | Check]]] = {
-        "queue": (places.queue, lambda: _queue(places.queue)),
+        "queue": queue,
         "waves": (places.waves, lambda: _waves(places.waves)),
         "journal": (places.journal, lambda: _journal(places.journal)),
     }
@@ -251,6 +260,11 @@ def _queue(path: Path) -> str:
     with SqliteQueue(path, lambda: _LONG_AGO) as queue:
         held = sum(sum(one.counts.values()) for one in queue.queues())
     return f"opens; tasks: {held}"
+
+
+def _ledger(path: Path) -> str:
+    with Ledger(path) as ledger:
+        return f"opens; tasks: {len(ledger.all_tracked())}, not acknowledged: {len(ledger.begun())}"
 
 
 def _waves(path: Path) -> str:

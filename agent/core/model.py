@@ -249,6 +249,8 @@ class Queue(Noun):
     kind: Literal["delivery", "infrastructure", "documentation"] | None = None
     risk: Literal["low", "normal", "high"] | None = None
     counts: dict[str, int] | None = None
+    unread: int | None = None
+    """Terminal tasks that nobody has read, whoever's they are."""
 
 
 class Defect(Noun):

@@ -113,6 +113,7 @@ def _park(world: World, proposal: Proposal, key: str) -> str:
     if defect.issue is not None:
         waits = f"Task {task_of(proposal)} waits for this and goes on under its own identity."
         world.issues.comment(defect.issue, waits, key=key)
+    _mark_read(world, proposal)
     return f"parked behind {defect.id}"
 
 
@@ -131,6 +132,7 @@ def _accept(world: World, proposal: Proposal, key: str) -> str:
     defect = defect_of(world, spec.fixes)
     if defect is not None and defect.issue is not None:
         world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
+    _mark_read(world, proposal)
     return "accepted"
 
 
@@ -142,6 +144,7 @@ def _hand_over(world: World, proposal: Proposal, key: str) -> str:
         for one in world.store.standings(settled=False)
         if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
     ]
+    _mark_read(world, proposal)
     title, body = blocked_issue(spec, proposal.reason, waiting)
     defect = defect_of(world, spec.fixes)
     if defect is not None and defect.issue is not None:
@@ -149,6 +152,15 @@ def _hand_over(world: World, proposal: Proposal, key: str) -> str:
         return "handed over to a person, in the issue of its defect"
     issue = world.issues.open(f"handed-over:{spec.id}", title, body)
     return f"handed over to a person in {issue.where}"
+
+
+def _mark_read(world: World, proposal: Proposal) -> None:
+    """Whoever looks at the queue sees that this result is dealt with.
+
+    Not when it is read: reading is allowed in every mode, and this changes the queue.
+    """
+    if proposal.task is not None and proposal.attempt is not None:
+        world.queue.mark_read(proposal.task, attempt=proposal.attempt)
 
 
 def _noted(word: str) -> Act:
