@@ -59,7 +59,7 @@ class Proxy:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self._client = httpx.Client(
-            verify=_trust(ca),
+            verify=_trust(ca, needed=self._url.startswith("https:")),
             trust_env=False,
             follow_redirects=False,
             timeout=timeout,
@@ -129,7 +129,10 @@ class Proxy:
         return f"{self._url} ({call})"
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext:
+def _trust(ca: Path | None, *, needed: bool) -> ssl.SSLContext:
+    """Whom to trust; nobody where TLS is not used, because reading certificates takes long."""
+    if not needed:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from agent.adapters.base_sqlite import SqliteFile
 from agent.core.actions import digest
-from agent.core.queue_attempts import Move, Request, Submit, written
+from agent.core.queue_attempts import Halt, Move, Request, Submit, written
 from agent.core.queueing import Order, Receipt, TaskView
 
 _TASKS: Final = "SELECT id, remote, task_order, submitted_at, view, output FROM task"
@@ -158,6 +158,12 @@ class Ledger(SqliteFile):
         if "cancel" in verbs:
             return "cancel"
         return "interrupt" if "interrupt" in verbs else None
+
+    def reason(self, task: str, attempt: int) -> str | None:
+        """Why the stop was asked for; the queue is not told, so only this remembers it."""
+        halts = [one.request for one in self._acts("task = ?", task)]
+        said = [one for one in halts if isinstance(one, Halt) and one.attempt == attempt]
+        return said[-1].reason if said else None
 
     def prompt(self, task: str, attempt: int) -> str | None:
         """The prompt that was sent for this attempt."""

@@ -22,6 +22,9 @@ _RESPONSE: Final = 1_000_000
 _EVENTS: Final = 20
 """Trace events that are asked for when the summary does not say when the last one was."""
 
+_ENDED_BY: Final = {"interrupt": Status.FAILED, "cancel": Status.CANCELLED}
+_SAID_OF: Final = {"interrupt": "interrupted", "cancel": "cancelled"}
+
 Read = TypeVar("Read", Listing, Seen)
 
 
@@ -159,19 +162,23 @@ class Reader:
         )
 
     def _state(self, task: str, seen: Seen) -> tuple[Status, str | None]:
-        """Its state and error; an end that a stale cancel flag made is a failure, nobody's word.
-
-        Policy: a defect is "a retry API that leaves stale cancellation state".
-        """
-        stale = self._ledger.flagged(task, seen.attempt)
-        about = f"stale {task}"
-        if not stale or self._ledger.asked(task, seen.attempt) is not None:
-            self.notices.pop(about, None)
-            return seen.status, seen.last_error
-        self.notices[about] = f"stale-cancel-flag: {task}, attempt {seen.attempt}"
-        if seen.status is Status.CANCELLED:
+        """Its state and error, in the light of what we asked for and the queue cannot know."""
+        asked = self._ledger.asked(task, seen.attempt)
+        self._notice_stale_flag(task, seen.attempt, asked)
+        if asked is not None and seen.status is _ENDED_BY[asked]:
+            why = self._ledger.reason(task, seen.attempt)
+            return seen.status, f"{_SAID_OF[asked]}: {why}"
+        if f"stale {task}" in self.notices and seen.status is Status.CANCELLED:
+            # An end that an old flag made is nobody's word to end the task.
             return Status.FAILED, seen.last_error or "cancelled by a flag of an earlier attempt"
         return seen.status, seen.last_error
+
+    def _notice_stale_flag(self, task: str, attempt: int, asked: str | None) -> None:
+        """Policy: a defect is "a retry API that leaves stale cancellation state"."""
+        if asked is None and self._ledger.flagged(task, attempt):
+            self.notices[f"stale {task}"] = f"stale-cancel-flag: {task}, attempt {attempt}"
+        else:
+            self.notices.pop(f"stale {task}", None)
 
     def _stop(self, task: str, seen: Seen) -> str | None:
         asked = self._ledger.asked(task, seen.attempt)
