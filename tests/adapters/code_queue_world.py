@@ -102,7 +102,7 @@ def bench(
     with ExitStack() as stack:
         embedded = stack.enter_context(SqliteQueue(folder / "queue.db", clock.now))
         server.service = service = standin.CodeQueue(embedded, clock.now)
-        stack.callback(service.quiet.set)
+        stack.callback(service.close)
         proxy = Proxy(server.url, paths=PATHS, timeout=timeout, keys=keys)
         stack.callback(proxy.close)
         os.environ["CODE_QUEUE_STANDIN"] = server.url

@@ -33,17 +33,21 @@ PROGRAM = (sys.executable, "-I", "-S", str(Path(__file__).with_name("code_queue_
 
 @dataclass
 class Fault:
-    """What goes wrong; `way` and `call` narrow it, `times` ends it."""
+    """What goes wrong; `way` and `call` narrow it, `skip` lets some pass, `times` ends it."""
 
     kind: str
     way: str | None = None
     call: str | None = None
     times: int | None = None
+    skip: int = 0
     seconds: float = 30.0
 
     def hits(self, kind: str, way: str, call: str) -> bool:
         fits = self.kind == kind and self.way in (None, way) and self.call in (None, call)
         if not fits or self.times == 0:
+            return False
+        if self.skip:
+            self.skip -= 1
             return False
         if self.times is not None:
             self.times -= 1
@@ -69,6 +73,14 @@ class CodeQueue:
     numbers: Any = field(default_factory=itertools.count)
     quiet: threading.Event = field(default_factory=threading.Event)
     """Set at the end, so that nobody stays slow."""
+    lock: Any = field(default_factory=threading.Lock)
+    closed: bool = False
+
+    def close(self) -> None:
+        """Answer nothing any more; the embedded queue may be closed now."""
+        self.quiet.set()
+        with self.lock:
+            self.closed = True
 
     def hit(self, kind: str, way: str = "", call: str = "") -> bool:
         return any(one.hits(kind, way, call) for one in self.faults)
@@ -214,7 +226,10 @@ class CodeQueue:
         if any(one.hits("slow", way, call) for one in self.faults):
             self.quiet.wait(max(one.seconds for one in self.faults if one.kind == "slow"))
         try:
-            found = self.answer(way, call, said)
+            with self.lock:
+                if self.closed:
+                    return 0, b"", ""
+                found = self.answer(way, call, said)
         except RefusedError as refusal:
             return 409, json.dumps({"ok": False, "error": str(refusal)}).encode(), JSON
         except (WavekeeperError, KeyError, ValueError) as error:
