@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from agent.adapters.queue_code_queue_ledger import Ledger
 from agent.adapters.queue_code_queue_submit import SubmitDiscipline
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.core.code_queue import COMMANDS, PATHS, Names
-from agent.core.queueing import Lease
-from tests.adapters.queue_world import Clock, World
+from agent.core.queueing import Lease, Order
+from tests.adapters.queue_world import ORDER, Clock, World
 from tests.standins import code_queue as standin
 from tests.standins.code_queue import Fault, Server
 
@@ -51,11 +51,18 @@ class Bench:
 
 
 class BothSides:
-    """The adapter for the supervisor, the stand-in's own queue for the worker host."""
+    """The adapter for the supervisor, the stand-in's own queue for the worker host.
 
-    def __init__(self, bench: Bench) -> None:
+    A worker of a Code Queue reads in its prompt whose task it is; `told` does that here.
+    """
+
+    def __init__(
+        self, bench: Bench, told: Callable[[str], tuple[str, Order]] | None = None
+    ) -> None:
         self._bench = bench
         self._work = bench.service.queue
+        self._told = told or (lambda _: ("", ORDER))
+        self._remote: dict[str, str] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bench.queue, name)
@@ -64,10 +71,13 @@ class BothSides:
         lease = self._work.claim(*given, **named)
         if lease is None:
             return None
-        return lease.model_copy(update={"task": self._bench.ledger.owner(lease.task)})
+        known = self._bench.ledger.tracked(self._bench.ledger.owner(lease.task) or "")
+        task, order = (known.task, known.order) if known else self._told(lease.prompt)
+        self._remote[task] = lease.task
+        return lease.model_copy(update={"task": task, "order": order})
 
     def _theirs(self, lease: Lease) -> Lease:
-        return lease.model_copy(update={"task": self._bench.remote(lease.task)})
+        return lease.model_copy(update={"task": self._remote[lease.task]})
 
     def beat(self, lease: Lease, *given: Any, **named: Any) -> str:
         return self._work.beat(self._theirs(lease), *given, **named)
