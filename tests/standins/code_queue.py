@@ -293,8 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         body = json.loads(self.rfile.read(length) or b"{}")
         service = self.server.service
-        if self.path == "/redirect/codex/queues":
-            return self._send(302, b"", JSON, location="/codex/queues")
+        if service.hit("redirect"):
+            return self._send(302, b"", JSON, location="http://elsewhere.invalid/login")
         if self.path == "/cli":
             call, said = from_arguments(body["argv"], body["stdin"])
             return self._send(*service.told("cli", call, said))
