@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -165,9 +164,10 @@ class CodeQueueSettings(TomlModel):
         if self.command is None and self.http is None:
             message = 'it names neither `command`, like ["bun", "scripts/cli.ts"], nor [queue.http]'
             raise fault_at(("kind",), message)
-        ids = Counter(lane.id for lane in self.queues)
+        ids: set[str] = set()
         for index, lane in enumerate(self.queues):
-            if ids[lane.id] > 1:
+            if lane.id in ids:
                 message = f"the queue {lane.id!r} is there twice; keep one of the two"
                 raise fault_at(("queues", index, "id"), message)
+            ids.add(lane.id)
         return self

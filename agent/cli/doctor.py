@@ -26,7 +26,8 @@ from agent.adapters.waves_sqlite import SqliteWaves
 from agent.cli.console import Console
 from agent.cli.doctor_code_queue import examine_code_queue
 from agent.core.model import Noun
-from agent.errors import WavekeeperError
+from agent.core.queueing import TaskView
+from agent.errors import QueueUnavailableError, WavekeeperError
 
 State = Literal["ok", "warn", "fail"]
 
@@ -291,7 +292,9 @@ def _clock(settings: Settings) -> str | Check:
         stamps += [wave.submitted_at for wave in world.store.waves()]
         if (last := world.store.notes().get("last_tick_at")) is not None:
             stamps.append(datetime.fromisoformat(last))
-        views = [world.queue.get(one.spec.id) for one in known]
+        views: list[TaskView | None] = []
+        with suppress(QueueUnavailableError):  # which has a check of its own
+            views = [world.queue.get(one.spec.id) for one in known]
         stamps += [view.heartbeat.at for view in views if view and view.heartbeat]
     newest = max(stamps, default=now)
     if newest <= now + _DRIFT:
