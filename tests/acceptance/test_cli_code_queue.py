@@ -47,7 +47,7 @@ def project(tmp_path, template, service, monkeypatch):
     return project
 
 
-def settings(service, command=standin.PROGRAM, **more):
+def settings(service, *, command=(), **more):
     told = {"spacing": "0.01s", "fresh": "0.01s", "timeout": "20s"} | more
     lines = [f'{name} = "{value}"' for name, value in told.items()]
     return "\n".join(
@@ -55,7 +55,7 @@ def settings(service, command=standin.PROGRAM, **more):
             SETTINGS,
             "[queue]",
             'kind = "code-queue"',
-            f"command = {json.dumps(list(command))}",
+            f"command = {json.dumps(list(command))}" if command else "",
             *lines,
             "[queue.http]",
             f'url = "{service.url}"',
@@ -69,7 +69,8 @@ def checks():
     return ended.returncode, found
 
 
-def test_doctor_finds_nothing_wrong_with_a_code_queue_that_works():
+def test_doctor_finds_nothing_wrong_with_a_code_queue_that_works(project, service):
+    project.write("wavekeeper.toml", settings(service, command=standin.PROGRAM))
     code, found = checks()
     assert code == 0
     assert {one["state"] for one in found.values()} == {"ok"}
@@ -98,7 +99,11 @@ def test_doctor_finds_nothing_wrong_with_a_code_queue_that_works():
         ),
     ],
 )  # fmt: skip
-def test_doctor_says_what_is_wrong_with_it_and_how_to_fix_it(service, fault, name, said, fix):
+def test_doctor_says_what_is_wrong_with_it_and_how_to_fix_it(
+    project, service, fault, name, said, fix
+):
+    command = standin.PROGRAM if fault.way == "cli" else ()
+    project.write("wavekeeper.toml", settings(service, command=command))
     service.faults.append(fault)
     code, found = checks()
     assert (code, found[name]["state"]) == (1, "fail")

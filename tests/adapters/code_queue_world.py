@@ -111,7 +111,7 @@ def bench(
 
     with ExitStack() as stack:
         embedded = stack.enter_context(SqliteQueue(folder / "queue.db", clock.now))
-        server.service = service = standin.CodeQueue(embedded, clock.now)
+        server.service = service = standin.CodeQueue(embedded, clock.now, safe=False)
         stack.callback(service.close)
         proxy = Proxy(server.url, paths=PATHS, timeout=timeout, keys=keys)
         stack.callback(proxy.close)

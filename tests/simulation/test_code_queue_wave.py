@@ -89,7 +89,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+LONG = {"lost acknowledgements", "half answers now and then", "a split brain"}
+"""Of which the adapter's own tests show the parts."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.long] * (one in LONG)) for one in FAULTS]
+)
 def test_a_wave_ends_as_it_should_whatever_the_queue_answers(start, name):
     found, world = start(SCRIPT, keys=name != "no idempotency keys")
     found.service.faults += [replace(one) for one in FAULTS[name]]
