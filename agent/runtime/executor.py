@@ -93,6 +93,8 @@ class Executor:
         case = board.cases.get(proposal.task) if proposal.task else None
         if case is not None and case.task.attempt != proposal.attempt:
             return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"
+        if case is not None and case.task.probe != "ok" and proposal.action is Action.ACCEPT:
+            return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
         stands = stands_on_its_own(board, proposal, self._world.store)
         _, answer = planner.clear(board, proposal, prompt_stands=stands)
         return guard.void(cleared, answer, now)

@@ -45,6 +45,9 @@ class CodeQueueWorld(SmallWorld):
         self.world = replace(self.world, queue=found.queue, clock=found.clock)
         return self
 
+    def outcome_of(self, task):
+        return self.world.store.standing(task).status
+
     def _told(self, prompt):
         (one,) = (one for one in self.world.store.standings() if one.prompt == prompt)
         return one.spec.id, order_of(one.spec, one.wave)
@@ -151,6 +154,24 @@ def test_ways_that_disagree_cause_no_action(start):
     assert task.probe == "failed"
     assert any("proxy-divergence" in one for one in result.snapshot.control_plane.diagnostics)
     assert found.sent("retry") == sent
+
+
+@pytest.mark.parametrize("fault", ["html", "truncated", "lost-answer"])
+def test_what_the_queue_no_longer_shows_is_not_accepted(start, fault):
+    found, world = start({})
+    world.submit(spec("T-1"))
+    ticker = world.ticker()
+    ticker.tick()
+    world.host()
+    ticker.tick()
+    assert world.actions("T-1")[-1] == ("inspect", "T-1")
+    found.fault(fault)
+    result = ticker.tick()
+    assert [one.result for one in result.done] in ([], ["void"])
+    assert world.outcome_of("T-1") == "submitted"
+    found.mend()
+    ticker.tick()
+    assert world.outcome_of("T-1") == "accepted"
 
 
 def test_a_split_brain_task_that_works_is_left_alone(start):
