@@ -149,7 +149,7 @@ class CodeQueueSettings(TomlModel):
     """Those that waves may name; empty: the Code Queue itself knows, when a task is submitted."""
     spacing: Seconds = 2.0
     """Between two submits of this machine; five times that where memory is low."""
-    fresh: Seconds = 5.0
+    fresh: Seconds = 10.0
     """So long what was read is good for the next who reads."""
     lock: Folder | None = None
     """The file that keeps the submits of this machine apart; None: one in the state folder."""

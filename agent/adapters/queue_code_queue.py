@@ -88,7 +88,8 @@ class CodeQueue:
         self._specs[queue.id] = queue
 
     def queues(self) -> Sequence[QueueView]:
-        return [self._shown(lane) for lane in self._reader.list().lanes]
+        listing = self._reader.listing if self._is_fresh() else None
+        return [self._shown(lane) for lane in (listing or self._reader.list()).lanes]
 
     def _shown(self, lane: shape.Lane) -> QueueView:
         """What the queue says of itself; where it is silent, what was configured.

@@ -99,6 +99,7 @@ def bench(
     keys: bool = True,
     timeout: float = 20.0,
     spacing: float = 0.0,
+    fresh: float = 0.0,
     fields: dict[str, str] | None = None,
 ) -> Iterator[Bench]:
     """A fresh queue behind `server`, reached by `ways` in this order."""
@@ -134,6 +135,6 @@ def bench(
                 memory=lambda: 2**40,
             ),
             clock.now,
-            Manner(keys=keys, names=Names(fields)),
+            Manner(keys=keys, fresh=fresh, names=Names(fields)),
         )
         yield Bench(queue, service, ledger, clock, pauses)

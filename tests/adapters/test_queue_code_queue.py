@@ -358,6 +358,25 @@ def test_a_response_is_whole_only_when_the_output_says_so(start, fault, cut):
     assert (view.final_response, view.final_response_truncated) == ("All done.", cut)
 
 
+def test_what_was_read_is_good_for_a_while_and_not_after_an_act(start):
+    found = start(fresh=10.0)
+    world = found.world()
+    world.submit("t1")
+
+    def asked():
+        before = len(found.service.calls)
+        found.queue.changed_since(None)
+        found.queue.queues()
+        return [call for _, call in found.service.calls[before:]]
+
+    assert asked() == ["queues", "task"]
+    assert asked() == []
+    world.halt("cancel")
+    assert asked() == ["queues", "task"]
+    found.clock.advance(11)
+    assert asked()[0] == "queues"
+
+
 def test_the_output_is_asked_for_once_for_each_result(start):
     found = start()
     world = found.world()
