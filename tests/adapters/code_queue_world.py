@@ -41,6 +41,18 @@ class Bench:
         """How often the service was asked for `call`."""
         return [one for _, one in self.service.calls].count(call)
 
+    def states(self) -> list[tuple[object, ...]]:
+        """Every task of the stand-in, without times."""
+        return [
+            (one.queue, one.state, one.attempt, one.stop_requested)
+            for one in self.service.queue.changed_since(None).tasks
+        ]
+
+    def notices(self) -> tuple[str, ...]:
+        """What the snapshot would say of the service."""
+        self.queue.queues()
+        return self.queue.control_plane().diagnostics
+
     def remote(self, task: str = "t1") -> str:
         known = self.ledger.tracked(task)
         assert known is not None

@@ -2,12 +2,8 @@
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
-from tests.adapters.code_queue_world import bench
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_contract_work import WorkContract
-from tests.adapters.queue_world import Clock
-from tests.standins.code_queue import serving
 
 NOT_PROMISED = {
     "test_a_retry_hands_the_session_on": "a retry cannot ask for a fresh session",
@@ -17,23 +13,9 @@ NOT_PROMISED = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serving() as here:
-        yield here
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    path = tmp_path_factory.mktemp("empty") / "queue.db"
-    SqliteQueue(path, Clock().now).close()
-    return path
-
-
 @pytest.fixture
-def world(tmp_path, server, empty):
-    with bench(tmp_path, server, empty) as found:
-        yield found.world()
+def world(code_queue):
+    return code_queue().world()
 
 
 class TestCodeQueue(QueueContract):
