@@ -19,6 +19,8 @@ from agent.core.model import (
     Review,
     Snapshot,
 )
+from agent.core.model import CommandResult, Defect, Evidence, Outcome, ProofKind, Review, Snapshot
+from agent.core.policy import Policy
 from agent.core.prompts import DraftRequest
 from agent.core.queueing import (
     Beat,
@@ -250,6 +252,13 @@ class WaveStore(Protocol):
         """Small values by name: cursor, window limit, when the last tick ended."""
 
     def note(self, values: Mapping[str, str]) -> None: ...
+
+
+class PolicySource(Protocol):
+    """Where the policy in force comes from; it may be edited while a supervisor runs."""
+
+    def changed(self) -> Policy | None:
+        """The new one; None: as before. PolicyError, once for each change: it may not be used."""
 
 
 class SupervisorLock(Protocol):

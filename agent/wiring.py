@@ -19,7 +19,7 @@ from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
 from agent.adapters.machine_proc import ProcMachine
-from agent.adapters.policy_files import LOCK, read_policy
+from agent.adapters.policy_files import LOCK, WatchedPolicy, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -114,25 +114,48 @@ class Places:
         return self.state / "clone"
 
 
-def policy_in(own: Path | None) -> Policy:
-    """The shipped policy, with the files in `own` in place of those of the same name."""
+def policy_in(own: Path | None, repository: Path | None = None) -> Policy:
+    """The shipped policy, with the files in `own` in place of those of the same name.
+
+    A folder in the repository under supervision (`repository`, or that of the settings above the
+    folder) may only take away: whoever works on the repository could change it.
+    """
     if own is not None and not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
-    return read_policy(shipped("policies"), own)
+    project = own is not None and _is_project(own, repository)
+    return read_policy(shipped("policies"), own, project=project)
 
 
 def policy_unlocked(own: Path) -> tuple[Policy, Path]:
     """The policy before its authority is compared with a lock, and the lock it would be held to."""
     if not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name the one with your policy files")
+    if _is_project(own):
+        raise PolicyError(
+            f"{own}: lies in the repository under supervision, where a lock is nobody's review; "
+            "keep the folder outside of it",
+        )
     held = own / LOCK
     lock = held if held.exists() else shipped("policies") / LOCK
     return read_policy(shipped("policies"), own, locked=False), lock
 
 
+def _is_project(own: Path, repository: Path | None = None) -> bool:
+    if repository is None:
+        settings = find_settings(own.resolve())
+        repository = read_settings(settings).repository if settings else None
+    return repository is not None and own.resolve().is_relative_to(repository.resolve())
+
+
 def policy_of(settings: Settings) -> Policy:
     """The policy that the configuration names."""
-    return policy_in(settings.policies)
+    return policy_in(settings.policies, settings.repository)
+
+
+def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
+    """The same policy, read again whenever one of its files has changed."""
+    folders = [shipped("policies"), *([settings.policies] if settings.policies else [])]
+    return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
 def remote(settings: Settings) -> str:
@@ -185,6 +208,7 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
                 JudgeEvidence(),
             ),
             machine=ProcMachine(),
+            policies=watched_policy(settings, policy),
         )
 
 

@@ -103,7 +103,24 @@ class Situation:
 
 def derive(action: Action, situation: Situation) -> dict[str, str]:
     """The facts this action may read, in the vocabulary's words."""
-    return {name: _DERIVE[name](situation) for name in FOOTPRINT[action]}
+    return told(action, situation)[0]
+
+
+def told(action: Action, situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The same, and the facts that could not be derived: these are `unknown`, and a bug."""
+    found: dict[str, str] = {}
+    failed = []
+    for name in FOOTPRINT[action]:
+        value = None
+        try:
+            value = _DERIVE[name](situation)
+        except Exception:  # noqa: BLE001 - named to the guard, which refuses whatever needs it
+            failed.append(name)
+        if value is not None and value not in FACTS[name]:
+            failed.append(name)
+            value = None
+        found[name] = value or "unknown"
+    return found, tuple(failed)
 
 
 def _mode(situation: Situation) -> str:

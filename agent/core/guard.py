@@ -5,7 +5,7 @@ it, no forbid may speak against it, and no invariant of the floor may be broken.
 somebody else's business: this module forbids.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,6 +25,9 @@ from agent.core.policy import GuardPolicy, Policy, Rule
 
 DEFAULT_DENY: Final = "default_deny"
 """The rule id of a refusal that no forbid explains: nothing permits it."""
+
+FACT_FAILED: Final = "fact_failed_"
+"""Begins the rule id of a refusal because the fact named after it could not be derived."""
 
 OBSERVING: Final = "observe_never_acts"
 """The rule that alone stands against what would be done in another mode."""
@@ -214,9 +217,21 @@ def judge(
     return bool(permits), permits or (DEFAULT_DENY,)
 
 
-def clear(proposal: Proposal, facts: Mapping[str, str], policy: Policy, now: datetime) -> Clearance:
-    """Answer one proposal; the answer is bound to its digest, the policy's hash and a deadline."""
+def clear(
+    proposal: Proposal,
+    facts: Mapping[str, str],
+    policy: Policy,
+    now: datetime,
+    failed: Sequence[str] = (),
+) -> Clearance:
+    """Answer one proposal; the answer is bound to its digest, the policy's hash and a deadline.
+
+    `failed` names the facts that could not be derived; an action that may read one is refused.
+    """
     permitted, rules = judge(proposal.action, facts, policy.guard)
+    if failed:
+        known = () if permitted else rules
+        return Refused(proposal, tuple(sorted({*known, *(FACT_FAILED + one for one in failed)})))
     seal = seal_of(proposal, facts)
     if permitted:
         deadline = now + timedelta(seconds=policy.submit.clearance_seconds)

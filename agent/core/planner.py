@@ -12,7 +12,7 @@ from typing import Final
 from agent.core import guard
 from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
 from agent.core.board import Board, assess
-from agent.core.facts import Situation, derive
+from agent.core.facts import Situation, told
 from agent.core.interventions import Case, propose
 from agent.core.lessons import Lesson, lesson_of
 from agent.core.liveness import Liveness
@@ -160,8 +160,8 @@ def clear(
         sends_left=sends_of(board) if sends is None else sends,
         approved=approved,
     )
-    known = derive(proposal.action, situation)
-    return known, guard.clear(proposal, known, board.policy, board.snapshot.now)
+    known, failed = told(proposal.action, situation)
+    return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)
 
 
 def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clearance]:

@@ -11,9 +11,10 @@ from agent.core.queueing import TaskSpec
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
-RecordKind = Literal["start", "tick", "decision", "intent", "outcome", "settled", "stop"]
+RecordKind = Literal["start", "tick", "decision", "intent", "outcome", "settled", "policy", "stop"]
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
-intent that a crash left open, found by reading the queue back."""
+intent that a crash left open, found by reading the queue back; `policy` is a policy file that was
+edited while the supervisor ran, and what became of it."""
 
 
 class Record(Noun):

@@ -10,6 +10,7 @@ from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
+from agent.core.policy import Policy
 from agent.core.records import Record
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.executor import Done, Executor
@@ -26,6 +27,10 @@ class TickResult:
     snapshot: Snapshot
     decisions: tuple[Decision, ...]
     done: tuple[Done, ...]
+    policy: Policy
+    """The one that was in force."""
+    policy_said: str | None = None
+    """What became of a policy that was edited, if one was found before this tick."""
 
     @property
     def changed(self) -> bool:
@@ -65,7 +70,10 @@ class Ticker:
             if decision.proposal.action is not Action.LEAVE_ALONE:
                 done.append(self._executor.carry_out(answer, snapshot, self._number))
         self._end()
-        return TickResult(self._number, decisions.sentence, snapshot, everything, tuple(done))
+        policy = self._supervision.policy
+        return TickResult(
+            self._number, decisions.sentence, snapshot, everything, tuple(done), policy
+        )
 
     def _drafted(self, board: Board, decision: Decision) -> Decision:
         """The same decision with the words that would be sent, cleared again with them."""

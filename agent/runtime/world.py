@@ -12,6 +12,7 @@ from agent.ports import (
     Issues,
     Journal,
     Machine,
+    PolicySource,
     Reviewer,
     TaskQueue,
     WaveStore,
@@ -32,6 +33,8 @@ class World:
     probes: Sequence[EvidenceProbe]
     machine: Machine | None = None
     """None: nobody watches it."""
+    policies: PolicySource | None = None
+    """None: the policy at the start is in force until the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.actions import Action
 from agent.core.board import assess
+from agent.core import facts
+from agent.core.actions import Action, Refused
 from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
 from agent.core.model import Snapshot, Status, Task
 from agent.core.planner import ask, clear, decide
@@ -224,6 +225,29 @@ def test_a_prompt_stands_on_its_own_or_not(prompt, expected):
 def test_criteria(criteria, review, expected):
     task = w.proven(criteria=criteria, review=review)
     assert known(task, Action.ACCEPT)["criteria"] == expected
+
+
+@pytest.mark.parametrize("spoilt", list(FACTS))
+@pytest.mark.parametrize("how", ["raises", "another word"])
+def test_a_fact_that_fails_refuses_whatever_needs_it_and_says_so(monkeypatch, spoilt, how):
+    """A fault of the code itself: it cannot be had without putting it there."""
+
+    def fails(_):
+        if how == "raises":
+            raise ZeroDivisionError
+        return "certainly"
+
+    monkeypatch.setitem(facts._DERIVE, spoilt, fails)
+    board = assess(w.world(w.proven(), wave={"grants": {"manual_takeover": ["T-1"]}}), w.policy())
+    for action in Action:
+        proposal, _ = ask(board, action, "T-1")
+        found, answer = clear(board, proposal, approved=True)
+        if spoilt in FOOTPRINT[action]:
+            assert isinstance(answer, Refused)
+            assert f"fact_failed_{spoilt}" in answer.rules
+            assert found[spoilt] == "unknown"
+        else:
+            assert not any(rule.startswith("fact_failed_") for rule in answer.rules)
 
 
 @settings(max_examples=40)
