@@ -101,7 +101,7 @@ class _Action:
         self.action = action
         self.rules = [rule for rule in policy.rule if action in rule.actions]
         self.floor = [floor for floor in FLOOR if action in floor.actions]
-        self.classes = list(_classes(action, self.rules).items())
+        self.classes = list(classes_of(action, policy).items())
         self.everything = (1 << len(self.rules)) - 1
         self.whole_floor = sum(
             1 << place for place, floor in enumerate(self.floor) if floor.needs is not None
@@ -178,8 +178,9 @@ class _Action:
         )
 
 
-def _classes(action: Action, rules: list[Rule]) -> dict[str, list[Cell]]:
-    """Per fact: its values, those that nothing tells apart together."""
+def classes_of(action: Action, policy: GuardPolicy) -> dict[str, list[Cell]]:
+    """Per fact: its values, those that no rule and no invariant tells apart together."""
+    rules = [rule for rule in policy.rule if action in rule.actions]
     found: dict[str, list[Cell]] = {}
     for fact in FOOTPRINT[action]:
         sets = [side[fact] for rule in rules for side in (rule.when, rule.unless) if fact in side]
