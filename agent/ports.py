@@ -19,7 +19,6 @@ from agent.core.model import (
     Review,
     Snapshot,
 )
-from agent.core.model import CommandResult, Defect, Evidence, Outcome, ProofKind, Review, Snapshot
 from agent.core.policy import Policy
 from agent.core.prompts import DraftRequest
 from agent.core.queueing import (

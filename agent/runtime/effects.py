@@ -163,6 +163,16 @@ def _mark_read(world: World, proposal: Proposal) -> None:
         world.queue.mark_read(proposal.task, attempt=proposal.attempt)
 
 
+def _set_window(world: World, proposal: Proposal, _key: str) -> str:
+    widen = proposal.action is Action.WIDEN_WINDOW
+    if proposal.limit is None:
+        raise NothingDoneError(f"{proposal.action} names no limit")
+    known = world.store.notes().get("window_limit")
+    if known is not None and (proposal.limit > int(known)) is not widen:
+        raise NothingDoneError(f"{proposal.action} to {proposal.limit} is none from {known}")
+    return "one lane more" if widen else "one lane less"
+
+
 def _noted(word: str) -> Act:
     """The whole effect is what the supervisor remembers."""
 
@@ -211,8 +221,8 @@ ACT: Final[dict[Action, Act]] = {
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,
     Action.HAND_OVER: _hand_over,
-    Action.WIDEN_WINDOW: _noted("one lane more"),
-    Action.NARROW_WINDOW: _noted("one lane less"),
+    Action.WIDEN_WINDOW: _set_window,
+    Action.NARROW_WINDOW: _set_window,
 }
 
 HAPPENED: Final[dict[Action, Happened]] = {

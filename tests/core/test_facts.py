@@ -250,7 +250,7 @@ def test_a_fact_that_fails_refuses_whatever_needs_it_and_says_so(monkeypatch, sp
             assert not any(rule.startswith("fact_failed_") for rule in answer.rules)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.text(max_size=80))
 def test_no_text_of_a_worker_moves_a_fact(said):
     """Its final response, what it prints, and what a late report of it says."""
