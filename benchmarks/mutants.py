@@ -98,8 +98,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         case ast.Name(id=name) if name in _NAMES:
             yield _NAMES[name], lambda one: setattr(one, "id", _NAMES[name])
         case ast.IfExp(body=body, orelse=orelse):
-            yield "branches swapped", lambda one: one.__dict__.update(
-                body=copy.deepcopy(orelse), orelse=copy.deepcopy(body)
+            yield (
+                "branches swapped",
+                lambda one: one.__dict__.update(
+                    body=copy.deepcopy(orelse), orelse=copy.deepcopy(body)
+                ),
             )
         case ast.If() | ast.While():
             yield "negated", lambda one: setattr(one, "test", ast.UnaryOp(ast.Not(), one.test))
@@ -128,9 +131,11 @@ def _shorter(node: ast.AST) -> Iterator[tuple[str, object]]:
 
 
 def _empty_like(node: ast.AugAssign) -> ast.expr:
-    return ast.Set([ast.Starred(ast.Tuple([], ast.Load()))]) if isinstance(
-        node.op, ast.BitOr
-    ) else ast.List([], ast.Load())
+    return (
+        ast.Set([ast.Starred(ast.Tuple([], ast.Load()))])
+        if isinstance(node.op, ast.BitOr)
+        else ast.List([], ast.Load())
+    )
 
 
 def killed(name: str, text: str) -> bool:

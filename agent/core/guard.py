@@ -134,6 +134,9 @@ FLOOR: Final = (
 """One name each, the same in guard, policy, test and journal. `never_act_on_a_stale_clearance` is
 the last of them; it is about the moment of acting, see `void`."""
 
+_FLOOR_OF: Final = {
+    action: tuple(one for one in FLOOR if action in one.actions) for action in Action
+}
 
 Fault = tuple[tuple[str | int, ...], str]
 """The way to the place in the table, and what is wrong there."""
@@ -208,7 +211,7 @@ def judge(
 ) -> tuple[bool, tuple[str, ...]]:
     """Permitted or not, and the sorted ids of the rules that decided."""
     known = dict(facts)
-    broken = {rule.name for rule in FLOOR if rule.broken_by(action, known)}
+    broken = {rule.name for rule in _FLOOR_OF[action] if rule.broken_by(action, known)}
     speaking = [rule for rule in policy.rule if action in rule.actions and rule.matches(known)]
     broken |= {rule.id for rule in speaking if rule.effect == "forbid"}
     if broken:
@@ -232,14 +235,17 @@ def clear(
     if failed:
         known = () if permitted else rules
         return Refused(proposal, tuple(sorted({*known, *(FACT_FAILED + one for one in failed)})))
-    seal = seal_of(proposal, facts)
     if permitted:
         deadline = now + timedelta(seconds=policy.submit.clearance_seconds)
-        return Cleared(proposal, rules, seal, policy.hash, deadline)
+        return Cleared(proposal, rules, seal_of(proposal, facts), policy.hash, deadline)
     said_yes = {"consent": "given", "approval": "granted"}
     with_a_word = {fact: said_yes.get(fact, value) for fact, value in facts.items()}
+    if with_a_word == facts:
+        return Refused(proposal, rules)
     approvable, by = judge(proposal.action, with_a_word, policy.guard)
-    return NeedsApproval(proposal, by, seal) if approvable else Refused(proposal, rules)
+    if approvable:
+        return NeedsApproval(proposal, by, seal_of(proposal, facts))
+    return Refused(proposal, rules)
 
 
 def seal_of(proposal: Proposal, facts: Mapping[str, str]) -> str:

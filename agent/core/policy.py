@@ -199,11 +199,13 @@ class Rule(Table):
 
     def matches(self, facts: dict[str, str]) -> bool:
         """Whether the rule speaks about these facts."""
-        if any(facts[fact] not in values for fact, values in self.when.items()):
-            return False
-        return not self.unless or any(
-            facts[fact] not in values for fact, values in self.unless.items()
-        )
+        for fact, values in self.when.items():
+            if facts[fact] not in values:
+                return False
+        for fact, values in self.unless.items():
+            if facts[fact] not in values:
+                return True
+        return not self.unless
 
 
 class GuardPolicy(Table):
