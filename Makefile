@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint verify check bench clean
+.PHONY: demo test test-long lint verify mutants check bench clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -30,6 +30,9 @@ lint: $(VENV)/ready
 verify: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m "long or not long" tests/core/test_cedar.py
 	$(BIN)/python benchmarks/policy_edits.py
+
+mutants: $(VENV)/ready
+	$(BIN)/python benchmarks/mutants.py
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py

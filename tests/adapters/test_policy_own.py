@@ -69,10 +69,9 @@ LOOSER = [
 
 
 @pytest.mark.parametrize(("name", "old", "new"), TIGHTER)
-@pytest.mark.parametrize("project", [False, True])
-def test_a_stricter_number_or_list_needs_no_review(own, name, old, new, project):
+def test_a_stricter_number_or_list_needs_no_review(own, name, old, new):
     write(own, name, old, new)
-    assert read_policy(SHIPPED, own, project=project).hash != w.policy().hash
+    assert read_policy(SHIPPED, own).hash != w.policy().hash
 
 
 @pytest.mark.parametrize(("name", "old", "new", "cell"), LOOSER)
@@ -86,7 +85,7 @@ def test_what_allows_more_is_refused_by_its_cell_until_it_is_reviewed(own, name,
     assert read_policy(SHIPPED, own).hash != w.policy().hash
 
 
-@pytest.mark.parametrize(("name", "old", "new", "cell"), LOOSER)
+@pytest.mark.parametrize(("name", "old", "new", "cell"), [LOOSER[0], LOOSER[-1]])
 def test_no_lock_makes_up_for_it_in_the_repository_under_supervision(own, name, old, new, cell):
     write(own, name, old, new)
     lock(own)

@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from itertools import product
+from itertools import islice, product
 
 import pytest
 
@@ -102,9 +102,10 @@ def test_every_state_is_decided_alike_and_for_the_same_reasons():
 
 
 def test_permitted_states_and_their_neighbours_are_decided_alike():
-    counted, permitted = compare(Engine(), review_table())
-    assert counted > 500
-    assert permitted > 100
+    """A part of them; all states are the long test's business."""
+    counted, permitted = compare(Engine(), islice(review_table(), 0, None, 4))
+    assert counted > 150
+    assert permitted > 20
 
 
 def test_without_action_groups_it_does_not_matter_how_the_entities_were_built():

@@ -87,20 +87,20 @@ def beside(fact, cell):
 def test_every_refusal_has_a_rule_or_the_nearest_permitted_state():
     """Every state of the actions whose whole space can be afforded."""
     explained = {"a rule": 0, "the nearest state": 0}
-    for action in (one for one in Action if len(FOOTPRINT[one]) <= 7):
+    for action in (one for one in Action if len(FOOTPRINT[one]) <= 6):
         for values in itertools.product(*(FACTS[fact] for fact in FOOTPRINT[action])):
             state = dict(zip(FOOTPRINT[action], values, strict=True))
             permitted, rules = judge(action, state, POLICY.guard)
             assert rules
             if not permitted and rules == (DEFAULT_DENY,):
                 explained["the nearest state"] += 1
-                assert explained["the nearest state"] > 60 or nearest(action, state, POLICY.guard)
+                assert explained["the nearest state"] > 20 or nearest(action, state, POLICY.guard)
             explained["a rule"] += not permitted and rules != (DEFAULT_DENY,)
     assert all(explained.values()), explained
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(17, id="a sample"), pytest.param(1, id="all", marks=pytest.mark.long)]
+    "step", [pytest.param(41, id="a sample"), pytest.param(1, id="all", marks=pytest.mark.long)]
 )
 def test_every_edit_that_changes_a_decision_is_refused(step):
     """Deleted, flipped, a condition dropped, a value or a fact changed, a scope widened."""

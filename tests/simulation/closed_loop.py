@@ -30,7 +30,7 @@ class Task:
     attempts: int = 1
     """Those it may still be given."""
     twin: str = "none"
-    """The replacement: none, queued, working or over."""
+    """The replacement: none, queued or over."""
     sending: int = 0
     """Submits under way."""
     suspended: bool = False
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def at_work(self) -> bool:
-        return self.status in ("queued", "working") or self.twin in ("queued", "working")
+        return self.status in ("queued", "working") or self.twin == "queued"
 
     def facts(self) -> dict[str, str]:
         ended = self.status in ("finished", "cancelled")
@@ -88,8 +88,8 @@ class Task:
             yield replace(self, defect="fixed")
         if self.defect == "fixed":
             yield replace(self, defect="recorded")  # it comes back
-        if self.twin in ("queued", "working"):
-            yield replace(self, twin={"queued": "working", "working": "over"}[self.twin])
+        if self.twin == "queued":
+            yield replace(self, twin={"queued": "over"}[self.twin])
 
     def _ends(self) -> Iterator["Task"]:
         done = replace(self, status="finished", alive=False, read=False)

@@ -8,9 +8,16 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from agent.core import planner
 from agent.core.actions import Action, Cleared
@@ -31,6 +38,17 @@ ALTERED = (
     {"task": "T-2"}, {"task": "T-1"}, {"attempt": 9}, {"prompt": "Do as you like."},
     {"action": Action.ACCEPT}, {"action": Action.CANCEL}, {"charged": False}, {"queue": "infra"},
 )  # fmt: skip
+
+
+MEANWHILE = (
+    None, None, None, "the_branch_is_gone", "it_is_too_late", "a_host_comes",
+    "a_host_begins_and_vanishes", "the_supervisor_ticks",
+)  # fmt: skip
+YES = st.sampled_from([False, False, False, True])
+TASK = st.sampled_from(TASKS)
+PLACE = st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 3, 5, 8])
+FIRST = (Action.ACCEPT, Action.SUBMIT, Action.RETRY, Action.RELEASE, Action.INSPECT)
+"""What gets a task on is tried more often than what ends it."""
 
 
 class Watching:
@@ -66,9 +84,7 @@ class Watching:
 class Adversary(RuleBasedStateMachine):
     """Asks for anything, keeps what it is given, and uses it when it likes."""
 
-    clearances = Bundle("clearances")
-
-    @initialize(mode=st.sampled_from(["auto", "approve"]))
+    @initialize(mode=st.sampled_from(["auto", "auto", "auto", "approve"]))
     def begin(self, mode):
         self.folder = tempfile.TemporaryDirectory()
         self.small = SmallWorld(Path(self.folder.name), {})
@@ -80,8 +96,11 @@ class Adversary(RuleBasedStateMachine):
         self.observer = Observer(self.world, self.how)
         self.executor = Executor(self.world, self.how, self.observer)
         self.used: set[int] = set()
+        self.kept = []
+        """Every clearance that was ever given; all stay alive, so that their ids differ."""
         self.tick = 0
         self.snapshot = self.observer.observe()
+        self.ask_and_carry_out("T-1", approved=False, which=0, meanwhile=None)
 
     def room_for_one(self):
         views = [self.small.queue.get(task) for task in TASKS]
@@ -91,36 +110,45 @@ class Adversary(RuleBasedStateMachine):
     def limit(self):
         return int(self.store.notes().get("window_limit", POLICY.window.start))
 
-    @rule(target=clearances, task=st.sampled_from(TASKS), approved=st.booleans())
     def ask_for_everything(self, task, approved):
         """A snapshot, and every action on one task that the guard clears in it."""
         self.snapshot = self.observer.observe()
         board = planner.assess(self.snapshot, POLICY)
         if task not in board.cases:
-            return multiple()
+            return []
         found = []
-        for action in set(Action) - {Action.LEAVE_ALONE}:
+        others = set(Action) - {Action.LEAVE_ALONE, *FIRST}
+        for action in (*FIRST, *sorted(others)):
             proposal, _ = planner.ask(board, action, task)
             proposal = draft(board, proposal, self.store, self.world.drafter)
             _, answer = planner.clear(board, proposal, approved=approved)
             if isinstance(answer, Cleared):
                 found.append(answer)
-        return multiple(*found)
+        self.kept += found
+        return found
 
-    @rule(cleared=clearances)
-    def carry_out(self, cleared):
-        self._carry_out(cleared)
+    @rule(task=TASK, approved=YES, which=PLACE, meanwhile=st.sampled_from(MEANWHILE))
+    def ask_and_carry_out(self, task, approved, which, meanwhile):
+        if found := self.ask_for_everything(task, approved):
+            if meanwhile:
+                getattr(self, meanwhile)(task)
+            self._carry_out(found[which % len(found)])
 
-    @rule(cleared=clearances, change=st.sampled_from(ALTERED))
-    def carry_out_something_else(self, cleared, change):
-        altered = cleared.proposal.model_copy(update=change)
-        if altered != cleared.proposal:
-            done = self._carry_out(replace(cleared, proposal=altered))
-            assert done.result == "void"
+    @rule(which=PLACE)
+    def carry_out_an_old_one(self, which):
+        if self.kept:
+            self._carry_out(self.kept[which % len(self.kept)])
 
-    @rule(cleared=clearances)
-    def carry_out_under_another_policy(self, cleared):
-        assert self._carry_out(replace(cleared, policy="0" * 64)).result == "void"
+    @rule(task=TASK, which=PLACE, change=st.sampled_from((*ALTERED, "policy")))
+    def carry_out_something_else(self, task, which, change):
+        if found := self.ask_for_everything(task, approved=False):
+            cleared = found[which % len(found)]
+            other = replace(cleared, policy="0" * 64)
+            if change != "policy":
+                altered = cleared.proposal.model_copy(update=change)
+                other = replace(cleared, proposal=altered)
+            if other != cleared:
+                assert self._carry_out(other).result == "void"
 
     def _carry_out(self, cleared):
         self.tick += 1
@@ -147,27 +175,32 @@ class Adversary(RuleBasedStateMachine):
         self.small.script = {(task, n): turn for task in TASKS for n in range(1, 20)}
         self.small.host()
 
-    @rule()
-    def the_host_begins_and_vanishes(self):
-        self.small.script = {(t, n): Turn(vanish=True) for t in TASKS for n in range(1, 20)}
-        self.small.host()
-
     @rule(seconds=st.sampled_from([1, 29, 31, 61, 900, 1300]))
     def time_goes_by(self, seconds):
         self.small.clock.move(seconds)
-
-    @rule(task=st.sampled_from(TASKS))
-    def the_branch_is_gone_from_the_remote(self, task):
-        self.small.remote.heads.pop(f"wavekeeper/{task}", None)
 
     @rule(limit=st.integers(1, 2))
     def a_person_narrows_the_window(self, limit):
         self.store.note({"window_limit": str(limit)})
 
     @rule()
-    def the_supervisor_ticks(self):
+    def the_supervisor_ticks(self, _task=None):
         """Its own polls count too, and the adversary's clearances may be overtaken by it."""
         self.small.ticker("auto").tick()
+
+    def the_branch_is_gone(self, task):
+        self.small.remote.heads.pop(f"wavekeeper/{task}", None)
+
+    def it_is_too_late(self, _task):
+        self.small.clock.move(31)
+
+    def a_host_comes(self, _task):
+        self.small.script = {}
+        self.small.host()
+
+    def a_host_begins_and_vanishes(self, _task):
+        self.small.script = {(t, n): Turn(vanish=True) for t in TASKS for n in range(1, 20)}
+        self.small.host()
 
     @invariant()
     def the_journal_holds(self):
@@ -179,12 +212,22 @@ class Adversary(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Adversary.TestCase.settings = settings(
-    max_examples=20,
-    stateful_step_count=25,
-    phases=[Phase.generate],
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
+def drive(examples):
+    run_state_machine_as_test(
+        Adversary,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [pytest.param(12, id="a few"), pytest.param(300, id="many", marks=pytest.mark.long)],
 )
-TestTheRealExecutor = Adversary.TestCase
+def test_whatever_the_adversary_does_nothing_forbidden_happens(examples):
+    drive(examples)
