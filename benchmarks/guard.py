@@ -1,8 +1,8 @@
 """Clearances per second of the guard, beside cedarpy on the same rules and states in one run.
 
-Both decide the permitted states and all that are one fact away, action by action. cedarpy is used as
-well as it can be: parsed handles, per-action contexts, the schema, one batch for each action, and the
-requests built outside the measured time. Target: at least ten times as many.
+Both decide the permitted states and all that are one fact away. cedarpy is used as well as it can
+be: parsed handles, per-action contexts, one batch, requests built outside the measured time.
+Target: at least ten times as many.
 
     python benchmarks/guard.py [--rounds 5]
 """

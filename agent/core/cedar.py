@@ -1,9 +1,9 @@
 """The guard's rules in another language: Cedar policies and a schema, for a second opinion.
 
 Each fact is an enumerated entity type and each action has a context of exactly the facts it may
-read, so Cedar's validator refuses what `lint` refuses. There are no action groups: membership in one
-hangs on how the entities were built. The floor is not written out; no table loads in which it alone
-holds.
+read, so Cedar's validator refuses what `lint` refuses. There are no action groups: membership in
+one hangs on how the entities were built. The floor is not written out; no table loads in which it
+alone holds.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What fails while a decision is carried out: always refused, always explained, in the journal too."""
+"""What fails in the midst of a decision: always refused, always explained, in the journal too."""
 
 import socket
 import threading

@@ -1,8 +1,8 @@
 """The guard in a closed loop: any action at any time, in a world that moves when it likes.
 
 The proposer is an adversary with a person's yes to everything. Breadth first over all reachable
-states of a small world; each effect is held to what must be true at that very moment, in plain words
-and not in the guard's.
+states of a small world; each effect is held to what must be true at that very moment, in plain
+words and not in the guard's.
 """
 
 from collections import deque
@@ -102,56 +102,47 @@ class Task:
         """The world once the action has been carried out."""
         sent = {"sending": self.sending + (action in SENDS_PROMPT)}
         again = {**sent, "status": "queued", "proof": "missing", "read": True}
-        match action:
-            case Action.SUBMIT | Action.RELEASE:
-                return replace(self, **again)
-            case Action.RETRY:
-                return replace(self, **again, attempts=max(0, self.attempts - 1))
-            case Action.REPLACE:
-                return replace(self, **sent, status="settled", twin="queued")
-            case Action.ACCEPT | Action.HAND_OVER:
-                return replace(self, status="settled")
-            case Action.CANCEL:
-                return replace(self, status="cancelled", alive=False, read=False)
-            case Action.INTERRUPT:
-                return replace(self, status="finished", alive=False, read=False, proof="missing")
-            case Action.PARK:
-                return replace(self, status="parked", read=True)
-            case Action.INSPECT:
-                return replace(self, read=True)
-            case Action.OPEN_ISSUE:
-                return replace(self, defect="recorded")
-            case Action.SPLIT_DEFECT:
-                return replace(self, **sent)
-        return self
+        change = {
+            Action.SUBMIT: again,
+            Action.RELEASE: again,
+            Action.RETRY: {**again, "attempts": max(0, self.attempts - 1)},
+            Action.REPLACE: {**sent, "status": "settled", "twin": "queued"},
+            Action.SPLIT_DEFECT: sent,
+            Action.ACCEPT: {"status": "settled"},
+            Action.HAND_OVER: {"status": "settled"},
+            Action.CANCEL: {"status": "cancelled", "alive": False, "read": False},
+            Action.INTERRUPT: {
+                "status": "finished", "alive": False, "read": False, "proof": "missing",
+            },
+            Action.PARK: {"status": "parked", "read": True},
+            Action.INSPECT: {"read": True},
+            Action.OPEN_ISSUE: {"defect": "recorded"},
+        }  # fmt: skip
+        return replace(self, **change.get(action, {}))
 
     def wrongs(self, action: Action) -> Iterator[str]:
         """What is wrong with doing this now."""
         starts = action in (Action.SUBMIT, Action.RETRY, Action.RELEASE, Action.REPLACE)
-        reading = action in READING
-        elsewhere = action in WINDOW_ACTIONS or action is Action.RUN_HEAVY_CHECK
-        if starts and self.at_work:
-            yield "the same work runs twice"
-        if starts and self.over:
-            yield "work that was over begins again"
-        if action in (Action.INTERRUPT, Action.CANCEL) and self.alive:
-            yield "a live worker is stopped"
-        if action is Action.ACCEPT and self.proof != "proven":
-            yield "accepted without evidence"
-        if action in SENDS_PROMPT and self.sending:
-            yield "two submits under way"
-        if action is Action.REPLACE and self.continuable:
-            yield "replaced although it can go on"
-        if action in (Action.SUBMIT, Action.RETRY) and self.defect in ("unrecorded", "recorded"):
-            yield "sent into a known defect"
-        if action is Action.SPLIT_DEFECT and self.defect != "recorded":
-            yield "a defect is mended that nobody wrote down"
-        if action is Action.RETRY and not self.attempts:
-            yield "sent back without an attempt left"
-        if not (self.read or reading or elsewhere):
-            yield "acted on an unread result"
-        if self.suspended and not reading:
-            yield "acted while suspended"
+        stops = action in (Action.INTERRUPT, Action.CANCEL)
+        sends_back = action in (Action.SUBMIT, Action.RETRY)
+        changes = action not in READING
+        on_a_task = changes and action not in (*WINDOW_ACTIONS, Action.RUN_HEAVY_CHECK)
+        known = self.defect in ("unrecorded", "recorded")
+        told = {
+            "the same work runs twice": starts and self.at_work,
+            "work that was over begins again": starts and self.over,
+            "a live worker is stopped": stops and self.alive,
+            "accepted without evidence": action is Action.ACCEPT and self.proof != "proven",
+            "two submits under way": action in SENDS_PROMPT and self.sending,
+            "replaced although it can go on": action is Action.REPLACE and self.continuable,
+            "sent into a known defect": sends_back and known,
+            "a defect is mended that nobody wrote down": action is Action.SPLIT_DEFECT
+            and self.defect != "recorded",
+            "sent back without an attempt left": action is Action.RETRY and not self.attempts,
+            "acted on an unread result": on_a_task and not self.read,
+            "acted while suspended": changes and self.suspended,
+        }
+        return (what for what, is_so in told.items() if is_so)
 
 
 @dataclass(frozen=True)
