@@ -38,8 +38,12 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "window.confidence": AT_LEAST,
     "window.settle": AT_LEAST,
     "submit.per_tick": AT_MOST,
+    "submit.per_tick_low_memory": AT_MOST,
+    "submit.low_memory": AT_LEAST,
     "submit.clearance_seconds": AT_MOST,
     "failures.default_wait": AT_LEAST,
+    "failures.stale_cancel_within": AT_MOST,
+    "failures.durable_after": AT_LEAST,
     "failures.most_attempts": AT_MOST,
 }
 """Each number of the policy files, and the side on which it is the stricter one."""

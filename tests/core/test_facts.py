@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.board import assess
 from agent.core import facts
 from agent.core.actions import Action, Refused
+from agent.core.board import assess
 from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
 from agent.core.model import Snapshot, Status, Task
 from agent.core.planner import ask, clear, decide

@@ -246,7 +246,7 @@ def test_a_refusal_always_says_why():
 
 def test_what_nothing_permits_is_denied_by_that_name():
     facts = cell(Action.RETRY, status="working")
-    assert judge(Action.RETRY, facts) == (False, (guard.DEFAULT_DENY,))
+    assert judge(Action.RETRY, facts) == (False, ("default_deny",))
 
 
 @pytest.mark.parametrize("action", sorted(Action))

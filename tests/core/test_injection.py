@@ -6,10 +6,11 @@ import pytest
 
 from agent.core import evidence
 from agent.core.actions import Action, Cleared, Proposal
+from agent.core.board import assess
 from agent.core.facts import FACTS, FOOTPRINT
 from agent.core.guard import FLOOR
 from agent.core.model import Snapshot
-from agent.core.planner import ask, assess, clear
+from agent.core.planner import ask, clear
 from tests.core import worlds as w
 
 OWN = (

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 
 from agent.core import planner
 from agent.core.actions import Action, Cleared
+from agent.core.board import assess
 from agent.core.model import ACTIVE, TERMINAL
 from agent.runtime.drafting import draft
 from agent.runtime.executor import Executor
@@ -113,7 +114,7 @@ class Adversary(RuleBasedStateMachine):
     def ask_for_everything(self, task, approved):
         """A snapshot, and every action on one task that the guard clears in it."""
         self.snapshot = self.observer.observe()
-        board = planner.assess(self.snapshot, POLICY)
+        board = assess(self.snapshot, POLICY)
         if task not in board.cases:
             return []
         found = []
