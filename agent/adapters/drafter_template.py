@@ -116,6 +116,7 @@ def _facts(request: DraftRequest) -> dict[str, Any]:
         "evidence": _listed([_evidence(one) for one in request.evidence]),
         "failed": _quoted(request.failed),
         "fixed": _quoted(request.fixed),
+        "replaces": one_line(request.replaces) if request.replaces else None,
         "last_error": _end_of(request.last_error),
         "output": _end_of(request.output),
     }

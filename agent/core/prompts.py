@@ -16,7 +16,9 @@ from agent.core.model import Evidence, Noun
 from agent.core.queueing import TaskSpec
 from agent.core.text import code, lines_with_quoting, nested, one_line, visible
 
-DraftKind = Literal["initial", "continuation", "defect", "release", "narrower"]
+DraftKind = Literal[
+    "initial", "continuation", "defect", "release", "narrower", "reference", "side_work"
+]
 
 
 class DraftRequest(Noun):
@@ -43,7 +45,9 @@ class DraftRequest(Noun):
     previous: str | None = None
     """The prompt of the last attempt."""
     fixed: str | None = None
-    """For `release`: which defect was fixed, and how that was proven."""
+    """For `release` and `reference`: which defect was fixed, and how that was proven."""
+    replaces: str | None = None
+    """For `narrower`: the id of the wider task that is given up."""
 
 
 class Finding(Noun):
