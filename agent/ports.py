@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from agent.core.brief import Brief
 from agent.core.model import (
     CommandResult,
     ControlPlane,
@@ -16,7 +17,6 @@ from agent.core.model import (
     Evidence,
     Outcome,
     ProofKind,
-    Review,
     Snapshot,
 )
 from agent.core.prompts import DraftRequest
@@ -37,6 +37,7 @@ from agent.core.queueing import (
     TraceEvent,
 )
 from agent.core.records import Entry, Record, Standing, WaveRecord
+from agent.core.verdicts import Review
 
 
 class Clock(Protocol):
@@ -204,10 +205,22 @@ class Issues(Protocol):
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 
 
-class Reviewer(Protocol):
-    """Reads a final response against the criteria. It holds no client of anything else."""
+class DiffSource(Protocol):
+    """What a task's branch changed, as the remote shows it."""
 
-    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review: ...
+    def diff(self, spec: TaskSpec) -> str | None:
+        """A unified diff in git's words; None: it cannot be read now."""
+
+
+class Reviewer(Protocol):
+    """Reads final responses against their criteria. It holds no client of anything else."""
+
+    @property
+    def name(self) -> str:
+        """Which model with which instructions; only its own earlier reviews are reused."""
+
+    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
+        """One review for each brief, in their order. Never raises: whatever fails abstains."""
 
 
 class Drafter(Protocol):
