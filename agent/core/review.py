@@ -26,6 +26,7 @@ LEAST_QUOTED: Final = 8
 ABSTENTIONS: Final[dict[str, str]] = {
     "no-response": "there is no final response to read",
     "unread-response": "a part of the final response was cut off and cannot be read",
+    "too-large": "there is more to read than one call may cost",
     "refusal": "the model refused to answer",
     "truncated": "the answer was cut off",
     "stop-reason": "the answer ended for an unexpected reason",
@@ -46,7 +47,7 @@ ABSTENTIONS: Final[dict[str, str]] = {
 """Every reason why there is no verdict: its code, and the sentence that a person reads."""
 OUTAGES: Final = frozenset({"deadline", "unavailable", "spend-limit", "not-permitted", "no-key"})
 """The fault of the provider or the installation: the review is parked, and no task pays for it."""
-FINAL: Final = frozenset({"no-response", "unread-response", "injection-suspected"})
+FINAL: Final = frozenset({"no-response", "too-large", "unread-response", "injection-suspected"})
 """Asking again would find the same."""
 
 

@@ -53,6 +53,8 @@ class Review(Noun):
     """Of the result and the evidence it rests on; the review is void once they have changed."""
     by: str | None = None
     """The reviewer: its model and the digest of its instructions."""
+    model: str | None = None
+    """The model that answered, as its provider names it."""
     abstained: str | None = None
     """Why there is no verdict, if there is none, in one sentence."""
     code: str | None = None
