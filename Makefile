@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint check bench clean
+.PHONY: demo test test-long lint check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -30,6 +30,12 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py
 	$(BIN)/python benchmarks/decide.py
+
+cassettes: $(VENV)/ready
+	$(BIN)/python -m tests.model.record standin
+
+cassettes-live: $(VENV)/ready
+	$(BIN)/python -m tests.model.record live
 
 check: lint test
 

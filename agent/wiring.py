@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.adapters.clock_system import SystemClock
-from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
+from agent.adapters.config_toml import NAME, ModelSettings, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_judge import JudgeEvidence
@@ -29,17 +29,18 @@ from agent.adapters.wave_toml import read_wave
 from agent.adapters.waves_memory import MemoryWaves
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.adapters.worktree_git import GitWorktrees
+from agent.core.brief import Limits
 from agent.core.failures import same_failure
 from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.records import Standing, WaveRecord
 from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
-from agent.ports import TaskQueue, WaveStore
+from agent.ports import Reviewer, TaskQueue, WaveStore
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Reading, Supervision, World
 from agent.wiring_code_queue import LEDGER, open_code_queue
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -166,26 +167,35 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
 
 
 @contextmanager
-def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
-    """Everything the supervisor sees, opened and closed."""
+def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
+    """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
+    reviewer = _reviewer(settings, key)
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
+        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=LocalIssues(places.issues),
-            reviewer=EvidenceReviewer(),
+            reviewer=reviewer,
             drafter=TemplateDrafter(shipped("prompts")),
-            probes=(
-                GitEvidence(remote(settings), places.evidence, policy.completion.documents),
-                JudgeEvidence(),
-            ),
+            probes=(git, JudgeEvidence()),
+            diffs=git,
             machine=ProcMachine(),
         )
+
+
+def _reviewer(settings: Settings, key: str | None) -> Reviewer:
+    if settings.model.reviewer == "none":
+        return EvidenceReviewer()
+    # The SDK takes a second or two to import: only those who ask a model pay for it.
+    from agent.wiring_model import reviewer  # noqa: PLC0415
+
+    return reviewer(settings.model, shipped("prompts"), key)
 
 
 @contextmanager
@@ -219,6 +229,16 @@ def open_reading(settings: Settings) -> Iterator[World]:
         )
 
 
+def _reading(own: ModelSettings) -> Reading:
+    return Reading(
+        limits=Limits(response=own.response_limit, diff=own.diff_limit),
+        at_once=own.at_once,
+        task_tokens=own.tokens_per_task,
+        wave_tokens=own.tokens_per_wave,
+        worst_case=0 if own.reviewer == "none" else own.tokens_per_call,
+    )
+
+
 def supervision(
     settings: Settings, policy: Policy, mode: Mode | None = None, interval: float | None = None
 ) -> Supervision:
@@ -228,6 +248,7 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
+        reading=_reading(settings.model),
     )
 
 

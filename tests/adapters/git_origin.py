@@ -102,6 +102,9 @@ class Prober:
     def __init__(self, remote, folder, **options):
         self.evidence = GitEvidence(str(remote), folder, DOCUMENTS, **options)
 
+    def diff(self):
+        return self.evidence.diff(spec("a", branch=BRANCH))
+
     def __call__(self, **changes):
         task = spec("a", **({"branch": BRANCH} | changes))
         order = Order(kind=task.kind, branch=task.branch)

@@ -1,0 +1,62 @@
+"""Record the cassettes: `python -m tests.model.record standin|live [NAME...]`.
+
+`standin` asks a loopback stand-in, needs no network and gives the same bytes again. `live` asks the
+real API with ANTHROPIC_API_KEY; what only a stand-in can be made to do is left as it is.
+"""
+
+import os
+import sys
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anthropic
+
+from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
+from tests.model.scenarios import ASKING, SCENARIOS, play, told
+from tests.model.standin import StandIn
+
+SCRIPTED_ONLY = {"refusal", "truncated", "overloaded_once", "invented_quote"}
+"""A real model cannot be asked to do this on purpose."""
+
+
+def provenance(source: str) -> dict[str, str]:
+    label = {"source": source, "label": LABEL[source], "model": ASKING.model}
+    if source == "live":
+        label["recorded"] = datetime.now(UTC).date().isoformat()
+        label["sdk"] = anthropic.__version__
+    return label
+
+
+def record(name: str, source: str, folder: Path, key: str) -> str:
+    """Record one scenario into `folder`; what came of it."""
+    place: AbstractContextManager[Any] = nullcontext()
+    if source == "standin":
+        place = StandIn(SCENARIOS[name].brain)
+    with place as standin, recorder(folder, "all").use_cassette(name) as cassette:
+        cassette.get_metadata("provenance", provenance(source))
+        (review,) = play(name)(standin.url if standin else API, key)
+    return told(review)
+
+
+def main(source: str, names: list[str]) -> int:
+    key = "not-a-key" if source == "standin" else os.environ.get("ANTHROPIC_API_KEY", "")
+    if not key:
+        sys.exit("set ANTHROPIC_API_KEY to record from the real API")
+    wanted = names or [one for one in SCENARIOS if source == "standin" or one not in SCRIPTED_ONLY]
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+        for name in wanted:
+            said = record(name, source, Path(scratch), key)
+            sys.stdout.write(f"{name}: {said} (expected {SCENARIOS[name].expected})\n")
+        for made in Path(scratch).glob("*.json"):
+            if SECRET.search(made.read_text(encoding="utf-8")):
+                sys.exit(f"{made.name} looks as if it holds a credential; nothing was kept")
+            made.replace(FOLDER / made.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
