@@ -4,6 +4,7 @@
 real API with ANTHROPIC_API_KEY; what only a stand-in can be made to do is left as it is.
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -14,8 +15,11 @@ from typing import Any
 
 import anthropic
 
+from agent.cli.console import standard
+from agent.cli.demo import Answering
+from agent.cli.demo import play as play_demo
 from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
-from tests.model.scenarios import ASKING, SCENARIOS, play, told
+from tests.model.scenarios import ASKING, SCENARIOS, play, reads_the_demo, told
 from tests.model.standin import StandIn
 
 SCRIPTED_ONLY = {"refusal", "truncated", "overloaded_once", "invented_quote"}
@@ -41,20 +45,46 @@ def record(name: str, source: str, folder: Path, key: str) -> str:
     return told(review)
 
 
+def record_demo(source: str, folder: Path, key: str) -> str:
+    """Record what the demonstration asks, by playing it."""
+    place: AbstractContextManager[Any] = nullcontext()
+    if source == "standin":
+        place = StandIn(reads_the_demo)
+    with (
+        place as standin,
+        recorder(folder, "all").use_cassette("demo") as cassette,
+        tempfile.TemporaryDirectory() as scene,
+    ):
+        cassette.get_metadata("provenance", provenance(source))
+        answering = Answering(standin.url if standin else API, key, "This is being recorded.")
+        ending = play_demo(standard(), Path(scene), answering)
+    made = folder / "demo.json"
+    told = json.loads(made.read_text(encoding="utf-8"))
+    # Which task is read first is up to the machine.
+    told["interactions"].sort(key=lambda one: str(one["request"]["body"]))
+    made.write_text(json.dumps(told, indent=4) + "\n", encoding="utf-8")
+    return "; ".join(ending.amiss) or "as it should be"
+
+
 def main(source: str, names: list[str]) -> int:
     key = "not-a-key" if source == "standin" else os.environ.get("ANTHROPIC_API_KEY", "")
     if not key:
         sys.exit("set ANTHROPIC_API_KEY to record from the real API")
-    wanted = names or [one for one in SCENARIOS if source == "standin" or one not in SCRIPTED_ONLY]
+    possible = [one for one in SCENARIOS if source == "standin" or one not in SCRIPTED_ONLY]
+    wanted = names or [*possible, "demo"]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
         for name in wanted:
-            said = record(name, source, Path(scratch), key)
-            sys.stdout.write(f"{name}: {said} (expected {SCENARIOS[name].expected})\n")
+            if name == "demo":
+                said, expected = record_demo(source, Path(scratch), key), "as it should be"
+            else:
+                said = record(name, source, Path(scratch), key)
+                expected = SCENARIOS[name].expected
+            sys.stdout.write(f"{name}: {said} (expected {expected})\n")
         for made in Path(scratch).glob("*.json"):
             if SECRET.search(made.read_text(encoding="utf-8")):
                 sys.exit(f"{made.name} looks as if it holds a credential; nothing was kept")
-            made.replace(FOLDER / made.name)
+            made.replace((FOLDER.parent if made.stem == "demo" else FOLDER) / made.name)
     return 0
 
 

@@ -70,6 +70,29 @@ SCENARIOS = {
 }
 
 
+DEMO = {
+    "Write down how prices are made": (
+        said("C1", "met", ("evidence-1", "commit-pushed holds")),
+        said(
+            "C2",
+            "met",
+            ("diff", "+The list price less the discount, plus tax, is what the customer pays."),
+        ),
+    ),
+    "Add the reduced tax rate": (
+        said("C1", "met", ("check-1", "shop/tax.py: 0 lines to mend")),
+        said("C2", "met", ("diff", "+    return price * 1.07")),
+    ),
+}
+"""What an honest reviewer says of the demonstration's results, by the task's title."""
+
+
+def reads_the_demo(request: dict[str, Any], _: int) -> dict[str, Any]:
+    first = request["messages"][0]["content"][0]["text"]
+    title = first.splitlines()[0].removeprefix("Task: ")
+    return message(request, answer(*DEMO[title]))
+
+
 def reviewer(base_url: str, key: str = "not-a-key", **over: Any) -> AnthropicReviewer:
     return AnthropicReviewer(PROMPTS, Endpoint(key=key, base_url=base_url, **over), ASKING)
 
