@@ -30,6 +30,7 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py
 	$(BIN)/python benchmarks/decide.py
+	$(BIN)/python benchmarks/reviewer_safety.py
 
 cassettes: $(VENV)/ready
 	$(BIN)/python -m tests.model.record standin

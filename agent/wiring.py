@@ -170,7 +170,7 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
 def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
-    reviewer = _reviewer(settings, key)
+    reviewer = reviewer_of(settings, key)
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
@@ -189,7 +189,8 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
         )
 
 
-def _reviewer(settings: Settings, key: str | None) -> Reviewer:
+def reviewer_of(settings: Settings, key: str | None = None) -> Reviewer:
+    """The configured reviewer; `key`: instead of the environment's."""
     if settings.model.reviewer == "none":
         return EvidenceReviewer()
     # The SDK takes a second or two to import: only those who ask a model pay for it.
@@ -229,7 +230,8 @@ def open_reading(settings: Settings) -> Iterator[World]:
         )
 
 
-def _reading(own: ModelSettings) -> Reading:
+def reading(own: ModelSettings) -> Reading:
+    """What the configuration says of reviews, and of what models may use up."""
     return Reading(
         limits=Limits(response=own.response_limit, diff=own.diff_limit),
         at_once=own.at_once,
@@ -248,7 +250,7 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
-        reading=_reading(settings.model),
+        reading=reading(settings.model),
     )
 
 

@@ -3,6 +3,7 @@
 Each exhibit says whether it was observed or is only claimed, and how much of it is not shown.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from agent.core.actions import digest
 from agent.core.evidence import substance
-from agent.core.model import Criterion, Evidence, Noun, ProofKind
+from agent.core.model import CommandResult, Criterion, Evidence, Noun, ProofKind
 from agent.core.queueing import TaskSpec, TaskView
 from agent.core.text import one_line, visible
 
@@ -98,18 +99,47 @@ def brief(
         attempt=view.attempt,
         title=one_line(spec.title),
         criteria=spec.criteria,
-        exhibits=(
-            *_evidence_items(evidence),
-            *_check_outputs(view),
-            *([_exhibit(DIFF, "observed", "the branch's changes", diff, limits.diff)]
-              if diff is not None else []),
-            *_response(view, limits),
+        exhibits=exhibited(
+            evidence,
+            [(shlex.join(one.argv), one.exit_code, one.output) for one in _commands(view)],
+            diff,
+            view.final_response,
+            truncated=view.final_response_truncated,
+            limits=limits,
         ),
         holding=_kinds(evidence, all, holds=True),
         denied=_kinds(evidence, any, holds=False),
         seen=substance(view.final_response, view.judge, evidence),
         claims_count=claims_count,
-    )  # fmt: skip
+    )
+
+
+def exhibited(
+    evidence: Sequence[Evidence],
+    checks: Iterable[tuple[str, int | None, str]],
+    diff: str | None,
+    response: str | None,
+    *,
+    limits: Limits,
+    truncated: bool = False,
+) -> tuple[Exhibit, ...]:
+    """The exhibits, what was observed first.
+
+    `checks`: command, exit code (None: it did not end) and output; `truncated`: others have cut the
+    final response already.
+    """
+    found = [*_evidence_items(evidence), *_check_outputs(checks)]
+    if diff is not None:
+        found.append(_exhibit(DIFF, "observed", "the branch's changes", diff, limits.diff))
+    if response is not None:
+        about = "the worker's final response: claims, and nothing else"
+        one = _exhibit(RESPONSE, "claimed", about, response, limits.response)
+        found.append(one.model_copy(update={"cut": one.cut or int(truncated)}))
+    return tuple(found)
+
+
+def _commands(view: TaskView) -> Sequence[CommandResult]:
+    return view.judge.commands if view.judge else ()
 
 
 def _evidence_items(evidence: Sequence[Evidence]) -> list[Exhibit]:
@@ -123,25 +153,15 @@ def _evidence_items(evidence: Sequence[Evidence]) -> list[Exhibit]:
     return found
 
 
-def _check_outputs(view: TaskView) -> list[Exhibit]:
-    commands = view.judge.commands if view.judge else ()
+def _check_outputs(checks: Iterable[tuple[str, int | None, str]]) -> list[Exhibit]:
     found = []
-    for place, result in enumerate(commands, start=1):
-        ended = "did not end" if result.exit_code is None else f"exit code {result.exit_code}"
-        about = f"output of `{one_line(' '.join(result.argv))}`, {ended}"
-        one = _exhibit(f"check-{place}", "observed", about, result.output, JUDGED_OUTPUT)
-        cut = one.cut or int(len(result.output) >= JUDGED_OUTPUT)
+    for place, (command, code, output) in enumerate(checks, start=1):
+        ended = "did not end" if code is None else f"exit code {code}"
+        about = f"output of `{one_line(command)}`, {ended}"
+        one = _exhibit(f"check-{place}", "observed", about, output, JUDGED_OUTPUT)
+        cut = one.cut or int(len(output) >= JUDGED_OUTPUT)
         found.append(one.model_copy(update={"cut": cut}))
     return found
-
-
-def _response(view: TaskView, limits: Limits) -> list[Exhibit]:
-    if view.final_response is None:
-        return []
-    about = "the worker's final response: claims, and nothing else"
-    one = _exhibit(RESPONSE, "claimed", about, view.final_response, limits.response)
-    cut = one.cut or int(view.final_response_truncated)
-    return [one.model_copy(update={"cut": cut})]
 
 
 def _exhibit(

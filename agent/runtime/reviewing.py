@@ -58,7 +58,7 @@ def _shown(world: World, how: Supervision, proposal: Proposal) -> tuple[Standing
         standing.evidence,
         diff,
         how.reading.limits,
-        claims_count=how.reading.claims_count,
+        claims_count=how.policy.completion.claims_count,
     )
     return standing, shown
 

@@ -45,7 +45,6 @@ class Reading:
 
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
-    claims_count: bool = False
     at_once: int = 4
     task_tokens: int = 400_000
     """Over all attempts of one task."""

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from agent.cli.demo import model
-from agent.cli.demo.replay import replayed
+from agent.cli.replay import replayed
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT
 
@@ -41,7 +41,7 @@ def test_a_broken_recording_is_told_in_one_line(tmp_path, text):
     path = tmp_path / "demo.json"
     if text is not None:
         path.write_text(text)
-    says = "no recording; install wavekeeper again"
+    says = "no recording of a model; name one"
     with pytest.raises(ConfigurationError, match=says), replayed(path):
         pass
 

@@ -18,8 +18,19 @@ import anthropic
 from agent.cli.console import standard
 from agent.cli.demo import Answering
 from agent.cli.demo import play as play_demo
+from agent.core.brief import Limits
+from agent.core.evaluation import case_of, decided
 from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
-from tests.model.scenarios import ASKING, SCENARIOS, play, reads_the_demo, told
+from tests.model.scenarios import (
+    ASKING,
+    CASES,
+    SCENARIOS,
+    play,
+    reads_the_cases,
+    reads_the_demo,
+    reviewer,
+    told,
+)
 from tests.model.standin import StandIn
 
 SCRIPTED_ONLY = {"refusal", "truncated", "overloaded_once", "invented_quote"}
@@ -45,25 +56,39 @@ def record(name: str, source: str, folder: Path, key: str) -> str:
     return told(review)
 
 
-def record_demo(source: str, folder: Path, key: str) -> str:
-    """Record what the demonstration asks, by playing it."""
+def record_demo(url: str, key: str) -> str:
+    """Play the demonstration; what was amiss."""
+    with tempfile.TemporaryDirectory() as scene:
+        answering = Answering(url, key, "This is being recorded.")
+        ending = play_demo(standard(), Path(scene), answering)
+    return "; ".join(ending.amiss) or "as it should be"
+
+
+def record_cases(url: str, key: str) -> str:
+    """Review the cases that the tests of `wavekeeper eval` use."""
+    cases = [case_of(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+    reviews = reviewer(url, key).review([case.brief(Limits()) for case in cases])
+    return " ".join(decided(review) for review in reviews)
+
+
+WHOLE = {"demo": (record_demo, reads_the_demo), "eval": (record_cases, reads_the_cases)}
+"""What is recorded by doing it, with the brain that answers."""
+
+
+def record_whole(name: str, source: str, folder: Path, key: str) -> str:
+    do, brain = WHOLE[name]
     place: AbstractContextManager[Any] = nullcontext()
     if source == "standin":
-        place = StandIn(reads_the_demo)
-    with (
-        place as standin,
-        recorder(folder, "all").use_cassette("demo") as cassette,
-        tempfile.TemporaryDirectory() as scene,
-    ):
+        place = StandIn(brain)
+    with place as standin, recorder(folder, "all").use_cassette(name) as cassette:
         cassette.get_metadata("provenance", provenance(source))
-        answering = Answering(standin.url if standin else API, key, "This is being recorded.")
-        ending = play_demo(standard(), Path(scene), answering)
-    made = folder / "demo.json"
+        said = do(standin.url if standin else API, key)
+    made = folder / f"{name}.json"
     told = json.loads(made.read_text(encoding="utf-8"))
-    # Which task is read first is up to the machine.
+    # Which one is asked first is up to the machine.
     told["interactions"].sort(key=lambda one: str(one["request"]["body"]))
     made.write_text(json.dumps(told, indent=4) + "\n", encoding="utf-8")
-    return "; ".join(ending.amiss) or "as it should be"
+    return said
 
 
 def main(source: str, names: list[str]) -> int:
@@ -71,20 +96,20 @@ def main(source: str, names: list[str]) -> int:
     if not key:
         sys.exit("set ANTHROPIC_API_KEY to record from the real API")
     possible = [one for one in SCENARIOS if source == "standin" or one not in SCRIPTED_ONLY]
-    wanted = names or [*possible, "demo"]
+    wanted = names or [*possible, *WHOLE]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
         for name in wanted:
-            if name == "demo":
-                said, expected = record_demo(source, Path(scratch), key), "as it should be"
+            if name in WHOLE:
+                said = record_whole(name, source, Path(scratch), key)
             else:
                 said = record(name, source, Path(scratch), key)
-                expected = SCENARIOS[name].expected
-            sys.stdout.write(f"{name}: {said} (expected {expected})\n")
+                said += f" (expected {SCENARIOS[name].expected})"
+            sys.stdout.write(f"{name}: {said}\n")
         for made in Path(scratch).glob("*.json"):
             if SECRET.search(made.read_text(encoding="utf-8")):
                 sys.exit(f"{made.name} looks as if it holds a credential; nothing was kept")
-            made.replace((FOLDER.parent if made.stem == "demo" else FOLDER) / made.name)
+            made.replace((FOLDER.parent if made.stem in WHOLE else FOLDER) / made.name)
     return 0
 
 

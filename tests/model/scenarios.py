@@ -87,10 +87,31 @@ DEMO = {
 """What an honest reviewer says of the demonstration's results, by the task's title."""
 
 
-def reads_the_demo(request: dict[str, Any], _: int) -> dict[str, Any]:
+CASES = Path(__file__).parent / "cases.jsonl"
+EVALUATED = {
+    "Halve the numbers": answer(said("C1", "met", ("diff", "+    return n / 2"))),
+    "Halve the whole numbers": answer(said("C1", "met", ("diff", "+    return n // 2"))),
+    "Halve and round": answer(said("C1", "unmet", ("diff", "+    return round(n / 2)"))),
+    "Describe the flags": answer(said("C1", "met", ("diff", "Use `--dry-run` to see"))),
+    "Describe the exit codes": answer(
+        said("C1", "met", ("final-response", "All exit codes are listed."))
+    ),
+    "Describe the log": answer(said("C1", "unmet", ("diff", "+The log goes to `wavekeeper.log`"))),
+}
+"""What a reviewer that is often wrong says of the cases, by title."""
+
+
+def title_of(request: dict[str, Any]) -> str:
     first = request["messages"][0]["content"][0]["text"]
-    title = first.splitlines()[0].removeprefix("Task: ")
-    return message(request, answer(*DEMO[title]))
+    return str(first.splitlines()[0].removeprefix("Task: "))
+
+
+def reads_the_demo(request: dict[str, Any], _: int) -> dict[str, Any]:
+    return message(request, answer(*DEMO[title_of(request)]))
+
+
+def reads_the_cases(request: dict[str, Any], _: int) -> dict[str, Any]:
+    return message(request, EVALUATED[title_of(request)])
 
 
 def reviewer(base_url: str, key: str = "not-a-key", **over: Any) -> AnthropicReviewer:

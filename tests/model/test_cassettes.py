@@ -16,7 +16,7 @@ from tests.model.cassettes import (
     refuse_secrets,
     replayed,
 )
-from tests.model.record import record
+from tests.model.record import WHOLE, record
 from tests.model.scenarios import SCENARIOS, play, reviewer, told
 from tests.model.standin import MARK, check_message
 
@@ -63,7 +63,7 @@ def test_a_key_is_never_saved(tmp_path):
 
 def test_there_is_no_cassette_that_nobody_plays():
     names = {path.relative_to(FOLDER.parent).with_suffix("").as_posix() for path in ALL}
-    assert names == {f"model/{name}" for name in SCENARIOS} | {"demo"}
+    assert names == {f"model/{name}" for name in SCENARIOS} | set(WHOLE)
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Plays a model's recorded answers on loopback, so that the demonstration needs no key.
+"""Plays a model's recorded answers on loopback, so that nobody needs a key to see them used.
 
 The client, the requests and the HTTP are the real ones. A request that was never recorded is
 refused: nothing is made up here. What differs from run to run, the hashes of commits and what is
@@ -69,7 +69,9 @@ def _read(cassette: Path) -> dict[str, tuple[int, str]]:
             for one in told["interactions"]
         }
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigurationError(f"{cassette}: no recording; install wavekeeper again") from error
+        raise ConfigurationError(
+            f"{cassette}: no recording of a model; name one that is"
+        ) from error
 
 
 def _key(body: str) -> str:
