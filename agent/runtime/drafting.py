@@ -104,6 +104,7 @@ def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -
         commit=None if splitting or not pushed else pushed[-1].value,
         previous=None if first else task.prompt,
         fixed=_what_was_fixed(case, proposal),
+        replaces=standing.spec.id if proposal.action is Action.REPLACE else None,
     )
 
 
@@ -111,9 +112,22 @@ def _what_failed(case: Case, failing: CommandResult | None) -> str | None:
     if failing is not None:
         code = "did not end" if failing.exit_code is None else f"ended with {failing.exit_code}"
         return f"The acceptance command `{' '.join(failing.argv)}` {code}."
+    if read := _what_was_read(case):
+        return read
     if case.failure is not None:
         return f"{case.failure.reason}: {case.failure.why}"
     return None
+
+
+def _what_was_read(case: Case) -> str | None:
+    """What the review found unmet, with the passage that shows it; None: nothing."""
+    review = case.task.review
+    found = [
+        f"{one.id} is not met; {one.evidence} says: {one.quote}"
+        for one in (review.criteria if review else ())
+        if one.verdict == "unmet" and one.id in case.proof.unmet
+    ]
+    return "\n".join(found) or None
 
 
 def _what_was_fixed(case: Case, proposal: Proposal) -> str | None:

@@ -10,6 +10,7 @@ from agent.core.brief import Brief
 from agent.core.model import Criterion
 from agent.core.review import AbstainError, abstention
 from agent.core.verdicts import CriterionVerdict, Review, Usage
+from agent.runtime.onlooker import Onlooker
 from agent.runtime.tick import Ticker
 from agent.runtime.world import Reading, Supervision
 from tests.simulation.small_world import POLICY, SmallWorld, spec
@@ -95,6 +96,29 @@ def test_an_unmet_criterion_sends_the_task_back_and_the_next_attempt_is_read_ane
     assert stage.small.outcome() == {"T-1": ("accepted", 2)}
     assert stage.asked() == ["T-1", "T-1"]
     assert stage.standing().spent == 2 * COST.total
+
+
+def test_what_was_found_unmet_is_told_to_the_next_attempt_with_its_proof(tmp_path):
+    def unmet(_):
+        told = CriterionVerdict(
+            id="C1", verdict="unmet", quote="the third try is missing", evidence="final-response"
+        )
+        return Review(criteria=(told,))
+
+    stage = Stage(tmp_path, unmet, says("met"))
+    stage.run()
+    prompt = stage.small.queue.get("T-1").prompt
+    assert "C1 is not met; final-response says: the third try is missing" in prompt
+    assert "- C1: it is good" in prompt
+
+
+def test_the_live_map_shows_what_was_spent(tmp_path):
+    stage = Stage(tmp_path, says("met"))
+    stage.run()
+    how = Supervision(policy=POLICY, mode="auto", interval=300.0)
+    here = Onlooker(stage.small.world, how).look(None)
+    assert here.tasks[0].tokens == COST.total
+    assert here.waves[0].tokens == COST.total
 
 
 def test_the_reviews_of_one_tick_are_asked_together_and_within_the_limit(tmp_path):
