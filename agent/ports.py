@@ -19,7 +19,7 @@ from agent.core.model import (
     ProofKind,
     Snapshot,
 )
-from agent.core.prompts import DraftRequest
+from agent.core.prompts import DraftRequest, Slots
 from agent.core.queueing import (
     Beat,
     Capabilities,
@@ -37,7 +37,7 @@ from agent.core.queueing import (
     TraceEvent,
 )
 from agent.core.records import Entry, Record, Standing, WaveRecord
-from agent.core.verdicts import Review
+from agent.core.verdicts import Review, Usage
 
 
 class Clock(Protocol):
@@ -227,6 +227,18 @@ class Drafter(Protocol):
     """Words a prompt from facts."""
 
     def draft(self, request: DraftRequest) -> str: ...
+
+
+class Writer(Protocol):
+    """Reads facts for a drafter. It holds no client of anything else."""
+
+    def slots(
+        self, request: DraftRequest, findings: Sequence[str] = ()
+    ) -> tuple[Slots | None, Usage]:
+        """What fills the slots, and what asking took; None: the facts must do. Never raises.
+
+        `findings`: what the linter said of the prompt that the last answer made.
+        """
 
 
 class Journal(Protocol):

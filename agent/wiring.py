@@ -35,7 +35,7 @@ from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.records import Standing, WaveRecord
 from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
-from agent.ports import Reviewer, TaskQueue, WaveStore
+from agent.ports import Reviewer, TaskQueue, WaveStore, Writer
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
@@ -185,6 +185,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(git, JudgeEvidence()),
             diffs=git,
+            writer=_writer(settings, key),
             machine=ProcMachine(),
         )
 
@@ -230,6 +231,14 @@ def open_reading(settings: Settings) -> Iterator[World]:
         )
 
 
+def _writer(settings: Settings, key: str | None) -> Writer | None:
+    if settings.model.drafter == "none":
+        return None
+    from agent.wiring_model import writer  # noqa: PLC0415 - as above
+
+    return writer(settings.model, shipped("prompts"), key)
+
+
 def reading(own: ModelSettings) -> Reading:
     """What the configuration says of reviews, and of what models may use up."""
     return Reading(
@@ -237,7 +246,7 @@ def reading(own: ModelSettings) -> Reading:
         at_once=own.at_once,
         task_tokens=own.tokens_per_task,
         wave_tokens=own.tokens_per_wave,
-        worst_case=0 if own.reviewer == "none" else own.tokens_per_call,
+        worst_case=0 if own.reviewer == own.drafter == "none" else own.tokens_per_call,
     )
 
 

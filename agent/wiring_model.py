@@ -3,23 +3,32 @@
 import os
 from pathlib import Path
 
-from agent.adapters.base_anthropic import Endpoint
+from agent.adapters.base_anthropic import Asking, Endpoint
 from agent.adapters.config_toml import ModelSettings
-from agent.adapters.reviewer_anthropic import AnthropicReviewer, Asking
+from agent.adapters.drafter_anthropic import AnthropicWriter
+from agent.adapters.reviewer_anthropic import AnthropicReviewer
 from agent.errors import ConfigurationError
-from agent.ports import Reviewer
+from agent.ports import Reviewer, Writer
 
 
 def reviewer(own: ModelSettings, prompts: Path, key: str | None) -> Reviewer:
     """The reviewer that asks the configured model; `key`: instead of the environment's."""
-    asking = Asking(
-        model=own.review_model,
+    return AnthropicReviewer(prompts, _endpoint(own, key), _asking(own, own.review_model))
+
+
+def writer(own: ModelSettings, prompts: Path, key: str | None) -> Writer:
+    """The same for the slots of follow-up prompts."""
+    return AnthropicWriter(prompts, _endpoint(own, key), _asking(own, own.draft_model))
+
+
+def _asking(own: ModelSettings, model: str) -> Asking:
+    return Asking(
+        model=model,
         effort=own.effort,
         max_tokens=own.max_tokens,
         channel=own.evidence_channel,
         most_tokens=own.tokens_per_call,
     )
-    return AnthropicReviewer(prompts, _endpoint(own, key), asking)
 
 
 def _endpoint(own: ModelSettings, key: str | None) -> Endpoint:

@@ -21,6 +21,22 @@ DraftKind = Literal[
 ]
 
 
+class Step(Noun):
+    """One step that remains, and the criterion it serves."""
+
+    criterion: str
+    step: str
+
+
+class Slots(Noun):
+    """What a model has read out of the facts; each text is one line of unknown origin."""
+
+    done: tuple[str, ...] = ()
+    failed: str = ""
+    remaining: tuple[Step, ...] = ()
+    """First things first."""
+
+
 class DraftRequest(Noun):
     """The facts a prompt is worded from."""
 
@@ -48,6 +64,8 @@ class DraftRequest(Noun):
     """For `release` and `reference`: which defect was fixed, and how that was proven."""
     replaces: str | None = None
     """For `narrower`: the id of the wider task that is given up."""
+    slots: Slots | None = None
+    """None: the prompt is worded from facts alone."""
 
 
 class Finding(Noun):

@@ -9,6 +9,7 @@ from agent.core.records import Standing
 from agent.core.review import followed_up
 from agent.core.verdicts import Review
 from agent.errors import NothingDoneError, WavekeeperError
+from agent.ports import WaveStore
 from agent.runtime.observe import spent_by
 from agent.runtime.world import Supervision, World
 
@@ -83,7 +84,7 @@ def _known(world: World, standing: Standing, shown: Brief) -> Review | None:
 def _remembered(world: World, how: Supervision, standing: Standing, review: Review) -> Read:
     now = world.clock.now()
     review = followed_up(review, standing.review, how.reading.patience, now)
-    charge(world, standing, review.usage.total if review.usage else 0, {"review": review})
+    charge(world.store, standing, review.usage.total if review.usage else 0, {"review": review})
     if review.abstained is None:
         counted = ", ".join(f"{one.id} {one.verdict}" for one in review.criteria)
         return Read(f"reviewed: {counted}", review)
@@ -91,11 +92,11 @@ def _remembered(world: World, how: Supervision, standing: Standing, review: Revi
     return Read(f"abstained: {review.abstained}; {what}", review)
 
 
-def charge(world: World, standing: Standing, tokens: int, update: dict[str, object]) -> None:
+def charge(store: WaveStore, standing: Standing, tokens: int, update: dict[str, object]) -> None:
     """Save the standing with `update`, and count the tokens to its task and its wave."""
-    world.store.save(
+    store.save(
         standing.model_copy(update={**update, "spent": standing.spent + tokens}),
     )
     if tokens:
-        total = spent_by(world.store.notes(), standing.wave) + tokens
-        world.store.note({f"spent/{standing.wave}": str(total)})
+        total = spent_by(store.notes(), standing.wave) + tokens
+        store.note({f"spent/{standing.wave}": str(total)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent.core import planner
-from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
+from agent.core.actions import SENDS_PROMPT, Action, Cleared, Refused, digest, word
 from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
@@ -86,7 +86,10 @@ class Ticker:
 
     def _drafted(self, board: Board, decision: Decision) -> Decision:
         """The same decision with the words that would be sent, cleared again with them."""
-        proposal = draft(board, decision.proposal, self._world.store, self._world.drafter)
+        world = self._world
+        # A model is paid for words that may be sent, not for those that are refused anyway.
+        writer = None if isinstance(decision.clearance, Refused) else world.writer
+        proposal = draft(board, decision.proposal, world.store, world.drafter, writer)
         if proposal.action not in SENDS_PROMPT:
             return decision
         stands = stands_on_its_own(board, proposal, self._world.store)

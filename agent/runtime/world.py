@@ -18,6 +18,7 @@ from agent.ports import (
     Reviewer,
     TaskQueue,
     WaveStore,
+    Writer,
 )
 
 
@@ -35,6 +36,8 @@ class World:
     probes: Sequence[EvidenceProbe]
     machine: Machine | None = None
     """None: nobody watches it."""
+    writer: Writer | None = None
+    """None: prompts are worded from facts alone."""
     diffs: DiffSource | None = None
     """None: a reviewer is not shown what a branch changed."""
 

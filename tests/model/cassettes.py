@@ -77,7 +77,7 @@ def _same_version(one: Any, other: Any) -> None:
 
 
 @contextmanager
-def replayed(name: str, *, repeats: bool = False) -> Iterator[Any]:
+def replayed(name: str, folder: Path = FOLDER) -> Iterator[Any]:
     """Only what was recorded is answered, and all that was recorded must be asked for."""
 
     def drift(**told: Any) -> None:
@@ -85,9 +85,7 @@ def replayed(name: str, *, repeats: bool = False) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stubs, "CannotOverwriteExistingCassetteException", drift)
-        with recorder(FOLDER, "none").use_cassette(
-            name, allow_playback_repeats=repeats
-        ) as cassette:
+        with recorder(folder, "none").use_cassette(name) as cassette:
             yield cassette
     assert len(cassette) > 0, f"{name} holds nothing"
     assert cassette.all_played, f"{name}: a recorded exchange was never asked for"

@@ -24,12 +24,15 @@ from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
 from tests.model.scenarios import (
     ASKING,
     CASES,
+    FOLLOW_UP,
     SCENARIOS,
     play,
     reads_the_cases,
     reads_the_demo,
     reviewer,
     told,
+    words_the_draft,
+    writer,
 )
 from tests.model.standin import StandIn
 
@@ -71,7 +74,17 @@ def record_cases(url: str, key: str) -> str:
     return " ".join(decided(review) for review in reviews)
 
 
-WHOLE = {"demo": (record_demo, reads_the_demo), "eval": (record_cases, reads_the_cases)}
+def record_draft(url: str, key: str) -> str:
+    """Fill the slots of one continuation."""
+    slots, _ = writer(url, key).slots(FOLLOW_UP)
+    return f"{len(slots.remaining)} steps" if slots else "none"
+
+
+WHOLE = {
+    "demo": (record_demo, reads_the_demo),
+    "eval": (record_cases, reads_the_cases),
+    "draft": (record_draft, words_the_draft),
+}
 """What is recorded by doing it, with the brain that answers."""
 
 

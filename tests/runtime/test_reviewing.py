@@ -8,12 +8,13 @@ import pytest
 from agent.core.actions import Action
 from agent.core.brief import Brief
 from agent.core.model import Criterion
+from agent.core.prompts import Slots, Step
 from agent.core.review import AbstainError, abstention
 from agent.core.verdicts import CriterionVerdict, Review, Usage
 from agent.runtime.onlooker import Onlooker
 from agent.runtime.tick import Ticker
 from agent.runtime.world import Reading, Supervision
-from tests.simulation.small_world import POLICY, SmallWorld, spec
+from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 TO_READ = (Criterion(id="C1", text="it is good", proof="judgement"),)
 COST = Usage(requests=1, input_tokens=900, output_tokens=100)
@@ -241,3 +242,59 @@ def test_several_at_once_do_not_overspend_together(tmp_path):
     spent = int(stage.small.world.store.notes()["spent/w1"])
     assert spent <= 4001
     assert len(stage.asked()) >= 3
+
+
+@dataclass
+class ScriptedWriter:
+    """Port `Writer` with one answer for everything."""
+
+    asked: int = 0
+
+    def slots(self, request, findings=()):
+        assert not findings
+        self.asked += 1
+        step = Step(criterion=request.spec.criteria[0].id, step="Mend the one thing.")
+        return Slots(remaining=(step,)), COST
+
+
+class Drafting(Stage):
+    """A task that fails its checks once, and somebody who words what follows."""
+
+    def __init__(self, folder, mode="auto", **reading):
+        self.writer = ScriptedWriter()
+        self.small = SmallWorld(
+            folder,
+            {("T-1", 1): Turn(commit="d" * 40, checks="AssertionError")},
+            wrap=lambda world: replace(world, writer=self.writer),
+        )
+        self.small.submit(spec())
+        how = Supervision(policy=POLICY, mode=mode, interval=300.0, reading=Reading(**reading))
+        self.ticker = Ticker(self.small.wrap(self.small.world), how)
+
+
+def test_a_follow_up_is_worded_by_a_model_and_its_tokens_are_counted(tmp_path):
+    stage = Drafting(tmp_path)
+    stage.run()
+    assert stage.small.outcome() == {"T-1": ("accepted", 2)}
+    assert "1. C1: Mend the one thing." in stage.small.queue.get("T-1").prompt
+    assert (stage.writer.asked, stage.standing().spent) == (1, COST.total)
+
+
+def test_without_tokens_left_the_facts_must_do(tmp_path):
+    stage = Drafting(tmp_path, task_tokens=10, worst_case=1000)
+    stage.run()
+    assert stage.small.outcome() == {"T-1": ("accepted", 2)}
+    assert (stage.writer.asked, stage.standing().spent) == (0, 0)
+
+
+def test_words_that_are_refused_anyway_are_not_paid_for(tmp_path):
+    stage = Drafting(tmp_path)
+    stage.ticker.tick()
+    stage.small.host()
+    stage.small.clock.move(61)
+    stage.ticker.tick()
+    observing = Supervision(policy=POLICY, mode="observe", interval=300.0)
+    stage.small.clock.move(61)
+    result = Ticker(stage.small.wrap(stage.small.world), observing).tick()
+    assert [one.proposal.action for one in result.decisions] == [Action.RETRY]
+    assert stage.writer.asked == 0
