@@ -208,8 +208,11 @@ class Issues(Protocol):
 class DiffSource(Protocol):
     """What a task's branch changed, as the remote shows it."""
 
-    def diff(self, spec: TaskSpec) -> str | None:
-        """A unified diff in git's words; None: it cannot be read now."""
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """A unified diff in git's words, up to `commit`.
+
+        None: it cannot be read now, or the branch is at another commit.
+        """
 
 
 class Reviewer(Protocol):

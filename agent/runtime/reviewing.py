@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent.core.actions import Proposal
 from agent.core.brief import Brief, brief
+from agent.core.model import ProofKind
 from agent.core.records import Standing
 from agent.core.review import followed_up
 from agent.core.verdicts import Review
@@ -52,16 +53,30 @@ def _shown(world: World, how: Supervision, proposal: Proposal) -> tuple[Standing
     view = world.queue.get(proposal.task or "")
     if standing is None or view is None or view.attempt != proposal.attempt:
         raise NothingDoneError("the attempt to be reviewed is not the current one")
-    diff = world.diffs.diff(standing.spec) if world.diffs else None
     shown = brief(
         standing.spec,
         view,
         standing.evidence,
-        diff,
+        _diff(world, standing),
         how.reading.limits,
         claims_count=how.policy.completion.claims_count,
     )
     return standing, shown
+
+
+def _diff(world: World, standing: Standing) -> str | None:
+    """What was changed up to the very commit that the evidence is about; None: there is none."""
+    commits = [
+        one.value
+        for one in standing.evidence
+        if one.kind is ProofKind.COMMIT_PUSHED and one.origin == "observed" and one.holds
+    ]
+    if world.diffs is None or not commits or commits[-1] is None:
+        return None
+    diff = world.diffs.diff(standing.spec, commits[-1])
+    if diff is None:
+        raise NothingDoneError("what the branch changed cannot be read now; tried again")
+    return diff
 
 
 def _known(world: World, standing: Standing, shown: Brief) -> Review | None:

@@ -122,6 +122,36 @@ def test_the_live_map_shows_what_was_spent(tmp_path):
     assert here.waves[0].tokens == COST.total
 
 
+@dataclass
+class ScriptedDiffs:
+    """Port `DiffSource`, away for some calls."""
+
+    away: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    def diff(self, spec, commit):
+        self.asked.append(commit)
+        if len(self.asked) <= self.away:
+            return None
+        return f"+++ b/{spec.id}"
+
+
+def test_the_diff_is_of_the_commit_that_was_proven_and_waited_for(tmp_path):
+    diffs, shown = ScriptedDiffs(away=2), []
+
+    def reads(brief):
+        shown.extend(one.text for one in brief.exhibits if one.id == "diff")
+        return says("met")(brief)
+
+    stage = Stage(tmp_path, reads)
+    stage.small.wrap = lambda world: replace(world, reviewer=stage.reviewer, diffs=diffs)
+    stage.ticker = stage.start()
+    stage.run(ticks=20)
+    assert stage.standing().status == "accepted"
+    assert shown == ["+++ b/T-1"]
+    assert diffs.asked == ["c" * 40] * 3
+
+
 def test_the_reviews_of_one_tick_are_asked_together_and_within_the_limit(tmp_path):
     tasks = ("T-1", "T-2", "T-3")
     stage = Stage(tmp_path, says("met"), tasks=tasks, at_once=2)
