@@ -129,6 +129,7 @@ LOWERED = [
     pytest.param(said("C2", "met", ("diff", CHANGED), ("diff", "no such line here")),
                  "does not stand", id="one of two invented"),
     pytest.param(said("C2", "met", ("diff", "+  ( ) :")), "too short", id="trivial"),
+    pytest.param(said("C2", "met", ("diff", "--- +++ (( )) :: a")), "too short", id="signs"),
     pytest.param(said("C2", "met", ("diff", "+    for _ in r\u200bange(3):")), "does not stand",
                  id="a hidden character"),
     pytest.param(said("C2", "met", ("diff", "+    fоr _ in range(3):")),  # noqa: RUF001
@@ -215,6 +216,7 @@ def test_a_result_that_cannot_be_read_whole_is_not_reviewed(unread, code):
 def test_two_criteria_of_one_name_cannot_be_told_apart():
     twice = BRIEF.model_copy(update={"criteria": (BRIEF.criteria[0],) * 2})
     assert weigh(twice, reply(answer(GOOD[0], GOOD[0]))).code == "wrong-ids"
+    assert weigh(twice, reply(answer(GOOD[0]))).code == "wrong-ids"
 
 
 def test_every_code_has_a_sentence_and_stays_one_line():
