@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.adapters.clock_system import SystemClock
-from agent.adapters.config_toml import NAME, ModelSettings, Settings, find_settings, read_settings
+from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_judge import JudgeEvidence
@@ -29,19 +29,19 @@ from agent.adapters.wave_toml import read_wave
 from agent.adapters.waves_memory import MemoryWaves
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.adapters.worktree_git import GitWorktrees
-from agent.core.brief import Limits
 from agent.core.failures import same_failure
 from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.records import Standing, WaveRecord
 from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
-from agent.ports import Reviewer, TaskQueue, WaveStore, Writer
+from agent.ports import TaskQueue, WaveStore
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
-from agent.runtime.world import Reading, Supervision, World
+from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import LEDGER, open_code_queue
+from agent.wiring_reading import reading, reviewer_of, writer_of
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -170,7 +170,7 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
 def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
-    reviewer = reviewer_of(settings, key)
+    prompts = shipped("prompts")
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
@@ -181,23 +181,13 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=LocalIssues(places.issues),
-            reviewer=reviewer,
-            drafter=TemplateDrafter(shipped("prompts")),
+            reviewer=reviewer_of(settings.model, prompts, key),
+            drafter=TemplateDrafter(prompts),
             probes=(git, JudgeEvidence()),
             diffs=git,
-            writer=_writer(settings, key),
+            writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
         )
-
-
-def reviewer_of(settings: Settings, key: str | None = None) -> Reviewer:
-    """The configured reviewer; `key`: instead of the environment's."""
-    if settings.model.reviewer == "none":
-        return EvidenceReviewer()
-    # The SDK takes a second or two to import: only those who ask a model pay for it.
-    from agent.wiring_model import reviewer  # noqa: PLC0415
-
-    return reviewer(settings.model, shipped("prompts"), key)
 
 
 @contextmanager
@@ -229,25 +219,6 @@ def open_reading(settings: Settings) -> Iterator[World]:
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
         )
-
-
-def _writer(settings: Settings, key: str | None) -> Writer | None:
-    if settings.model.drafter == "none":
-        return None
-    from agent.wiring_model import writer  # noqa: PLC0415 - as above
-
-    return writer(settings.model, shipped("prompts"), key)
-
-
-def reading(own: ModelSettings) -> Reading:
-    """What the configuration says of reviews, and of what models may use up."""
-    return Reading(
-        limits=Limits(response=own.response_limit, diff=own.diff_limit),
-        at_once=own.at_once,
-        task_tokens=own.tokens_per_task,
-        wave_tokens=own.tokens_per_wave,
-        worst_case=0 if own.reviewer == own.drafter == "none" else own.tokens_per_call,
-    )
 
 
 def supervision(

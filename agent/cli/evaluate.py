@@ -13,6 +13,7 @@ from agent.cli.replay import replayed
 from agent.core.evaluation import Case, Score, case_of, cost, scores
 from agent.errors import UserError
 from agent.ports import Reviewer
+from agent.wiring_reading import reading, reviewer_of
 
 _HEADINGS = (
     "SOURCE", "CASES", "ACCEPTED", "FALSELY", "SENT BACK", "FALSELY", "ABSTAINED", "TOKENS", "US$",
@@ -24,7 +25,7 @@ def evaluate(
 ) -> None:
     """Print one line for each source and one for all, or one JSON object."""
     cases = _read(path)
-    limits = wiring.reading(settings.model).limits
+    limits = reading(settings.model).limits
     with _reviewer(settings, recorded) as reviewer:
         reviews = reviewer.review([case.brief(limits) for case in cases])
         name = reviewer.name
@@ -44,12 +45,13 @@ def evaluate(
 
 @contextmanager
 def _reviewer(settings: Settings, recorded: Path | None) -> Iterator[Reviewer]:
+    prompts = wiring.shipped("prompts")
     if recorded is None:
-        yield wiring.reviewer_of(settings)
+        yield reviewer_of(settings.model, prompts)
         return
     with replayed(recorded) as address:
         asked = settings.model.model_copy(update={"reviewer": "anthropic", "base_url": address})
-        yield wiring.reviewer_of(settings.model_copy(update={"model": asked}), "not-a-key")
+        yield reviewer_of(asked, prompts, "not-a-key")
 
 
 def _read(path: Path) -> list[Case]:

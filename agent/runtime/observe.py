@@ -28,7 +28,7 @@ from agent.core.policy import LivenessPolicy, Policy
 from agent.core.queueing import Changes, Cursor, TaskView
 from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Supervision, World, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
 _CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}
@@ -261,11 +261,6 @@ class Observer:
             )
             for view in views
         )
-
-
-def spent_by(notes: Mapping[str, str], wave: str) -> int:
-    """Tokens that models have used on all tasks of the wave."""
-    return int(notes.get(f"spent/{wave}", "0"))
 
 
 def _wants_proof(standing: Standing, view: TaskView) -> bool:

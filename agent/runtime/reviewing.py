@@ -11,8 +11,7 @@ from agent.core.review import followed_up
 from agent.core.verdicts import Review
 from agent.errors import NothingDoneError, WavekeeperError
 from agent.ports import WaveStore
-from agent.runtime.observe import spent_by
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Supervision, World, spent_by
 
 
 @dataclass(frozen=True, slots=True)

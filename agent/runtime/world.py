@@ -1,6 +1,6 @@
 """The ports that a supervisor needs, in one value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core.brief import Limits
@@ -75,3 +75,8 @@ class Supervision:
     """Seconds between two ticks when nothing happened."""
     host: str = "master"
     reading: Reading = field(default_factory=Reading)
+
+
+def spent_by(notes: Mapping[str, str], wave: str) -> int:
+    """Tokens that models have used on all tasks of the wave."""
+    return int(notes.get(f"spent/{wave}", "0"))
