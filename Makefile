@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint verify mutants check bench clean
+.PHONY: demo test test-long lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -38,6 +38,13 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py
 	$(BIN)/python benchmarks/decide.py
 	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python benchmarks/reviewer_safety.py
+
+cassettes: $(VENV)/ready
+	$(BIN)/python -m tests.model.record standin
+
+cassettes-live: $(VENV)/ready
+	$(BIN)/python -m tests.model.record live
 
 check: lint test
 

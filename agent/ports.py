@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from agent.core.brief import Brief
 from agent.core.model import (
     CommandResult,
     ControlPlane,
@@ -16,11 +17,10 @@ from agent.core.model import (
     Evidence,
     Outcome,
     ProofKind,
-    Review,
     Snapshot,
 )
 from agent.core.policy import Policy
-from agent.core.prompts import DraftRequest
+from agent.core.prompts import DraftRequest, Slots
 from agent.core.queueing import (
     Beat,
     Capabilities,
@@ -38,6 +38,7 @@ from agent.core.queueing import (
     TraceEvent,
 )
 from agent.core.records import Entry, Record, Standing, WaveRecord
+from agent.core.verdicts import Review, Usage
 
 
 class Clock(Protocol):
@@ -205,16 +206,43 @@ class Issues(Protocol):
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 
 
-class Reviewer(Protocol):
-    """Reads a final response against the criteria. It holds no client of anything else."""
+class DiffSource(Protocol):
+    """What a task's branch changed, as the remote shows it."""
 
-    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review: ...
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """A unified diff in git's words, up to `commit`.
+
+        None: it cannot be read now, or the branch is at another commit.
+        """
+
+
+class Reviewer(Protocol):
+    """Reads final responses against their criteria. It holds no client of anything else."""
+
+    @property
+    def name(self) -> str:
+        """Which model with which instructions; only its own earlier reviews are reused."""
+
+    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
+        """One review for each brief, in their order. Never raises: whatever fails abstains."""
 
 
 class Drafter(Protocol):
     """Words a prompt from facts."""
 
     def draft(self, request: DraftRequest) -> str: ...
+
+
+class Writer(Protocol):
+    """Reads facts for a drafter. It holds no client of anything else."""
+
+    def slots(
+        self, request: DraftRequest, findings: Sequence[str] = ()
+    ) -> tuple[Slots | None, Usage]:
+        """What fills the slots, and what asking took; None: the facts must do. Never raises.
+
+        `findings`: what the linter said of the prompt that the last answer made.
+        """
 
 
 class Journal(Protocol):

@@ -41,6 +41,7 @@ from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import LEDGER, open_code_queue
+from agent.wiring_reading import reading, reviewer_of, writer_of
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -189,24 +190,25 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
 
 
 @contextmanager
-def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
-    """Everything the supervisor sees, opened and closed."""
+def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
+    """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
+    prompts = shipped("prompts")
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
+        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=LocalIssues(places.issues),
-            reviewer=EvidenceReviewer(),
-            drafter=TemplateDrafter(shipped("prompts")),
-            probes=(
-                GitEvidence(remote(settings), places.evidence, policy.completion.documents),
-                JudgeEvidence(),
-            ),
+            reviewer=reviewer_of(settings.model, prompts, key),
+            drafter=TemplateDrafter(prompts),
+            probes=(git, JudgeEvidence()),
+            diffs=git,
+            writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
             policies=watched_policy(settings, policy),
         )
@@ -252,6 +254,7 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
+        reading=reading(settings.model),
     )
 
 

@@ -181,6 +181,25 @@ def decide(
     command(_console(context), snapshot, policies, ask or [])
 
 
+@app.command("eval", epilog="Example: wavekeeper eval cases.jsonl")
+def evaluate(
+    context: typer.Context,
+    cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", help="Labelled cases.")],
+    *,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="CASSETTE.json", help="Recorded answers instead of the real API."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the configured reviewer on labelled cases; the labels are not shown to it."""
+    from agent import wiring
+    from agent.cli.evaluate import evaluate as command
+
+    settings = wiring.settings_above(Path.cwd())
+    command(_console(context), settings, cases, recorded, as_json=as_json)
+
+
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
 app.add_typer(policy_app, name="policy")
 

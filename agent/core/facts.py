@@ -31,6 +31,7 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "defect": ("unknown", "none", "unrecorded", "recorded", "fixed"),
     "continuable": ("unknown", "yes", "no"),
     "budget": ("unknown", "spent", "left"),
+    "tokens": ("unknown", "spent", "left"),
     "prompt": ("unknown", "leans-on-context", "self-contained"),
     "quality": ("unknown", "slipping", "steady"),
     "scopes": ("unknown", "overlapping", "distinct"),
@@ -48,7 +49,7 @@ _SENDING: Final = (*_ACTING, "api", "submit_slot", "lanes", "status", "prompt", 
 FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
     Action.LEAVE_ALONE: (),
     Action.INSPECT: (),
-    Action.REVIEW: ("result",),
+    Action.REVIEW: ("result", "tokens"),
     Action.ACCEPT: (*_ACTING, "status", "result", "proof", "criteria", "truth"),
     Action.SUBMIT: _SENDING,
     Action.RETRY: (*_SENDING, "result", "continuable", "budget"),
@@ -219,6 +220,14 @@ def _budget(situation: Situation) -> str:
     return "left" if left > 0 else "spent"
 
 
+def _tokens(situation: Situation) -> str:
+    """What the budgets of task and wave leave for one more call of a model."""
+    left = situation.task.tokens_left if situation.task else None
+    if left is None:
+        return "unknown"
+    return "left" if left > 0 else "spent"
+
+
 def _host(situation: Situation) -> str:
     return situation.snapshot.supervisor.host or "unknown"
 
@@ -258,6 +267,7 @@ _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "defect": lambda situation: situation.defect,
     "continuable": _continuable,
     "budget": _budget,
+    "tokens": _tokens,
     "prompt": lambda situation: situation.prompt,
     "quality": lambda situation: situation.quality,
     "scopes": lambda situation: situation.scopes,

@@ -129,6 +129,7 @@ FLOOR: Final = (
     _must("never_exceed_the_window", {Action.WIDEN_WINDOW}, ceiling=("below",)),
     _must("never_submit_in_a_burst", SENDS_PROMPT, submit_slot=("free",)),
     _must("never_spend_past_the_budget", {Action.RETRY}, budget=("left",)),
+    _must("never_spend_past_the_budget", {Action.REVIEW}, tokens=("left",)),
     _must("never_act_while_suspended", _ACTING, suspended=("no",)),
 )
 """One name each, the same in guard, policy, test and journal. `never_act_on_a_stale_clearance` is

@@ -57,6 +57,8 @@ class CompletionPolicy(Table):
     ladder: dict[TaskKind, LadderPolicy]
     documents: tuple[str, ...]
     """Glob patterns of what counts as a document."""
+    claims_count: Flag = False
+    """Whether a worker's own words can prove a criterion of judgement."""
 
     @model_validator(mode="after")
     def _every_kind(self) -> Self:

@@ -5,8 +5,9 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.actions import digest
-from agent.core.model import Evidence, Grants, Noun, Review
+from agent.core.model import Evidence, Grants, Noun
 from agent.core.queueing import TaskSpec
+from agent.core.verdicts import Review
 
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
@@ -91,6 +92,8 @@ class Standing(Noun):
     canary: bool = False
     evidence: tuple[Evidence, ...] = ()
     review: Review | None = None
+    spent: int = 0
+    """Tokens that models have used on it, over all attempts."""
     why: str | None = None
     """One sentence for the outcome table."""
     changed_at: AwareDatetime

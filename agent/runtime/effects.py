@@ -117,16 +117,6 @@ def _park(world: World, proposal: Proposal, key: str) -> str:
     return f"parked behind {defect.id}"
 
 
-def _review(world: World, proposal: Proposal, key: str) -> str:
-    standing = standing_of(world, proposal)
-    view = world.queue.get(standing.spec.id)
-    if view is None or view.attempt != proposal.attempt:
-        raise NothingDoneError("the attempt to be reviewed is not the current one")
-    review = world.reviewer.review(standing.spec, view, standing.evidence)
-    world.store.save(standing.model_copy(update={"review": review}))
-    return f"reviewed ({key})" if review.abstained is None else f"abstained: {review.abstained}"
-
-
 def _accept(world: World, proposal: Proposal, key: str) -> str:
     spec = standing_of(world, proposal).spec
     defect = defect_of(world, spec.fixes)
@@ -216,7 +206,6 @@ ACT: Final[dict[Action, Act]] = {
     Action.CANCEL: _cancel,
     Action.MOVE: _move,
     Action.OPEN_ISSUE: _open_issue,
-    Action.REVIEW: _review,
     Action.ACCEPT: _accept,
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,

@@ -28,7 +28,7 @@ from agent.core.policy import LivenessPolicy, Policy
 from agent.core.queueing import Changes, Cursor, TaskView
 from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Supervision, World, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
 _CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}
@@ -89,7 +89,8 @@ class Observer:
             evidence = seen[one].evidence if one in seen else ()
             view = self._views.get(one)
             policy = self._supervision.policy.liveness
-            tasks.append(task_of(standing, view, evidence, now, policy, reachable=reachable))
+            again = task_of(standing, view, evidence, now, policy, reachable=reachable)
+            tasks.append(self._priced(again, standing))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
 
@@ -141,7 +142,15 @@ class Observer:
             evidence = self._probe(standing, view, now)
         policy = self._supervision.policy.liveness
         seen = reachable and standing.spec.id not in self._old
-        return task_of(standing, view, evidence, now, policy, reachable=seen)
+        task = task_of(standing, view, evidence, now, policy, reachable=seen)
+        return self._priced(task, standing)
+
+    def _priced(self, task: Task, standing: Standing) -> Task:
+        """The task with what its own and its wave's budget leave for models."""
+        left = self._supervision.reading.tokens_left(
+            standing.spent, spent_by(self._world.store.notes(), standing.wave)
+        )
+        return task.model_copy(update={"tokens_left": left})
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
         wanted = wanted_proof(standing, self._supervision.policy)

@@ -167,6 +167,13 @@ def test_only_a_charged_failure_uses_up_the_budget(left, charged, expected):
 
 
 @pytest.mark.parametrize(
+    ("left", "expected"), [(1, "left"), (0, "spent"), (-5, "spent"), (None, "unknown")]
+)
+def test_tokens_that_nobody_has_counted_are_not_left(left, expected):
+    assert known(w.ended(tokens_left=left), Action.REVIEW)["tokens"] == expected
+
+
+@pytest.mark.parametrize(
     ("known_of_it", "expected"), [(None, "unknown"), (True, "yes"), (False, "no")]
 )
 def test_continuable(known_of_it, expected):
