@@ -116,11 +116,7 @@ class Places:
 
 
 def policy_in(own: Path | None, repository: Path | None = None) -> Policy:
-    """The shipped policy, with the files in `own` in place of those of the same name.
-
-    A folder in the repository under supervision (`repository`, or that of the settings above the
-    folder) may only take away: whoever works on the repository could change it.
-    """
+    """The shipped policy under the files of `own`; in `repository` they may only tighten it."""
     if own is not None and not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
     project = own is not None and _is_project(own, repository)
@@ -132,10 +128,8 @@ def policy_unlocked(own: Path) -> tuple[Policy, Path]:
     if not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name the one with your policy files")
     if _is_project(own):
-        raise PolicyError(
-            f"{own}: lies in the repository under supervision, where a lock is nobody's review; "
-            "keep the folder outside of it",
-        )
+        why = "lies in the repository under supervision, where a lock is nobody's review"
+        raise PolicyError(f"{own}: {why}; keep the folder outside of it")
     held = own / LOCK
     lock = held if held.exists() else shipped("policies") / LOCK
     return read_policy(shipped("policies"), own, locked=False), lock
