@@ -40,6 +40,7 @@ from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
+from agent.wiring_systems import Remembered, refuse_unknown_services, service_probes
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -154,6 +155,8 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(places, store)
+        documents = policy.completion.documents
+        git = Remembered(GitEvidence(remote(settings), places.evidence, documents))
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(open_queue(settings)),
@@ -162,10 +165,7 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
             issues=LocalIssues(places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
-            probes=(
-                GitEvidence(remote(settings), places.evidence, policy.completion.documents),
-                JudgeEvidence(),
-            ),
+            probes=(git, JudgeEvidence(), *service_probes(settings.services, git)),
             machine=ProcMachine(),
         )
 
@@ -253,6 +253,7 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
                 f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
                 f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
             )
+    refuse_unknown_services(path, wave, settings.services)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,

@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from agent.adapters.base_services import IssueSettings, ServiceName, ServiceSettings
+from agent.adapters.base_toml import Argument, Folder
 from agent.core.durations import Seconds
 from agent.core.model import Mode
 from agent.core.queueing import QueueSpec
@@ -50,22 +52,6 @@ _LEAST_BEATS: Final = 3
 """Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
 
 
-def _below(value: object, info: ValidationInfo) -> object:
-    """A path as written, taken from the folder of the settings file."""
-    if not isinstance(value, str | Path):
-        return value
-    text = str(value)
-    if not text.strip() or "\0" in text:
-        raise ValueError("must name a folder")
-    if text.startswith("~"):
-        raise ValueError(f"{text!r:.80}: '~' is not expanded here; write the full path")
-    return Path((info.context or {}).get("folder", "."), text)
-
-
-Folder = Annotated[Path, BeforeValidator(_below)]
-"""A folder; a relative one is below the folder of the settings file."""
-
-
 def _remote(value: str) -> str:
     if value.startswith("-"):
         raise ValueError(f"{value!r:.80} would be an option of git; write a remote's name or a URL")
@@ -82,19 +68,10 @@ def _as_list(value: object) -> object:
     return value
 
 
-def _argument(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("holds a NUL character; remove it")
-    return value
-
-
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r:.80} is no name of an environment variable")
     return name
-
-
-_Argument = Annotated[str, AfterValidator(_argument)]
 
 
 class SupervisorSettings(TomlModel):
@@ -112,7 +89,7 @@ class WorkerSettings(TomlModel):
 
     command: (
         Annotated[
-            tuple[_Argument, ...],
+            tuple[Argument, ...],
             BeforeValidator(_as_list),
             Field(strict=False, min_length=1),
         ]
@@ -130,7 +107,7 @@ class WorkerSettings(TomlModel):
     grace: Seconds = 10.0
     """Seconds between asking an agent to stop and killing it."""
     time_limit: Seconds = 7200.0
-    environment: dict[Annotated[str, AfterValidator(_variable)], _Argument] = {}
+    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
     """Added to the agent's environment."""
     path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """Folders put in front of PATH."""
@@ -169,6 +146,8 @@ class Settings(TomlModel):
         _Queue(id="infra", kind="infrastructure", risk="low"),
     )
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
+    services: dict[ServiceName, ServiceSettings] = {}
+    issues: IssueSettings = IssueSettings()
 
     @property
     def queues(self) -> tuple[QueueSpec, ...]:

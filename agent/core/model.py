@@ -163,6 +163,10 @@ class Evidence(Noun):
     detail: str | None = None
     """One sentence for a person: what was looked at and what was seen."""
     attempt: int | None = None
+    source: str | None = None
+    """Where it was fetched, if another place could say otherwise."""
+    answer: str | None = None
+    """The sha256 of the raw answer it was read from."""
 
 
 class CriterionVerdict(Noun):

@@ -1,0 +1,1 @@
+"""`wavekeeper demo-delivery`."""
