@@ -43,6 +43,10 @@ class QueueUnavailableError(WavekeeperError):
     """The queue did not answer; whether it acted is unknown, and it must be read back."""
 
 
+class IssuesUnavailableError(WavekeeperError):
+    """The issue tracker did not do what was asked; asking again is safe and doubles nothing."""
+
+
 class KeyReusedError(WavekeeperError):
     """An idempotency key came again with another request: a bug in the caller, nothing was done."""
 

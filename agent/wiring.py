@@ -14,7 +14,6 @@ from agent.adapters.config_toml import NAME, Settings, find_settings, read_setti
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
@@ -40,7 +39,7 @@ from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
-from agent.wiring_systems import Remembered, refuse_unknown_services, service_probes
+from agent.wiring_systems import Remembered, issues_in, refuse_unknown_services, service_probes
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -162,7 +161,7 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
             queue=stack.enter_context(open_queue(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
-            issues=LocalIssues(places.issues),
+            issues=issues_in(settings.issues, places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(git, JudgeEvidence(), *service_probes(settings.services, git)),
@@ -192,7 +191,7 @@ def open_reading(settings: Settings) -> Iterator[World]:
             queue=queue,
             store=store,
             journal=MemoryJournal(),
-            issues=LocalIssues(places.issues),
+            issues=issues_in(settings.issues, places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from agent.adapters.base_probe import Known
-from agent.adapters.base_services import ServiceSettings
+from agent.adapters.base_services import IssueSettings, ServiceSettings
 from agent.adapters.evidence_command import CommandEvidence
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import GitHubActionsEvidence
 from agent.adapters.evidence_http import HttpEvidence
 from agent.adapters.evidence_oci import OciEvidence
+from agent.adapters.issues_github import GitHubIssues
+from agent.adapters.issues_local import LocalIssues
 from agent.adapters.wave_toml import WaveFile
 from agent.core.model import Evidence, ProofKind
 from agent.core.queueing import TaskSpec, TaskView
 from agent.core.toml_text import did_you_mean
 from agent.errors import WaveFileError
-from agent.ports import EvidenceProbe
+from agent.ports import EvidenceProbe, Issues
 
 Probe = TypeVar("Probe", bound=EvidenceProbe)
 
@@ -83,3 +85,12 @@ def refuse_unknown_services(
                 f"{path}:{wave.lines[task.id]}: task {task.id} names the service "
                 f"{task.service!r:.80}, which wavekeeper.toml does not have{hint}",
             )
+
+
+def issues_in(own: IssueSettings, folder: Path) -> Issues:
+    """Where defects are written down: GitHub if it is configured, else files in `folder`."""
+    if own.home == "local" or own.repository is None:
+        return LocalIssues(folder)
+    return GitHubIssues(
+        own.repository, token=own.token, api=own.api, labels=own.labels, authority=own.authority
+    )
