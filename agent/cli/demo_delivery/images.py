@@ -94,23 +94,27 @@ class Pusher:
         answer.raise_for_status()
         return str(answer.headers["docker-content-digest"])
 
-    def pull(self, reference: str) -> dict[str, bytes]:
-        """The files of an image; every blob is what its digest says."""
+    def pull(self, reference: str) -> tuple[dict[str, bytes], str]:
+        """The files of an image and the commit in its label; every blob is what its digest says."""
         told = self._client.get(
             f"{self._address}/manifests/{reference}", headers={"accept": MANIFEST}
         )
         told.raise_for_status()
         files: dict[str, bytes] = {}
         for layer in told.json()["layers"]:
-            blob = self._client.get(f"{self._address}/blobs/{layer['digest']}")
-            blob.raise_for_status()
-            if digest_of(blob.content) != layer["digest"]:
-                raise ValueError(f"{layer['digest']} came as something else")
-            with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob.content))) as tar:
+            with tarfile.open(fileobj=io.BytesIO(gzip.decompress(self._fetch(layer)))) as tar:
                 for member in tar.getmembers():
                     opened = tar.extractfile(member)
                     files[member.name] = opened.read() if opened else b""
-        return files
+        config = json.loads(self._fetch(told.json()["config"]))
+        return files, str(config["config"]["Labels"].get(REVISION))
+
+    def _fetch(self, described: Mapping[str, Any]) -> bytes:
+        blob = self._client.get(f"{self._address}/blobs/{described['digest']}")
+        blob.raise_for_status()
+        if digest_of(blob.content) != described["digest"]:
+            raise ValueError(f"{described['digest']} came as something else")
+        return blob.content
 
     def close(self) -> None:
         """Close the connections."""
