@@ -189,6 +189,58 @@ class Issues(Protocol):
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 
 
+Act = Literal["live-remedy", "deploy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One named place where the supervisor may act, as it is configured."""
+
+    name: str
+    environment: Literal["dev", "production"]
+    acts: frozenset[Act]
+
+
+@dataclass(frozen=True, slots=True)
+class Remedied:
+    """What became of an act on infrastructure."""
+
+    said: str
+    verified: bool | None
+    """Whether the target was then seen to be as it should be. None: that could not be seen."""
+
+
+class Remedies(Protocol):
+    """Live remedies and deploys at named targets: a dry run, the act, its verification."""
+
+    def targets(self) -> Sequence[Target]: ...
+    def rehearse(self, target: str, act: Act, names: Mapping[str, str]) -> str:
+        """The dry run; NothingDoneError unless it passes. `names` fill the configured command."""
+
+    def carry_out(self, target: str, act: Act, names: Mapping[str, str], *, key: str) -> Remedied:
+        """Rehearse, act once per key, verify."""
+
+    def done(self, key: str) -> Remedied | None:
+        """What the act with this key did, verified anew if its end was not seen; None: no act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A document that was proposed: the branch on the remote, and its commit."""
+
+    branch: str
+    commit: str
+
+
+class References(Protocol):
+    """Reference documents, each proposed on a branch of its own; no checkout is touched."""
+
+    def propose(self, path: str, text: str, *, title: str, key: str) -> Proposed:
+        """Add `text` to the end of the document at `path`, or make it; once per key."""
+
+    def proposed(self, key: str) -> Proposed | None: ...
+
+
 class Reviewer(Protocol):
     """Reads a final response against the criteria. It holds no client of anything else."""
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from agent.adapters.base_probe import Known
 from agent.adapters.base_services import IssueSettings, ServiceSettings
+from agent.adapters.base_targets import TargetSettings
 from agent.adapters.evidence_command import CommandEvidence
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import GitHubActionsEvidence
@@ -17,12 +18,15 @@ from agent.adapters.evidence_http import HttpEvidence
 from agent.adapters.evidence_oci import OciEvidence
 from agent.adapters.issues_github import GitHubIssues
 from agent.adapters.issues_local import LocalIssues
+from agent.adapters.reference_git import GitReferences
+from agent.adapters.remedy_command import CommandRemedies
 from agent.adapters.wave_toml import WaveFile
+from agent.adapters.worktree_git import GitWorktrees
 from agent.core.model import Evidence, ProofKind
 from agent.core.queueing import TaskSpec, TaskView
 from agent.core.toml_text import did_you_mean
 from agent.errors import WaveFileError
-from agent.ports import EvidenceProbe, Issues
+from agent.ports import EvidenceProbe, Issues, References, Remedies
 
 Probe = TypeVar("Probe", bound=EvidenceProbe)
 
@@ -94,3 +98,14 @@ def issues_in(own: IssueSettings, folder: Path) -> Issues:
     return GitHubIssues(
         own.repository, token=own.token, api=own.api, labels=own.labels, authority=own.authority
     )
+
+
+def remedies_in(targets: Mapping[str, TargetSettings], folder: Path) -> Remedies:
+    """The configured targets; what was done at them is noted in `folder`."""
+    return CommandRemedies(targets, folder)
+
+
+def references_in(remote: str, folder: Path, documents: Sequence[str]) -> References:
+    """Proposals out of checkouts of the supervisor's own, all of them below `folder`."""
+    worktrees = GitWorktrees(remote, folder / "worktrees", folder / "clone")
+    return GitReferences(worktrees, remote, documents)

@@ -144,7 +144,7 @@ class Http:
         try:
             return Retrying(
                 retry=retry_if_exception(again),
-                wait=wait_random_exponential(multiplier=0.1, max=1.0),
+                wait=wait_random_exponential(multiplier=0.05, max=1.0),
                 stop=stop_after_attempt(_TRIES) | stop_after_delay(self._timeout / 2),
                 reraise=True,
             )(once)

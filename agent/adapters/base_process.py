@@ -58,10 +58,15 @@ def run(
     timeout: float,
     pass_on: Sequence[str] = (),
     cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
     most: int = 64 * 1024,
 ) -> Ended:
-    """Run it to its end. ProgramError if it does not start or takes longer than `timeout` s."""
+    """Run it to its end. ProgramError if it does not start or takes longer than `timeout` s.
+
+    It is given the variables that are named in `pass_on`, and those of `env`.
+    """
     given = {name: os.environ[name] for name in (*_GIVEN, *pass_on) if name in os.environ}
+    given |= env or {}
     if absent := [name for name in pass_on if name not in os.environ]:
         raise ProgramError(f"the environment variable {absent[0]} is not set, which it needs")
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:

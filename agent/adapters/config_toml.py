@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from agent.adapters.base_services import IssueSettings, ServiceName, ServiceSettings
+from agent.adapters.base_targets import TargetName, TargetSettings
 from agent.adapters.base_toml import Argument, Folder
 from agent.core.durations import Seconds
 from agent.core.model import Mode
@@ -147,6 +148,7 @@ class Settings(TomlModel):
     )
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
     services: dict[ServiceName, ServiceSettings] = {}
+    targets: dict[TargetName, TargetSettings] = {}
     issues: IssueSettings = IssueSettings()
 
     @property

@@ -52,7 +52,7 @@ class Actions:
 
     def address(self, what: str) -> str:
         """Where `what` of this repository stands."""
-        return f"{self._ci.api}/repos/{self._ci.repository}/{what}"
+        return f"{self._ci.api}/repos/{self._ci.repository}/{what}".rstrip("/")
 
     def get(self, what: str) -> tuple[Any, Answer]:
         """One object. HttpError for everything else."""

@@ -88,7 +88,7 @@ def _finding(
             return said(f"{place} answered {answer.status}, not {look.status}", holds=holds)
         if look.pointer is None and look.header is None:
             return said(f"{place} answered {answer.status}", holds=True)
-        value = _value(answer, look)
+        value = value_at(answer, look)
         if value is None:
             return said(f"{place} says nothing", holds=None)
         if wanted is None:
@@ -115,7 +115,8 @@ def _where(look: Look) -> str:
     return f" in {look.header}" if look.header is not None else ""
 
 
-def _value(answer: Answer, look: Look) -> Any:  # noqa: ANN401 - JSON of somebody else's
+def value_at(answer: Answer, look: Look) -> Any:  # noqa: ANN401 - JSON of somebody else's
+    """What stands at the look's pointer or in its header; None: nothing."""
     if look.header is not None:
         return answer.headers.get(look.header)
     return pointed(answer.json(), look.pointer or "")

@@ -1,0 +1,220 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.config_toml import read_settings
+from agent.adapters.remedy_command import CommandRemedies
+from agent.errors import ConfigurationError, NothingDoneError, UnusableStoreError
+from agent.ports import Remedies, Target
+
+# Dev and production are two files; what is done to them, and what is asked, is written beside them.
+TOOL = """
+import os, pathlib, sys
+place, what, *rest = sys.argv[1:]
+target = pathlib.Path(place)
+with open(place + ".log", "a") as log:
+    log.write(" ".join([what, *rest]) + "\\n")
+if what == "dry-run":
+    sys.exit("not reachable" if (target.parent / "closed").exists() else 0)
+if what == "act":
+    target.write_text("well" if not (target.parent / "useless").exists() else "ill")
+    sys.exit("the job says it failed" if (target.parent / "grumbles").exists() else 0)
+sys.exit(0 if target.exists() and target.read_text() == "well" else f"{target.name} is ill")
+"""
+
+
+def act(place, *, timeout="1s", **over):
+    lines = {
+        name: json.dumps([sys.executable, "-S", str(place.parent / "tool.py"), str(place), what,
+                          "{defect}", "--commit={commit}"] if name != "verify" else
+                         [sys.executable, "-S", str(place.parent / "tool.py"), str(place), what])
+        for name, what in (("dry_run", "dry-run"), ("command", "act"), ("verify", "verify"))
+    }  # fmt: skip
+    lines["timeout"] = f'"{timeout}"'
+    return "".join(f"{name} = {value}\n" for name, value in {**lines, **over}.items())
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "tool.py").write_text(TOOL, encoding="utf-8")
+    return tmp_path / "dev"
+
+
+@pytest.fixture
+def targets(tmp_path, place):
+    path = tmp_path / "wavekeeper.toml"
+    path.write_text(
+        f'[targets.queue-dev]\nenvironment = "dev"\n[targets.queue-dev.live_remedy]\n{act(place)}'
+        f'[targets.queue]\nenvironment = "production"\n[targets.queue.deploy]\n{act(place)}',
+        encoding="utf-8",
+    )
+    return read_settings(path).targets
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def remedies(targets, tmp_path, waits):
+    checked: Remedies = CommandRemedies(targets, tmp_path / "remedies", waits.append)
+    return checked
+
+
+NAMES = {"defect": "D-1", "commit": "c0ffee1"}
+
+
+def log(place):
+    written = Path(f"{place}.log")
+    return written.read_text().splitlines() if written.exists() else []
+
+
+def test_targets_say_what_can_be_done_where(remedies):
+    assert list(remedies.targets()) == [
+        Target(name="queue", environment="production", acts=frozenset({"deploy"})),
+        Target(name="queue-dev", environment="dev", acts=frozenset({"live-remedy"})),
+    ]
+
+
+def test_it_rehearses_acts_once_and_verifies(remedies, place):
+    done = remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    assert done.verified is True
+    assert done.said == "live-remedy of queue-dev ended with 0; the verification passes"
+    assert log(place) == ["dry-run D-1 --commit=c0ffee1", "act D-1 --commit=c0ffee1", "verify"]
+    assert remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k") == done
+    assert len(log(place)) == 3
+    assert remedies.done("k") == done
+    assert remedies.done("another") is None
+
+
+def test_another_process_knows_what_was_done(remedies, targets, tmp_path):
+    done = remedies.carry_out("queue", "deploy", NAMES, key="k")
+    assert CommandRemedies(targets, tmp_path / "remedies").done("k") == done
+
+
+def test_a_rehearsal_changes_nothing(remedies, place):
+    assert remedies.rehearse("queue", "deploy", NAMES) == "queue: the dry run of deploy passed"
+    assert not place.exists()
+
+
+def test_a_dry_run_that_does_not_pass_ends_it(remedies, place, tmp_path):
+    (tmp_path / "closed").touch()
+    with pytest.raises(NothingDoneError) as caught:
+        remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    assert str(caught.value) == (
+        "queue-dev: the dry run of live-remedy ended with 1: not reachable"
+    )
+    assert log(place) == ["dry-run D-1 --commit=c0ffee1"]
+    assert remedies.done("k") is None
+    (tmp_path / "closed").unlink()
+    assert remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k").verified is True
+
+
+def test_the_verification_tells_and_not_the_job(remedies, tmp_path):
+    """Policy: "a deploy job that reports failure even though the service API is healthy"."""
+    (tmp_path / "grumbles").touch()
+    done = remedies.carry_out("queue", "deploy", NAMES, key="k")
+    assert done.verified is True
+    assert done.said == (
+        "deploy of queue ended with 1: the job says it failed; the verification passes"
+    )
+    (tmp_path / "grumbles").unlink()
+    (tmp_path / "useless").touch()
+    done = remedies.carry_out("queue", "deploy", NAMES, key="l")
+    assert done.verified is False
+    assert done.said == "deploy of queue ended with 0; the verification ended with 1: dev is ill"
+
+
+def test_a_verification_is_asked_again_until_its_time_is_over(place, tmp_path):
+    path = tmp_path / "patient.toml"
+    path.write_text(
+        f'[targets.queue]\nenvironment = "dev"\n[targets.queue.deploy]\n{act(place, timeout="9s")}',
+        encoding="utf-8",
+    )
+    (tmp_path / "useless").touch()
+
+    def heals(_seconds):
+        place.write_text("well")
+
+    remedies = CommandRemedies(read_settings(path).targets, tmp_path / "remedies", heals)
+    assert remedies.carry_out("queue", "deploy", NAMES, key="k").verified is True
+    assert log(place).count("verify") == 2
+
+
+def test_what_was_begun_before_a_crash_is_verified_and_not_done_again(
+    remedies, targets, place, tmp_path
+):
+    remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    (note,) = (tmp_path / "remedies").glob("*.json")
+    half = json.loads(note.read_text()) | {"said": None, "verified": None}
+    note.write_text(json.dumps(half))
+    again = CommandRemedies(targets, tmp_path / "remedies")
+    done = again.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    assert done.verified is True
+    assert "was begun before and not seen to end; the verification passes" in done.said
+    assert [line.split()[0] for line in log(place)] == ["dry-run", "act", "verify", "verify"]
+
+
+WRONG = [
+    pytest.param("queue", "live-remedy", NAMES, "is not configured", id="no remedy in production"),
+    pytest.param("queue-dev", "deploy", NAMES, "is not configured", id="no deploy in dev"),
+    pytest.param("prod\n", "deploy", NAMES, "targets are queue, queue-dev", id="no such target"),
+    pytest.param("queue", "deploy", {"defect": "D-1"}, "the commit is not known", id="no commit"),
+    pytest.param("queue", "deploy", NAMES | {"commit": "--force"}, "is no value for commit",
+                 id="an option for a commit"),
+    pytest.param("queue", "deploy", NAMES | {"commit": "a; rm -rf"}, "is no value for commit",
+                 id="a shell's words"),
+    pytest.param("queue", "deploy", NAMES | {"branch": "a"}, "is no value for branch",
+                 id="a name that is never filled in"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "what", "names", "words"), WRONG)
+def test_what_is_not_configured_is_not_done(remedies, place, target, what, names, words):
+    with pytest.raises(NothingDoneError) as caught:
+        remedies.carry_out(target, what, names, key="k")
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert log(place) == []
+
+
+def test_what_cannot_be_noted_is_not_done(targets, place, tmp_path):
+    (tmp_path / "notes").write_text("a file")
+    remedies = CommandRemedies(targets, tmp_path / "notes")
+    with pytest.raises((UnusableStoreError, NothingDoneError)):
+        remedies.carry_out("queue", "deploy", NAMES, key="k")
+    assert not place.exists()
+
+
+FAULTS = [
+    pytest.param('[targets.q]\nenvironment = "prod"', 2, "not one of dev, production", id="prod"),
+    pytest.param("[targets.q]\n", 1, "'environment' is missing", id="neither dev nor production"),
+    pytest.param('[targets.q]\nenvironment = "dev"', 1, "add live_remedy or deploy", id="nothing"),
+    pytest.param('[targets.q]\nenvironment = "production"\n[targets.q.live_remedy]\n'
+                 'dry_run = ["a"]\ncommand = ["b"]\nverify = ["c"]', 3, "is for dev alone",
+                 id="a live remedy in production"),
+    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\n'
+                 'dry_run = ["a"]\ncommand = ["a"]\nverify = ["c"]', 4, "add the option that",
+                 id="the dry run is the act"),
+    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\n'
+                 'dry_run = ["a"]\ncommand = ["b"]\nverify = ["b"]', 6, "must only read",
+                 id="the verification is the act"),
+    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\ncommand = ["b"]', 3,
+                 "'dry_run' is missing", id="no dry run"),
+    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\ndry_run = ["a"]\n'
+                 'command = ["b", "{comit}"]\nverify = ["c"]', 5, "did you mean 'commit'",
+                 id="a misspelt name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line", "words"), FAULTS)
+def test_every_fault_of_the_configuration_names_its_line(tmp_path, text, line, words):
+    path = tmp_path / "wavekeeper.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert words in str(caught.value)
