@@ -9,7 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agent.core.model import CommandResult, Defect, Evidence, Outcome, ProofKind, Review, Snapshot
+from agent.core.model import (
+    CommandResult,
+    Defect,
+    Evidence,
+    Outcome,
+    ProofKind,
+    Remedy,
+    Review,
+    Snapshot,
+)
 from agent.core.prompts import DraftRequest
 from agent.core.queueing import (
     Beat,
@@ -189,18 +198,6 @@ class Issues(Protocol):
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 
 
-Act = Literal["live-remedy", "deploy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One named place where the supervisor may act, as it is configured."""
-
-    name: str
-    environment: Literal["dev", "production"]
-    acts: frozenset[Act]
-
-
 @dataclass(frozen=True, slots=True)
 class Remedied:
     """What became of an act on infrastructure."""
@@ -211,13 +208,13 @@ class Remedied:
 
 
 class Remedies(Protocol):
-    """Live remedies and deploys at named targets: a dry run, the act, its verification."""
+    """Live remedies in dev, and deploys in production: a dry run, the act, its verification."""
 
-    def targets(self) -> Sequence[Target]: ...
-    def rehearse(self, target: str, act: Act, names: Mapping[str, str]) -> str:
+    def known(self) -> Sequence[Remedy]: ...
+    def rehearse(self, remedy: str, names: Mapping[str, str]) -> str:
         """The dry run; NothingDoneError unless it passes. `names` fill the configured command."""
 
-    def carry_out(self, target: str, act: Act, names: Mapping[str, str], *, key: str) -> Remedied:
+    def carry_out(self, remedy: str, names: Mapping[str, str], *, key: str) -> Remedied:
         """Rehearse, act once per key, verify."""
 
     def done(self, key: str) -> Remedied | None:
@@ -229,6 +226,7 @@ class Proposed:
     """A document that was proposed: the branch on the remote, and its commit."""
 
     branch: str
+    """`HEAD`: the default branch says so already."""
     commit: str
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from agent.adapters.base_probe import Known
+from agent.adapters.base_remedies import RemedySettings
 from agent.adapters.base_services import IssueSettings, ServiceSettings
-from agent.adapters.base_targets import TargetSettings
 from agent.adapters.evidence_command import CommandEvidence
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import GitHubActionsEvidence
@@ -100,9 +100,9 @@ def issues_in(own: IssueSettings, folder: Path) -> Issues:
     )
 
 
-def remedies_in(targets: Mapping[str, TargetSettings], folder: Path) -> Remedies:
-    """The configured targets; what was done at them is noted in `folder`."""
-    return CommandRemedies(targets, folder)
+def remedies_in(remedies: Mapping[str, RemedySettings], folder: Path) -> Remedies:
+    """The configured remedies; what was done is noted in `folder`."""
+    return CommandRemedies(remedies, folder)
 
 
 def references_in(remote: str, folder: Path, documents: Sequence[str]) -> References:

@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from agent.adapters.base_remedies import RemedyName, RemedySettings, one_environment_each
 from agent.adapters.base_services import IssueSettings, ServiceName, ServiceSettings
-from agent.adapters.base_targets import TargetName, TargetSettings
 from agent.adapters.base_toml import Argument, Folder
 from agent.core.durations import Seconds
 from agent.core.model import Mode
@@ -148,7 +148,7 @@ class Settings(TomlModel):
     )
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
     services: dict[ServiceName, ServiceSettings] = {}
-    targets: dict[TargetName, TargetSettings] = {}
+    remedies: Annotated[dict[RemedyName, RemedySettings], AfterValidator(one_environment_each)] = {}
     issues: IssueSettings = IssueSettings()
 
     @property

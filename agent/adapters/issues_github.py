@@ -88,6 +88,14 @@ class GitHubIssues:
                 self._write("PATCH", f"issues/{_number(found)}", _STATES["open"])
             return self._issue(found)
 
+    def is_open(self, issue: str) -> bool | None:
+        try:
+            with self._reported():
+                state = self._read(f"issues/{_checked(issue)}").get("state")
+        except IssuesUnavailableError:
+            return None
+        return {"open": True, "closed": False}.get(str(state))
+
     def comment(self, issue: str, body: str, *, key: str) -> None:
         """Put it at the end, unless a comment with this key is there already."""
         with self._reported():

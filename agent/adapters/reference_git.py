@@ -39,7 +39,7 @@ class GitReferences:
     `documents` are the patterns of the paths that are documents; nothing else can be proposed.
 
     Raises:
-        NothingDoneError: the path is no document, or the document says so already.
+        NothingDoneError: the path is no document, or it cannot be written to.
         WorktreeError: git failed; the message carries its own words.
 
     """
@@ -70,7 +70,8 @@ class GitReferences:
         if checkout is None:
             raise NothingDoneError("the remote has no default branch to propose a document to")
         try:
-            self._write(checkout.path, path, visible(text).strip())
+            if not self._written(checkout.path, path, visible(text).strip()):
+                return Proposed(branch="HEAD", commit=checkout.commit)
             branch = self._branch(key)
             self._git(checkout.path, "add", "--force", "--", path)
             subject = one_line(title)[:100] or "Write down what was learnt"
@@ -97,8 +98,11 @@ class GitReferences:
             raise NothingDoneError(f"a reference has 1 to {_MOST} characters")
 
     @staticmethod
-    def _write(root: Path, path: str, text: str) -> None:
-        """At the end of the document, or as a new one. Symbolic links lead out of the checkout."""
+    def _written(root: Path, path: str, text: str) -> bool:
+        """At the end of the document, or as a new one; False: it says so already.
+
+        Symbolic links lead out of the checkout.
+        """
         place = root
         for part in PurePosixPath(path).parts:
             place = place / part
@@ -108,12 +112,13 @@ class GitReferences:
             place.parent.mkdir(parents=True, exist_ok=True)
             old = place.read_text(encoding="utf-8") if place.exists() else ""
             if text in old:
-                raise NothingDoneError(f"{path!r:.80} says so already")
+                return False
             gap = "\n\n" if old.strip() else ""
             place.write_text(f"{old.rstrip()}{gap}{text}\n", encoding="utf-8")
             place.chmod(stat.S_IMODE(place.stat().st_mode) & ~0o111)
         except (OSError, UnicodeDecodeError) as error:
             raise NothingDoneError(f"{path!r:.80} cannot be written to") from error
+        return True
 
     def _git(self, folder: Path | None, *arguments: str) -> str:
         kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}

@@ -20,10 +20,11 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from agent.adapters.base_process import Ended, ProgramError, filled, run
-from agent.adapters.base_targets import NAMES, ActSettings, TargetSettings
+from agent.adapters.base_remedies import NAMES, RemedySettings
+from agent.core.model import Remedy
 from agent.core.text import one_line
 from agent.errors import NothingDoneError, UnusableStoreError
-from agent.ports import Act, Remedied, Target
+from agent.ports import Remedied
 
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 """Never a dash in front, which a program would take for an option."""
@@ -36,70 +37,64 @@ class _Note(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
-    target: str
-    act: Act
+    remedy: str
     names: dict[str, str]
     said: str | None = None
     verified: bool | None = None
 
 
 class CommandRemedies:
-    """Implements `Remedies` with the configured `targets`; notes are kept in `folder`.
+    """Implements `Remedies` with the configured `remedies`; notes are kept in `folder`.
 
     Raises:
-        NothingDoneError: there is no such act there, or its dry run did not pass.
+        NothingDoneError: there is no such remedy, or its dry run did not pass.
         UnusableStoreError: the folder cannot be written.
 
     """
 
     def __init__(
         self,
-        targets: Mapping[str, TargetSettings],
+        remedies: Mapping[str, RemedySettings],
         folder: Path,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._targets = targets
+        self._remedies = remedies
         self._folder = folder
         self._wait = wait
 
-    def targets(self) -> Sequence[Target]:
+    def known(self) -> Sequence[Remedy]:
         return [
-            Target(
-                name=name,
-                environment=one.environment,
-                acts=frozenset(
-                    act for act in ("live-remedy", "deploy") if _settings(one, act) is not None
-                ),
-            )
-            for name, one in sorted(self._targets.items())
+            Remedy(id=name, reasons=one.reasons, environment=one.environment)
+            for name, one in sorted(self._remedies.items())
         ]
 
-    def rehearse(self, target: str, act: Act, names: Mapping[str, str]) -> str:
-        own = self._of(target, act)
-        argv = self._argv(own.dry_run, target, names)
+    def rehearse(self, remedy: str, names: Mapping[str, str]) -> str:
+        own = self._of(remedy)
+        argv = self._argv(own, own.dry_run, names)
         try:
             ended = self._run(argv, own)
         except ProgramError as error:
-            raise NothingDoneError(f"{target}: the dry run of {act} failed: {error}") from error
+            raise NothingDoneError(f"the dry run of {remedy} failed: {error}") from error
         if ended.code != 0:
             words = f": {ended.errors}" if ended.errors else ""
-            raise NothingDoneError(f"{target}: the dry run of {act} ended with {ended.code}{words}")
-        return f"{target}: the dry run of {act} passed"
+            raise NothingDoneError(f"the dry run of {remedy} ended with {ended.code}{words}")
+        return f"the dry run of {remedy} passed at {own.target}"
 
-    def carry_out(self, target: str, act: Act, names: Mapping[str, str], *, key: str) -> Remedied:
-        own = self._of(target, act)
-        argv = self._argv(own.command, target, names)
+    def carry_out(self, remedy: str, names: Mapping[str, str], *, key: str) -> Remedied:
+        own = self._of(remedy)
+        argv = self._argv(own, own.command, names)
         if (before := self.done(key)) is not None:
             return before
-        self.rehearse(target, act, names)
-        note = _Note(key=key, target=target, act=act, names=dict(names))
+        self.rehearse(remedy, names)
+        note = _Note(key=key, remedy=remedy, names=dict(names))
         self._write(note)
+        what = f"{remedy} at {own.target} ({own.environment})"
         try:
             ended = self._run(argv, own)
             words = f": {ended.errors}" if ended.errors and ended.code else ""
-            said = f"{act} of {target} ended with {ended.code}{words}"
+            said = f"{what} ended with {ended.code}{words}"
         except ProgramError as error:
-            said = f"{act} of {target}: {error}"
+            said = f"{what}: {error}"
         return self._verified(note, own, said)
 
     def done(self, key: str) -> Remedied | None:
@@ -108,18 +103,18 @@ class CommandRemedies:
             return None
         if note.said is not None:
             return Remedied(said=note.said, verified=note.verified)
-        said = f"{note.act} of {note.target} was begun before and not seen to end"
-        return self._verified(note, self._of(note.target, note.act), said)
+        said = f"{note.remedy} was begun before and not seen to end"
+        return self._verified(note, self._of(note.remedy), said)
 
-    def _verified(self, note: "_Note", own: ActSettings, said: str) -> Remedied:
+    def _verified(self, note: "_Note", own: RemedySettings, said: str) -> Remedied:
         """A job may report a failure though the service is well, and the other way round."""
         verified, words = self._verify(own, note)
         outcome = f"{said}; {words}"
         self._write(note.model_copy(update={"said": outcome, "verified": verified}))
         return Remedied(said=outcome, verified=verified)
 
-    def _verify(self, own: ActSettings, note: "_Note") -> tuple[bool | None, str]:
-        argv = self._argv(own.verify, note.target, note.names)
+    def _verify(self, own: RemedySettings, note: "_Note") -> tuple[bool | None, str]:
+        argv = self._argv(own, own.verify, note.names)
         deadline = time.monotonic() + own.timeout
         while True:
             try:
@@ -133,7 +128,7 @@ class CommandRemedies:
                 return False, f"the verification ended with {ended.code}{words}"
             self._wait(_PAUSE)
 
-    def _run(self, argv: Sequence[str], own: ActSettings, limit: float | None = None) -> Ended:
+    def _run(self, argv: Sequence[str], own: RemedySettings, limit: float | None = None) -> Ended:
         try:
             folder = own.folder or self._folder
             folder.mkdir(parents=True, exist_ok=True)
@@ -141,25 +136,26 @@ class CommandRemedies:
             raise ProgramError(f"{own.folder or self._folder}: {error.strerror}") from error
         return run(argv, timeout=limit or own.timeout, pass_on=own.variables, cwd=folder)
 
-    def _of(self, target: str, act: str) -> ActSettings:
-        known = self._targets.get(target)
-        own = _settings(known, act) if known else None
+    def _of(self, remedy: str) -> RemedySettings:
+        own = self._remedies.get(remedy)
         if own is None:
-            there = ", ".join(sorted(self._targets)) or "none"
+            there = ", ".join(sorted(self._remedies)) or "none"
             raise NothingDoneError(
-                f"{one_line(act)} of {one_line(target)} is not configured; targets are {there}",
+                f"the remedy {one_line(remedy)!r:.80} is not configured; there are {there}",
             )
         return own
 
-    def _argv(self, argv: Sequence[str], target: str, names: Mapping[str, str]) -> list[str]:
+    def _argv(
+        self, own: RemedySettings, argv: Sequence[str], names: Mapping[str, str]
+    ) -> list[str]:
         for name, value in names.items():
             if name not in NAMES or not _VALUE.fullmatch(value):
                 raise NothingDoneError(f"{one_line(value)!r:.80} is no value for {one_line(name)}")
-        known = {**dict.fromkeys(NAMES), **names, "target": target}
+        known = {**dict.fromkeys(NAMES), **names, "target": own.target}
         try:
             return filled(argv, known)
         except ProgramError as error:
-            raise NothingDoneError(f"{target}: {error}") from error
+            raise NothingDoneError(str(error)) from error
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{sha256(key.encode()).hexdigest()}.json"
@@ -192,7 +188,3 @@ class CommandRemedies:
                 f"{self._folder}: what is done cannot be noted there ({error.strerror}), so "
                 "nothing is done: check the rights of the folder and the disk",
             ) from error
-
-
-def _settings(target: TargetSettings, act: str) -> ActSettings | None:
-    return {"live-remedy": target.live_remedy, "deploy": target.deploy}.get(act)

@@ -12,8 +12,8 @@ from typing import Literal
 
 from agent import wiring
 from agent.adapters.base_http import HttpError
+from agent.adapters.base_remedies import RemedySettings
 from agent.adapters.base_services import Look, ServiceSettings
-from agent.adapters.base_targets import ActSettings
 from agent.adapters.config_toml import NAME, Settings
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import Actions
@@ -22,6 +22,7 @@ from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.evidence_oci import Registry
 from agent.adapters.issues_github import GitHubIssues
 from agent.core.model import Noun, TaskKind
+from agent.core.toml_text import did_you_mean
 from agent.errors import WavekeeperError
 
 State = Literal["ok", "warn", "fail"]
@@ -47,14 +48,13 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
 
 
 def systems(settings: Settings) -> Iterator[Check]:
-    """One check for each system of each service, each target, and the home of issues."""
+    """One check for each system of each service, each remedy, and the home of issues."""
     for name, service in settings.services.items():
         yield tried(f"service {name}", partial(_ladder, settings, name, service))
         yield from _service(name, service)
-    for name, target in settings.targets.items():
-        for act, own in (("live remedy", target.live_remedy), ("deploy", target.deploy)):
-            if own is not None:
-                yield _act(f"target {name}", f"{act} in {target.environment}", own)
+    reasons = frozenset(reason.id for reason in wiring.policy_of(settings).failures.reason)
+    for name, remedy in settings.remedies.items():
+        yield _remedy(f"remedy {name}", remedy, reasons)
     own_issues = settings.issues
     if own_issues.home == "github" and own_issues.repository is not None:
         github = GitHubIssues(
@@ -117,12 +117,17 @@ def _asked(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, state="fail", said=str(error), fix=fix)
 
 
-def _act(name: str, what: str, own: ActSettings) -> Check:
+def _remedy(name: str, own: RemedySettings, reasons: frozenset[str]) -> Check:
+    if unknown := [one for one in own.reasons if one not in reasons]:
+        hint = did_you_mean(unknown[0], reasons) or f"; known are {', '.join(sorted(reasons))}"
+        said = f"no failure has the reason {unknown[0]!r}, so it is never proposed{hint}"
+        return Check(name=name, state="warn", said=said, fix=f"correct its reasons in {NAME}")
     for argv in (own.dry_run, own.command, own.verify):
-        check = _program(name, argv, own.variables, f"{what}:")
+        check = _program(name, argv, own.variables, "runs")
         if check.state != "ok":
             return check
-    said = f"{what}: {' '.join(own.command)}, after {' '.join(own.dry_run)}"
+    what = "a live remedy in dev" if own.environment == "dev" else "a deploy to production"
+    said = f"{what}, at {own.target}: {' '.join(own.command)}, after {' '.join(own.dry_run)}"
     return Check(name=name, state="ok", said=said)
 
 

@@ -163,10 +163,8 @@ class Evidence(Noun):
     detail: str | None = None
     """One sentence for a person: what was looked at and what was seen."""
     attempt: int | None = None
-    source: str | None = None
-    """Where it was fetched, if another place could say otherwise."""
-    answer: str | None = None
-    """The sha256 of the raw answer it was read from."""
+    source: str | None = None  # where it was fetched
+    answer: str | None = None  # the sha256 of the raw answer
 
 
 class CriterionVerdict(Noun):

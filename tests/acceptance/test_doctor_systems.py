@@ -51,9 +51,10 @@ url = "{url}/live"
 proof = "no-source-rebuild"
 argv = {argv}
 environment = ["{VARIABLE}"]
-[targets.queue-dev]
+[remedies.mend]
+target = "queue-dev"
 environment = "dev"
-[targets.queue-dev.live_remedy]
+reasons = ["missing-tool"]
 dry_run = {argv.replace("pass", "1")}
 command = {argv}
 verify = {argv.replace("pass", "2")}
@@ -88,9 +89,9 @@ def test_what_answers_is_fine_and_nothing_is_written(server, tmp_path):
     assert list(found) == [
         "service shop", "service shop: registry", "service shop: CI", "service shop: dev-digest",
         "service shop: prod-digest", "service shop: live-version", "service shop: live-health",
-        "service shop: no-source-rebuild", "target queue-dev", "issues",
+        "service shop: no-source-rebuild", "remedy mend", "issues",
     ]  # fmt: skip
-    assert "live remedy in dev" in found["target queue-dev"].said
+    assert "a live remedy in dev, at queue-dev" in found["remedy mend"].said
     assert {one.method for one in server.asked} == {"GET"}
     assert "hunter2" not in str(found)
 

@@ -30,7 +30,7 @@ def test_the_settings_of_the_documentation_are_read_and_whole(tmp_path):
     (tmp_path / "wavekeeper.toml").write_text(example, encoding="utf-8")
     settings = read_settings(tmp_path / "wavekeeper.toml")
     assert settings.services["shop"].proofs >= frozenset(SERVICE_PROOFS[:7])
-    assert {one.environment for one in settings.targets.values()} == {"dev", "production"}
+    assert {one.environment for one in settings.remedies.values()} == {"dev", "production"}
 
 
 WAVES = [

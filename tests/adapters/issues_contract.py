@@ -66,6 +66,13 @@ class IssuesContract:
         assert words.count("fixed by task f") == 1
         assert issues.find("one") == made
 
+    def test_whether_it_is_open(self, issues, again):
+        made = issues.open("one", "Disk full", "body")
+        assert issues.is_open(made.id) is True
+        issues.close(made.id, "fixed", key="c")
+        assert (issues.is_open(made.id), again.is_open(made.id)) == (False, False)
+        assert issues.is_open("999999") is None
+
     def test_a_cause_that_is_seen_again_opens_its_issue_again(self, issues, shown):
         made = issues.open("one", "Disk full", "body")
         issues.close(made.id, "fixed", key="c")

@@ -71,6 +71,12 @@ def test_no_checkout_of_anybody_is_touched(references, origin, tmp_path):
     assert list((tmp_path / "worktrees" / ".checkouts").iterdir()) == []
 
 
+def test_what_is_said_already_is_not_proposed(references, origin):
+    made = references.propose("README.md", "read", title="Add", key="k")
+    assert (made.branch, made.commit) == ("HEAD", git(origin, "rev-parse", "main").strip())
+    assert git(origin, "branch", "--list").split() == ["*", "main"]
+
+
 WRONG = [
     pytest.param("src/one.py", RULE, "is no document", id="code"),
     pytest.param("../docs/a.md", RULE, "no path of a document", id="outside"),
@@ -79,7 +85,6 @@ WRONG = [
     pytest.param("docs/.git/hooks/a.md", RULE, "no path of a document", id="git's own"),
     pytest.param("-docs/a.md", RULE, "no path of a document", id="an option"),
     pytest.param("docs/a\n.md", RULE, "no path of a document", id="two lines"),
-    pytest.param("README.md", "read", "says so already", id="nothing new"),
     pytest.param("docs/a.md", " \n", "a reference has", id="nothing"),
     pytest.param("docs/a.md", "x" * 200_001, "a reference has", id="too much"),
 ]

@@ -6,8 +6,9 @@ import pytest
 
 from agent.adapters.config_toml import read_settings
 from agent.adapters.remedy_command import CommandRemedies
+from agent.core.model import Remedy
 from agent.errors import ConfigurationError, NothingDoneError, UnusableStoreError
-from agent.ports import Remedies, Target
+from agent.ports import Remedies
 
 # Dev and production are two files; what is done to them, and what is asked, is written beside them.
 TOOL = """
@@ -43,14 +44,14 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def targets(tmp_path, place):
+def configured(tmp_path, place):
     path = tmp_path / "wavekeeper.toml"
     path.write_text(
-        f'[targets.queue-dev]\nenvironment = "dev"\n[targets.queue-dev.live_remedy]\n{act(place)}'
-        f'[targets.queue]\nenvironment = "production"\n[targets.queue.deploy]\n{act(place)}',
+        f'[remedies.mend]\ntarget = "queue-dev"\nenvironment = "dev"\n{REASONS}{act(place)}'
+        f'[remedies.ship]\ntarget = "queue"\nenvironment = "production"\n{REASONS}{act(place)}',
         encoding="utf-8",
     )
-    return read_settings(path).targets
+    return read_settings(path).remedies
 
 
 @pytest.fixture
@@ -59,11 +60,12 @@ def waits():
 
 
 @pytest.fixture
-def remedies(targets, tmp_path, waits):
-    checked: Remedies = CommandRemedies(targets, tmp_path / "remedies", waits.append)
+def remedies(configured, tmp_path, waits):
+    checked: Remedies = CommandRemedies(configured, tmp_path / "remedies", waits.append)
     return checked
 
 
+REASONS = 'reasons = ["missing-tool"]\n'
 NAMES = {"defect": "D-1", "commit": "c0ffee1"}
 
 
@@ -72,66 +74,68 @@ def log(place):
     return written.read_text().splitlines() if written.exists() else []
 
 
-def test_targets_say_what_can_be_done_where(remedies):
-    assert list(remedies.targets()) == [
-        Target(name="queue", environment="production", acts=frozenset({"deploy"})),
-        Target(name="queue-dev", environment="dev", acts=frozenset({"live-remedy"})),
+def test_they_say_what_they_are_for_and_where(remedies):
+    assert list(remedies.known()) == [
+        Remedy(id="mend", reasons=("missing-tool",), environment="dev"),
+        Remedy(id="ship", reasons=("missing-tool",), environment="production"),
     ]
 
 
 def test_it_rehearses_acts_once_and_verifies(remedies, place):
-    done = remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    done = remedies.carry_out("mend", NAMES, key="k")
     assert done.verified is True
-    assert done.said == "live-remedy of queue-dev ended with 0; the verification passes"
+    assert done.said == "mend at queue-dev (dev) ended with 0; the verification passes"
     assert log(place) == ["dry-run D-1 --commit=c0ffee1", "act D-1 --commit=c0ffee1", "verify"]
-    assert remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k") == done
+    assert remedies.carry_out("mend", NAMES, key="k") == done
     assert len(log(place)) == 3
     assert remedies.done("k") == done
     assert remedies.done("another") is None
 
 
-def test_another_process_knows_what_was_done(remedies, targets, tmp_path):
-    done = remedies.carry_out("queue", "deploy", NAMES, key="k")
-    assert CommandRemedies(targets, tmp_path / "remedies").done("k") == done
+def test_another_process_knows_what_was_done(remedies, configured, tmp_path):
+    done = remedies.carry_out("ship", NAMES, key="k")
+    assert CommandRemedies(configured, tmp_path / "remedies").done("k") == done
 
 
 def test_a_rehearsal_changes_nothing(remedies, place):
-    assert remedies.rehearse("queue", "deploy", NAMES) == "queue: the dry run of deploy passed"
+    assert remedies.rehearse("ship", NAMES) == "the dry run of ship passed at queue"
     assert not place.exists()
 
 
 def test_a_dry_run_that_does_not_pass_ends_it(remedies, place, tmp_path):
     (tmp_path / "closed").touch()
     with pytest.raises(NothingDoneError) as caught:
-        remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
-    assert str(caught.value) == (
-        "queue-dev: the dry run of live-remedy ended with 1: not reachable"
-    )
+        remedies.carry_out("mend", NAMES, key="k")
+    assert str(caught.value) == ("the dry run of mend ended with 1: not reachable")
     assert log(place) == ["dry-run D-1 --commit=c0ffee1"]
     assert remedies.done("k") is None
     (tmp_path / "closed").unlink()
-    assert remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k").verified is True
+    assert remedies.carry_out("mend", NAMES, key="k").verified is True
 
 
 def test_the_verification_tells_and_not_the_job(remedies, tmp_path):
     """Policy: "a deploy job that reports failure even though the service API is healthy"."""
     (tmp_path / "grumbles").touch()
-    done = remedies.carry_out("queue", "deploy", NAMES, key="k")
+    done = remedies.carry_out("ship", NAMES, key="k")
     assert done.verified is True
     assert done.said == (
-        "deploy of queue ended with 1: the job says it failed; the verification passes"
+        "ship at queue (production) ended with 1: the job says it failed; the verification passes"
     )
     (tmp_path / "grumbles").unlink()
     (tmp_path / "useless").touch()
-    done = remedies.carry_out("queue", "deploy", NAMES, key="l")
+    done = remedies.carry_out("ship", NAMES, key="l")
     assert done.verified is False
-    assert done.said == "deploy of queue ended with 0; the verification ended with 1: dev is ill"
+    assert (
+        done.said
+        == "ship at queue (production) ended with 0; the verification ended with 1: dev is ill"
+    )
 
 
 def test_a_verification_is_asked_again_until_its_time_is_over(place, tmp_path):
     path = tmp_path / "patient.toml"
     path.write_text(
-        f'[targets.queue]\nenvironment = "dev"\n[targets.queue.deploy]\n{act(place, timeout="9s")}',
+        f'[remedies.ship]\ntarget = "queue"\nenvironment = "dev"\n{REASONS}'
+        f"{act(place, timeout='9s')}",
         encoding="utf-8",
     )
     (tmp_path / "useless").touch()
@@ -139,74 +143,77 @@ def test_a_verification_is_asked_again_until_its_time_is_over(place, tmp_path):
     def heals(_seconds):
         place.write_text("well")
 
-    remedies = CommandRemedies(read_settings(path).targets, tmp_path / "remedies", heals)
-    assert remedies.carry_out("queue", "deploy", NAMES, key="k").verified is True
+    remedies = CommandRemedies(read_settings(path).remedies, tmp_path / "remedies", heals)
+    assert remedies.carry_out("ship", NAMES, key="k").verified is True
     assert log(place).count("verify") == 2
 
 
 def test_what_was_begun_before_a_crash_is_verified_and_not_done_again(
-    remedies, targets, place, tmp_path
+    remedies, configured, place, tmp_path
 ):
-    remedies.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    remedies.carry_out("mend", NAMES, key="k")
     (note,) = (tmp_path / "remedies").glob("*.json")
     half = json.loads(note.read_text()) | {"said": None, "verified": None}
     note.write_text(json.dumps(half))
-    again = CommandRemedies(targets, tmp_path / "remedies")
-    done = again.carry_out("queue-dev", "live-remedy", NAMES, key="k")
+    again = CommandRemedies(configured, tmp_path / "remedies")
+    done = again.carry_out("mend", NAMES, key="k")
     assert done.verified is True
     assert "was begun before and not seen to end; the verification passes" in done.said
     assert [line.split()[0] for line in log(place)] == ["dry-run", "act", "verify", "verify"]
 
 
 WRONG = [
-    pytest.param("queue", "live-remedy", NAMES, "is not configured", id="no remedy in production"),
-    pytest.param("queue-dev", "deploy", NAMES, "is not configured", id="no deploy in dev"),
-    pytest.param("prod\n", "deploy", NAMES, "targets are queue, queue-dev", id="no such target"),
-    pytest.param("queue", "deploy", {"defect": "D-1"}, "the commit is not known", id="no commit"),
-    pytest.param("queue", "deploy", NAMES | {"commit": "--force"}, "is no value for commit",
+    pytest.param("prod\n", NAMES, "there are mend, ship", id="no such remedy"),
+    pytest.param("ship", {"defect": "D-1"}, "the commit is not known", id="no commit"),
+    pytest.param("ship", NAMES | {"commit": "--force"}, "is no value for commit",
                  id="an option for a commit"),
-    pytest.param("queue", "deploy", NAMES | {"commit": "a; rm -rf"}, "is no value for commit",
+    pytest.param("ship", NAMES | {"commit": "a; rm -rf"}, "is no value for commit",
                  id="a shell's words"),
-    pytest.param("queue", "deploy", NAMES | {"branch": "a"}, "is no value for branch",
+    pytest.param("ship", NAMES | {"branch": "a"}, "is no value for branch",
                  id="a name that is never filled in"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("target", "what", "names", "words"), WRONG)
-def test_what_is_not_configured_is_not_done(remedies, place, target, what, names, words):
+@pytest.mark.parametrize(("remedy", "names", "words"), WRONG)
+def test_what_is_not_configured_is_not_done(remedies, place, remedy, names, words):
     with pytest.raises(NothingDoneError) as caught:
-        remedies.carry_out(target, what, names, key="k")
+        remedies.carry_out(remedy, names, key="k")
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert log(place) == []
 
 
-def test_what_cannot_be_noted_is_not_done(targets, place, tmp_path):
+def test_what_cannot_be_noted_is_not_done(configured, place, tmp_path):
     (tmp_path / "notes").write_text("a file")
-    remedies = CommandRemedies(targets, tmp_path / "notes")
+    remedies = CommandRemedies(configured, tmp_path / "notes")
     with pytest.raises((UnusableStoreError, NothingDoneError)):
-        remedies.carry_out("queue", "deploy", NAMES, key="k")
+        remedies.carry_out("ship", NAMES, key="k")
     assert not place.exists()
 
 
+WHOLE = """[remedies.q]
+target = "queue"
+environment = "dev"
+reasons = ["missing-tool"]
+dry_run = ["a"]
+command = ["b"]
+verify = ["c"]
+"""
 FAULTS = [
-    pytest.param('[targets.q]\nenvironment = "prod"', 2, "not one of dev, production", id="prod"),
-    pytest.param("[targets.q]\n", 1, "'environment' is missing", id="neither dev nor production"),
-    pytest.param('[targets.q]\nenvironment = "dev"', 1, "add live_remedy or deploy", id="nothing"),
-    pytest.param('[targets.q]\nenvironment = "production"\n[targets.q.live_remedy]\n'
-                 'dry_run = ["a"]\ncommand = ["b"]\nverify = ["c"]', 3, "is for dev alone",
-                 id="a live remedy in production"),
-    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\n'
-                 'dry_run = ["a"]\ncommand = ["a"]\nverify = ["c"]', 4, "add the option that",
+    pytest.param(WHOLE.replace('"dev"', '"prod"'), 3, "not one of dev, production", id="prod"),
+    pytest.param(WHOLE.replace('environment = "dev"\n', ""), 1, "'environment' is missing",
+                 id="neither dev nor production"),
+    pytest.param(WHOLE.replace('["b"]', '["a"]'), 5, "add the option that",
                  id="the dry run is the act"),
-    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\n'
-                 'dry_run = ["a"]\ncommand = ["b"]\nverify = ["b"]', 6, "must only read",
+    pytest.param(WHOLE.replace('["c"]', '["b"]'), 7, "must only read",
                  id="the verification is the act"),
-    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\ncommand = ["b"]', 3,
-                 "'dry_run' is missing", id="no dry run"),
-    pytest.param('[targets.q]\nenvironment = "dev"\n[targets.q.deploy]\ndry_run = ["a"]\n'
-                 'command = ["b", "{comit}"]\nverify = ["c"]', 5, "did you mean 'commit'",
+    pytest.param(WHOLE.replace('dry_run = ["a"]\n', ""), 1, "'dry_run' is missing",
+                 id="no dry run"),
+    pytest.param(WHOLE.replace('["b"]', '["b", "{comit}"]'), 6, "did you mean 'commit'",
                  id="a misspelt name"),
+    pytest.param(WHOLE.replace('["missing-tool"]', "[]"), 4, "must not be empty", id="no reason"),
+    pytest.param(WHOLE + WHOLE.replace(".q", ".r").replace('"dev"', '"production"'), 10,
+                 "queue is dev for another remedy", id="a target in two environments"),
 ]  # fmt: skip
 
 

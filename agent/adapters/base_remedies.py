@@ -1,12 +1,13 @@
-"""`[targets.NAME]` of `wavekeeper.toml`: where a supervisor may act on infrastructure, and how.
+"""`[remedies.NAME]` of `wavekeeper.toml`: how a supervisor may act on infrastructure, and where.
 
 Policy: "When the defect is only in the Code Queue execution environment and the service can be
 safely patched live in dev without touching prod, prefer the smallest temporary live remedy first."
-Which target is production is written down, and no name is guessed at. No port stands behind this
-module.
+In dev it is a live remedy, in production a deploy; which of the two a target is, is written down,
+and no name is guessed at. No port stands behind this module.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agent.adapters.base_services import ServiceName, Variable
 from agent.adapters.base_toml import Argument, Folder
 from agent.core.durations import Seconds
-from agent.core.toml_text import TomlModel, did_you_mean, fault_at
+from agent.core.toml_text import Text, TomlModel, did_you_mean, fault_at
 
 NAMES: Final = ("target", "task", "defect", "commit", "digest")
 """What may be filled into an argument."""
@@ -33,9 +34,14 @@ _Argv = Annotated[
 ]
 
 
-class ActSettings(TomlModel):
-    """One act: what shows that it would work, what does it, what shows that it did."""
+class RemedySettings(TomlModel):
+    """What shows that it would work, what does it, and what shows that it did."""
 
+    target: ServiceName
+    """What it touches, by the name that it has for its owners."""
+    environment: Literal["dev", "production"]
+    reasons: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
+    """The failure reasons of `policies/failures.toml` that it is for."""
     dry_run: _Argv
     """Changes nothing, and ends with 0 if `command` may be run."""
     command: _Argv
@@ -58,21 +64,15 @@ class ActSettings(TomlModel):
         return self
 
 
-class TargetSettings(TomlModel):
-    """`[targets.NAME]`."""
-
-    environment: Literal["dev", "production"]
-    live_remedy: ActSettings | None = None
-    deploy: ActSettings | None = None
-
-    @model_validator(mode="after")
-    def _touches_no_production_live(self) -> Self:
-        if self.environment == "production" and self.live_remedy is not None:
-            message = "a live remedy is for dev alone; production is only deployed to"
-            raise fault_at(("live_remedy",), message)
-        if self.live_remedy is None and self.deploy is None:
-            raise fault_at((), "nothing can be done there; add live_remedy or deploy")
-        return self
+RemedyName = ServiceName
 
 
-TargetName = ServiceName
+def one_environment_each(remedies: Mapping[str, RemedySettings]) -> Mapping[str, RemedySettings]:
+    """For a validator: a target that is dev for one remedy is not production for another."""
+    seen: dict[str, str] = {}
+    for name, one in remedies.items():
+        known = seen.setdefault(one.target, one.environment)
+        if known != one.environment:
+            message = f"{one.target} is {known} for another remedy; give the two their own names"
+            raise fault_at((name, "environment"), message)
+    return remedies
