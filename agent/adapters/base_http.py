@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -110,7 +111,6 @@ class Http:
         self._timeout = timeout
         self._most = most
         self._authority = authority
-        self._tls: ssl.SSLContext | None = None
 
     def ask(
         self,
@@ -203,7 +203,9 @@ class Http:
         sent = {"accept-encoding": "identity", "user-agent": "wavekeeper", **headers}
         async with (
             asyncio.timeout(limit),
-            httpx.AsyncClient(verify=self._context(), trust_env=False, timeout=limit) as client,
+            httpx.AsyncClient(
+                verify=_context(self._authority), trust_env=False, timeout=limit
+            ) as client,
             client.stream(method, url, headers=sent, content=body) as response,
         ):
             if response.headers.get("content-encoding", "identity") != "identity":
@@ -228,12 +230,14 @@ class Http:
             digest=sha256(hashed).hexdigest(),
         )
 
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            if self._authority is not None:
-                self._tls.load_verify_locations(self._authority)
-        return self._tls
+
+@lru_cache
+def _context(authority: Path | None) -> ssl.SSLContext:
+    """Once per process: reading the machine's certificates takes longer than most requests."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    return context
 
 
 class _PassingError(HttpError):

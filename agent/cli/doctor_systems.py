@@ -7,7 +7,7 @@ shown and looked for, and not run.
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from agent import wiring
@@ -22,6 +22,7 @@ from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.evidence_oci import Registry
 from agent.adapters.issues_github import GitHubIssues
 from agent.core.model import Noun, TaskKind
+from agent.core.policy import Policy
 from agent.core.toml_text import did_you_mean
 from agent.errors import WavekeeperError
 
@@ -49,12 +50,12 @@ def tried(name: str, look: Callable[[], str | Check]) -> Check:
 
 def systems(settings: Settings) -> Iterator[Check]:
     """One check for each system of each service, each remedy, and the home of issues."""
+    policy = cache(partial(wiring.policy_of, settings))
     for name, service in settings.services.items():
-        yield tried(f"service {name}", partial(_ladder, settings, name, service))
+        yield tried(f"service {name}", partial(_ladder, policy, name, service))
         yield from _service(name, service)
-    reasons = frozenset(reason.id for reason in wiring.policy_of(settings).failures.reason)
     for name, remedy in settings.remedies.items():
-        yield _remedy(f"remedy {name}", remedy, reasons)
+        yield tried(f"remedy {name}", partial(_remedy, policy, f"remedy {name}", remedy))
     own_issues = settings.issues
     if own_issues.home == "github" and own_issues.repository is not None:
         github = GitHubIssues(
@@ -66,9 +67,9 @@ def systems(settings: Settings) -> Iterator[Check]:
         yield tried("issues", lambda: f"{own_issues.repository}: {github.check()}")
 
 
-def _ladder(settings: Settings, name: str, service: ServiceSettings) -> str | Check:
+def _ladder(policy: Callable[[], Policy], name: str, service: ServiceSettings) -> str | Check:
     """Whether a delivery of this service could be proven at all."""
-    ladder = wiring.policy_of(settings).completion.ladder[TaskKind.ARTIFACT_DELIVERY].rungs
+    ladder = policy().completion.ladder[TaskKind.ARTIFACT_DELIVERY].rungs
     others = service.proofs | GitEvidence.kinds | JudgeEvidence.kinds
     open_rungs = [" or ".join(rung) for rung in ladder if not others & set(rung)]
     if not open_rungs:
@@ -117,7 +118,8 @@ def _asked(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, state="fail", said=str(error), fix=fix)
 
 
-def _remedy(name: str, own: RemedySettings, reasons: frozenset[str]) -> Check:
+def _remedy(policy: Callable[[], Policy], name: str, own: RemedySettings) -> Check:
+    reasons = policy().failures.by_id
     if unknown := [one for one in own.reasons if one not in reasons]:
         hint = did_you_mean(unknown[0], reasons) or f"; known are {', '.join(sorted(reasons))}"
         said = f"no failure has the reason {unknown[0]!r}, so it is never proposed{hint}"

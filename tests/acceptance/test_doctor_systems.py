@@ -129,3 +129,10 @@ def test_a_ladder_that_nobody_can_climb_is_told(tmp_path):
         "nothing tells artifact-built, digest-recorded, dev-digest, prod-digest, "
         "no-source-rebuild, live-health, live-version, so no delivery can be accepted"
     )
+
+
+def test_a_remedy_that_is_for_nothing_is_told(server, tmp_path):
+    answering(server)
+    found = checks(tmp_path, whole(server.url).replace('"missing-tool"', '"mising-tool"'))
+    assert found["remedy mend"].state == "warn"
+    assert "did you mean 'missing-tool'" in found["remedy mend"].said

@@ -110,31 +110,35 @@ def nobody() -> str:
 
 
 @contextmanager
-def dripping(pieces: Iterator[bytes]) -> Iterator[str]:
-    """A server that sends the pieces, and never ends the connection by itself."""
+def dripping(pieces: Iterator[bytes], *, hold: bool = True) -> Iterator[str]:
+    """A server that sends the pieces to the first who asks, and then holds the connection."""
     stop = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     def serve() -> None:
         try:
             connection, _ = listener.accept()
         except OSError:
             return
+        if not hold:
+            listener.close()
         with connection:
             try:
                 connection.recv(65536)
                 for piece in pieces:
                     connection.sendall(piece)
-                    if stop.wait(0.05):
+                    if hold and stop.wait(0.05):
                         return
-                stop.wait(20)
+                if hold:
+                    stop.wait(20)
             except OSError:
                 return
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield url
     finally:
         stop.set()
         listener.close()

@@ -68,21 +68,25 @@ def real():
         yield address
 
 
-@pytest.fixture(params=["replayed", "real"])
-def registry(request):
-    """The address of a registry with the images above."""
-    if request.param == "replayed" and not RECORDING:
-        with tape(named(request), LABEL):
-            yield REPLAYED
-        return
+def _real(request):
     address = request.getfixturevalue("real")
     if address is None:
         pytest.skip("docker-registry is not on PATH")
-    if request.param == "real":
-        yield address
-        return
+    return address
+
+
+@pytest.fixture
+def replayed(request):
+    """The address of a registry with the images above, as it answered once."""
+    address = _real(request) if RECORDING else REPLAYED
     with tape(named(request), LABEL):
         yield address
+
+
+@pytest.fixture(params=["replayed", "real"])
+def registry(request):
+    """The address of a registry with the images above."""
+    return request.getfixturevalue("replayed") if request.param == "replayed" else _real(request)
 
 
 def probing(folder, address, more="", commit=COMMIT):
@@ -96,12 +100,13 @@ class TestContract(EvidenceContract):
         return TASK
 
     @pytest.fixture
-    def probe(self, tmp_path, registry):
-        return probing(tmp_path, registry)
+    def probe(self, tmp_path, replayed):
+        return probing(tmp_path, replayed)
 
     @pytest.fixture
     def blind(self, tmp_path):
-        return probing(tmp_path, nobody())
+        (tmp_path / "blind").mkdir()
+        return probing(tmp_path / "blind", nobody())
 
 
 RECORDED = "digest-recorded"

@@ -91,12 +91,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("path", "text", "words"), WRONG)
-def test_what_cannot_be_proposed(references, origin, path, text, words):
+def test_what_cannot_be_proposed(tmp_path, path, text, words):
+    worktrees = GitWorktrees("nowhere", tmp_path / "worktrees", tmp_path / "state")
+    references = GitReferences(worktrees, "nowhere", DOCUMENTS)
     with pytest.raises(NothingDoneError) as caught:
         references.propose(path, text, title="Add", key="k")
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-    assert git(origin, "branch", "--list").split() == ["*", "main"]
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_symbolic_link_leads_nowhere(references, origin, tmp_path):

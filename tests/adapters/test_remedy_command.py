@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,27 +9,25 @@ from agent.core.model import Remedy
 from agent.errors import ConfigurationError, NothingDoneError, UnusableStoreError
 from agent.ports import Remedies
 
-# Dev and production are two files; what is done to them, and what is asked, is written beside them.
+# A target is a file; what is done to it, and what is asked, is written beside it.
 TOOL = """
-import os, pathlib, sys
-place, what, *rest = sys.argv[1:]
-target = pathlib.Path(place)
-with open(place + ".log", "a") as log:
-    log.write(" ".join([what, *rest]) + "\\n")
-if what == "dry-run":
-    sys.exit("not reachable" if (target.parent / "closed").exists() else 0)
-if what == "act":
-    target.write_text("well" if not (target.parent / "useless").exists() else "ill")
-    sys.exit("the job says it failed" if (target.parent / "grumbles").exists() else 0)
-sys.exit(0 if target.exists() and target.read_text() == "well" else f"{target.name} is ill")
+place=$1; shift; folder=${place%/*}
+echo "$*" >> "$place.log"
+case $1 in
+dry-run) [ ! -e "$folder/closed" ] || { echo "not reachable" >&2; exit 1; } ;;
+act)
+  if [ -e "$folder/useless" ]; then echo ill > "$place"; else echo well > "$place"; fi
+  [ ! -e "$folder/grumbles" ] || { echo "the job says it failed" >&2; exit 1; } ;;
+*) grep -qsx well "$place" || { echo "${place##*/} is ill" >&2; exit 1; } ;;
+esac
 """
 
 
 def act(place, *, timeout="1s", **over):
     lines = {
-        name: json.dumps([sys.executable, "-S", str(place.parent / "tool.py"), str(place), what,
+        name: json.dumps(["sh", str(place.parent / "tool"), str(place), what,
                           "{defect}", "--commit={commit}"] if name != "verify" else
-                         [sys.executable, "-S", str(place.parent / "tool.py"), str(place), what])
+                         ["sh", str(place.parent / "tool"), str(place), what])
         for name, what in (("dry_run", "dry-run"), ("command", "act"), ("verify", "verify"))
     }  # fmt: skip
     lines["timeout"] = f'"{timeout}"'
@@ -39,7 +36,7 @@ def act(place, *, timeout="1s", **over):
 
 @pytest.fixture
 def place(tmp_path):
-    (tmp_path / "tool.py").write_text(TOOL, encoding="utf-8")
+    (tmp_path / "tool").write_text(TOOL, encoding="utf-8")
     return tmp_path / "dev"
 
 
@@ -141,7 +138,7 @@ def test_a_verification_is_asked_again_until_its_time_is_over(place, tmp_path):
     (tmp_path / "useless").touch()
 
     def heals(_seconds):
-        place.write_text("well")
+        place.write_text("well\n")
 
     remedies = CommandRemedies(read_settings(path).remedies, tmp_path / "remedies", heals)
     assert remedies.carry_out("ship", NAMES, key="k").verified is True
