@@ -53,7 +53,7 @@ def evidence(
                 kind=one.kind,
                 origin="observed",
                 holds=one.holds,
-                value=one.value,
+                value=one_line(one.value)[:_SHOWN] if one.value is not None else None,
                 observed_at=now,
                 detail=one_line(one.detail)[:_SHOWN],
                 attempt=view.attempt,

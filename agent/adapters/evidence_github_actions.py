@@ -149,8 +149,8 @@ def _built(actions: Actions, ci: CiSettings, commit: str, late: bool | None) -> 
         return said(f"{name} left no artifact {ci.artifact}", holds=False)
     if all(one.get("expired") for one in mine):
         return said(f"the artifact {ci.artifact} of {name} has expired", holds=False)
-    origins = {(one.get("workflow_run") or {}).get("head_sha") for one in mine}
-    if origins != {commit}:
+    runs = [one.get("workflow_run") for one in mine]
+    if not all(isinstance(run, dict) and run.get("head_sha") == commit for run in runs):
         return said(f"the artifact {ci.artifact} of {name} is of another commit", holds=False)
     return said(f"{name} left the artifact {ci.artifact}", holds=True, value=commit)
 
@@ -168,7 +168,7 @@ def _checked(actions: Actions, ci: CiSettings, commit: str, late: bool | None) -
         if run.get("status") != "completed":
             states[name], words[name] = None, f"is {_word(run.get('status'))}"
         else:
-            states[name] = run.get("conclusion") in _FINE
+            states[name] = _word(run.get("conclusion")) in _FINE
             words[name] = f"ended in {_word(run.get('conclusion'))}"
     holds: bool | None = True
     if not all(states.values()):

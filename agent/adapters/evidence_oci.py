@@ -233,14 +233,17 @@ class _Look:
         else:
             digests = [one for one, _ in _images(manifest) if chosen in (digest, one)]
             wanted = [registry.manifest(one) for one in digests]
-        label, said, raw = self.image.revision_label, set(), sha256()
+        label, raw = self.image.revision_label, sha256()
+        said: set[str | None] = set()
         for one in wanted:
             config = _descriptor(one.get("config"))
-            labels = (registry.configuration(config).get("config") or {}).get("Labels") or {}
-            said.add(labels.get(label))
+            found = registry.configuration(config)
+            for key in ("config", "Labels", label):
+                found = found.get(key) if isinstance(found, dict) else None
+            said.add(found if isinstance(found, str) else None)
             raw.update(config.encode())
         source = registry.address(f"blobs (label {label})")
-        told = ", ".join(sorted(f"{one!r:.80}" for one in said)) or "nothing"
+        told = ", ".join(sorted(f"{one!r:.80}" if one else "nothing" for one in said))
         value = said.pop() if len(said) == 1 else None
         if not isinstance(value, str) or not COMMIT.fullmatch(value):
             return Finding(

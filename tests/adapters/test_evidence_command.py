@@ -91,6 +91,13 @@ def test_what_an_answer_proves(tmp_path, proof, program, expected):
 ARGUMENTS = "import json, sys; print(json.dumps({'holds': None, 'detail': ' '.join(sys.argv[1:])}))"
 
 
+def test_words_of_a_program_are_shown_without_control_characters(tmp_path):
+    said = json.dumps({"holds": True, "value": "a\x1b[2J\n", "detail": "b\x07\u202e"})
+    (found,) = probing(tmp_path, question(say(said))).probe(TASK, view(), LATE)
+    assert found.value.isprintable()
+    assert found.detail.isprintable()
+
+
 def test_what_is_known_of_the_task_is_filled_in(tmp_path):
     names = ("{commit}", "--digest={digest}", "{branch}", "{task}", "{service}", "{}", "$HOME;")
     (found,) = probing(tmp_path, question(ARGUMENTS, arguments=names)).probe(TASK, view(), LATE)

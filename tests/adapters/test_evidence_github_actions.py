@@ -203,3 +203,23 @@ def test_the_token_is_sent_and_not_shown(github, tmp_path, monkeypatch):
     (found,) = probing(tmp_path, github.server.url, more).probe(TASK, view(), LATE)
     assert github.server.asked[0].headers["authorization"] == "Bearer hunter2-hunter2"
     assert "hunter2" not in found.model_dump_json()
+
+
+ODD = [None, [], {}, "x", 7, [[]], {"head_sha": []}, True]
+
+
+@pytest.mark.parametrize("field", ["id", "run_number", "status", "conclusion", "head_sha", "name",
+                                   "expired", "workflow_run"])  # fmt: skip
+def test_no_shape_of_an_answer_is_an_error(github, tmp_path, field):
+    probe = probing(tmp_path, github.server.url, WHOLE)
+    for odd in ODD:
+        runs = [run() if field in ("expired", "workflow_run") else run() | {field: odd}]
+        github.server.otherwise = Reply(
+            {
+                "workflow_runs": runs,
+                "artifacts": [artifact() | {field: odd}],
+                "check_runs": [check(name) | {field: odd} for name in ("unit", "lint")],
+            }
+        )
+        for item in probe.probe(TASK, view(), LATE):
+            assert item.detail.isprintable()

@@ -1,6 +1,7 @@
 """Against Debian's docker-registry where it is on PATH, and against what was recorded from it."""
 
 import base64
+import json
 
 import pytest
 
@@ -249,3 +250,28 @@ def test_a_head_without_a_digest_is_read_whole(tmp_path):
             registry.replies[f"/v2/team/shop/blobs/{name}"] = Reply(raw)
         found = probing(tmp_path, registry.url).probe(TASK, view(), LATE)
     assert told(found) == [(RECORDED, True, HERE.digest), (BUILT, True, COMMIT)]
+
+
+ODD = [None, [], {}, "x", 7, [[]], {"Labels": []}, {"Labels": {REVISION: [COMMIT]}}, {"Labels": 1}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_no_shape_of_an_answer_is_an_error(tmp_path, odd):
+    """Everything under its right digest, and none of it what the specification says."""
+    config = json.dumps({"config": odd}).encode()
+    described = {"digest": digest_of(config)}
+    inner = json.dumps({"config": described}).encode()
+    with served() as registry:
+        probe = probing(tmp_path, registry.url)
+        registry.replies[f"/v2/team/shop/manifests/{digest_of(inner)}"] = Reply(inner)
+        registry.replies[f"/v2/team/shop/blobs/{digest_of(config)}"] = Reply(config)
+        for manifest in (
+            {"config": described}, {"config": odd}, {"manifests": odd}, {"manifests": [odd]}, odd,
+            {"manifests": [{"digest": digest_of(inner), "mediaType": MANIFEST, "platform": odd}]},
+        ):  # fmt: skip
+            raw = json.dumps(manifest).encode()
+            for name in (COMMIT, digest_of(raw)):
+                registry.replies[f"/v2/team/shop/manifests/{name}"] = Reply(raw)
+            for item in probe.probe(TASK, view(), LATE):
+                assert item.detail.isprintable()
+                assert item.kind == RECORDED or not item.holds
