@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint verify mutants check bench cassettes cassettes-live clean
+.PHONY: demo demo-delivery test test-long lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -14,6 +14,9 @@ $(VENV)/ready: pyproject.toml
 
 demo: $(VENV)/ready
 	$(BIN)/wavekeeper demo
+
+demo-delivery: $(VENV)/ready
+	$(BIN)/wavekeeper demo --delivery
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -q -n auto -m "not long"

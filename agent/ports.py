@@ -17,6 +17,7 @@ from agent.core.model import (
     Evidence,
     Outcome,
     ProofKind,
+    Remedy,
     Snapshot,
 )
 from agent.core.policy import Policy
@@ -204,6 +205,47 @@ class Issues(Protocol):
 
     def comment(self, issue: str, body: str, *, key: str) -> None: ...
     def close(self, issue: str, body: str, *, key: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remedied:
+    """What became of an act on infrastructure."""
+
+    said: str
+    verified: bool | None
+    """Whether the target was then seen to be as it should be. None: that could not be seen."""
+
+
+class Remedies(Protocol):
+    """Live remedies in dev, and deploys in production: a dry run, the act, its verification."""
+
+    def known(self) -> Sequence[Remedy]: ...
+    def rehearse(self, remedy: str, names: Mapping[str, str]) -> str:
+        """The dry run; NothingDoneError unless it passes. `names` fill the configured command."""
+
+    def carry_out(self, remedy: str, names: Mapping[str, str], *, key: str) -> Remedied:
+        """Rehearse, act once per key, verify."""
+
+    def done(self, key: str) -> Remedied | None:
+        """What the act with this key did, verified anew if its end was not seen; None: no act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A document that was proposed: the branch on the remote, and its commit."""
+
+    branch: str
+    """`HEAD`: the default branch says so already."""
+    commit: str
+
+
+class References(Protocol):
+    """Reference documents, each proposed on a branch of its own; no checkout is touched."""
+
+    def propose(self, path: str, text: str, *, title: str, key: str) -> Proposed:
+        """Add `text` to the end of the document at `path`, or make it; once per key."""
+
+    def proposed(self, key: str) -> Proposed | None: ...
 
 
 class DiffSource(Protocol):

@@ -14,7 +14,6 @@ from agent.adapters.config_toml import NAME, Settings, find_settings, read_setti
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
@@ -42,6 +41,7 @@ from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import LEDGER, open_code_queue
 from agent.wiring_reading import reading, reviewer_of, writer_of
+from agent.wiring_systems import Remembered, issues_in, refuse_unknown_names, service_probes
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -192,15 +192,16 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        seen = Remembered(git)
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
-            issues=LocalIssues(places.issues),
+            issues=issues_in(settings.issues, places.issues),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
-            probes=(git, JudgeEvidence()),
+            probes=(seen, JudgeEvidence(), *service_probes(settings.services, seen)),
             diffs=git,
             writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
@@ -232,7 +233,7 @@ def open_reading(settings: Settings) -> Iterator[World]:
             queue=queue,
             store=store,
             journal=MemoryJournal(),
-            issues=LocalIssues(places.issues),
+            issues=issues_in(settings.issues, places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
@@ -287,13 +288,7 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
     clock = SystemClock()
-    known = {queue.id for queue in settings.queues}
-    for task in wave.tasks:
-        if known and task.queue not in known:
-            raise WaveFileError(
-                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
-                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
-            )
+    refuse_unknown_names(path, wave, settings)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,

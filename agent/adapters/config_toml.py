@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from agent.adapters.base_remedies import RemedyName, RemedySettings, one_environment_each
+from agent.adapters.base_services import IssueSettings, ServiceName, ServiceSettings
 from agent.adapters.base_toml import Argument, Folder
 from agent.adapters.config_code_queue import CodeQueueSettings
 from agent.core.durations import Seconds
@@ -195,6 +197,9 @@ class Settings(TomlModel):
     """Queues of the embedded kind, or a Code Queue."""
     model: ModelSettings = ModelSettings()
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
+    services: dict[ServiceName, ServiceSettings] = {}
+    remedies: Annotated[dict[RemedyName, RemedySettings], AfterValidator(one_environment_each)] = {}
+    issues: IssueSettings = IssueSettings()
 
     @property
     def queues(self) -> tuple[QueueSpec, ...]:

@@ -156,8 +156,15 @@ def demo(
     context: typer.Context,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave its folder, to look around.")] = False,
+    delivery: Annotated[
+        bool, typer.Option("--delivery", help="From a commit to production, registry and all.")
+    ] = False,
 ) -> None:
     """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
+    if delivery:
+        from agent.cli.demo_delivery import demo_delivery
+
+        raise typer.Exit(demo_delivery(_console(context), keep=keep))
     from agent.cli.demo import demo as command
 
     raise typer.Exit(command(_console(context), keep=keep))

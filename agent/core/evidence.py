@@ -98,7 +98,19 @@ def _one(kind: ProofKind, task: Task) -> Rung:
         return Rung((kind,), "stale", f"{kind} was observed before the last change")
     if last.value is None and kind in (*_COMMITS, *_DIGESTS):
         return Rung((kind,), "unknown", f"{kind} names nothing that could be compared")
+    denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
+    if denied:
+        other = _newest(denied).detail or f"{kind} does not hold"
+        return Rung((kind,), "contradicted", f"two sources disagree on {kind}: {said}; {other}")
     return Rung((kind,), "proven", said)
+
+
+def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
+    """The newest item of each place that was asked: a place only supersedes itself."""
+    asked: dict[str | None, list[Evidence]] = {}
+    for item in items:
+        asked.setdefault(item.source, []).append(item)
+    return [_newest(group) for group in asked.values()]
 
 
 def _newest(items: Iterable[Evidence]) -> Evidence:
@@ -152,12 +164,22 @@ def _identities(task: Task) -> list[Rung]:
     """One commit from push to production, and one digest: compared here, not by a reviewer."""
     rungs = []
     for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
-        values = {kind: _value(kind, task) for kind in kinds}
-        present = {kind: value for kind, value in values.items() if value is not None}
-        if len(set(present.values())) > 1:
-            listed = ", ".join(f"{kind} {value}" for kind, value in present.items())
-            rungs.append(Rung(tuple(present), "contradicted", f"not one {name}: {listed}"))
+        said = [(kind, value) for kind in kinds for value in _values(kind, task)]
+        if len({value for _, value in said}) > 1:
+            listed = ", ".join(f"{kind} {value}" for kind, value in said)
+            where = tuple(dict.fromkeys(kind for kind, _ in said))
+            rungs.append(Rung(where, "contradicted", f"not one {name}: {listed}"))
     return rungs
+
+
+def _values(kind: ProofKind, task: Task) -> list[str]:
+    """What its newest yes names, and what other places that still hold say instead."""
+    newest = _value(kind, task)
+    items = [one for one in task.evidence if one.kind is kind and one.origin == "observed"]
+    others = [
+        one.value for one in _by_source(items) if one.holds and one.value and not _stale(one, task)
+    ]
+    return sorted({newest, *others} - {None}) if newest is not None else []
 
 
 def _criteria(

@@ -152,6 +152,8 @@ class Evidence(Noun):
     detail: str | None = None
     """One sentence for a person: what was looked at and what was seen."""
     attempt: int | None = None
+    source: str | None = None  # where it was fetched
+    answer: str | None = None  # the sha256 of the raw answer
 
 
 class LateReport(Noun):

@@ -99,6 +99,30 @@ def test_an_older_value_is_no_contradiction():
     assert proof_of(older, *newer, kind="artifact-delivery").state == "proven"
 
 
+HERE, THERE = {"source": "https://ci.example"}, {"source": "https://registry.example"}
+TWO_SOURCES = [
+    pytest.param((HERE, THERE), "proven", id="both say so"),
+    pytest.param((HERE, THERE | {"value": "another"}), "contradicted", id="another value"),
+    pytest.param((HERE, THERE | {"holds": False}), "contradicted", id="one denies"),
+    pytest.param((HERE, THERE | {"holds": False, "observed_at": w.ago(11)}), "contradicted",
+                 id="one denied a little earlier"),
+    pytest.param((HERE, THERE | {"holds": False, "observed_at": w.ago(31)}), "proven",
+                 id="one denied before the last change"),
+    pytest.param((HERE, HERE | {"holds": False, "observed_at": w.ago(11)}), "proven",
+                 id="the same one denied a little earlier"),
+    pytest.param((HERE, THERE | {"holds": None}), "unknown", id="one could not be asked"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("looks", "state"), TWO_SOURCES)
+def test_two_sources_that_disagree_are_a_contradiction(looks, state):
+    whole = w.climbed(TaskKind.ARTIFACT_DELIVERY)
+    rest = [one for one in whole if one.kind is not ProofKind.DEV_DIGEST]
+    first = next(one for one in whole if one.kind is ProofKind.DEV_DIGEST)
+    seen = [w.seen("dev-digest", **{"value": first.value} | look) for look in looks]
+    assert proof_of(*rest, *seen, kind="artifact-delivery").state == state
+
+
 @pytest.mark.parametrize(
     ("kinds", "state"),
     [

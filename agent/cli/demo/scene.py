@@ -161,16 +161,16 @@ class Scene:
 
     def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
         text = SETTINGS.format(
-            repository=_quoted(self.repository),
-            state=_quoted(self.folder / "state"),
-            python=_quoted(sys.executable),
-            agent=_quoted(HERE / "scripted_agent.py"),
-            workspace=_quoted(self.folder / "worktrees"),
-            toolbox=_quoted(self.folder / "toolbox"),
-            scene=_quoted(self.folder),
-            address=_quoted(self.address),
+            repository=quoted(self.repository),
+            state=quoted(self.folder / "state"),
+            python=quoted(sys.executable),
+            agent=quoted(HERE / "scripted_agent.py"),
+            workspace=quoted(self.folder / "worktrees"),
+            toolbox=quoted(self.folder / "toolbox"),
+            scene=quoted(self.folder),
+            address=quoted(self.address),
             date=DATE,
-            queues=", ".join(_quoted(queue) for queue in queues),
+            queues=", ".join(quoted(queue) for queue in queues),
         )
         path.write_text(text, encoding="utf-8")
 
@@ -191,7 +191,7 @@ def staged(folder: Path, address: str) -> Iterator[Scene]:
         scene.close()
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """As a TOML string."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
