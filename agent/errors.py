@@ -43,6 +43,14 @@ class QueueUnavailableError(WavekeeperError):
     """The queue did not answer; whether it acted is unknown, and it must be read back."""
 
 
+class NoAnswerError(QueueUnavailableError):
+    """Nothing came in time, or nothing could be asked: the queue as a whole cannot be seen."""
+
+
+class UnreadableAnswerError(QueueUnavailableError):
+    """An answer came and says nothing that can be relied on; other answers may be fine."""
+
+
 class IssuesUnavailableError(WavekeeperError):
     """The issue tracker did not do what was asked; asking again is safe and doubles nothing."""
 

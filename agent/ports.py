@@ -9,17 +9,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from agent.core.brief import Brief
 from agent.core.model import (
     CommandResult,
+    ControlPlane,
     Defect,
     Evidence,
     Outcome,
     ProofKind,
     Remedy,
-    Review,
     Snapshot,
 )
-from agent.core.prompts import DraftRequest
+from agent.core.policy import Policy
+from agent.core.prompts import DraftRequest, Slots
 from agent.core.queueing import (
     Beat,
     Capabilities,
@@ -37,6 +39,7 @@ from agent.core.queueing import (
     TraceEvent,
 )
 from agent.core.records import Entry, Record, Standing, WaveRecord
+from agent.core.verdicts import Review, Usage
 
 
 class Clock(Protocol):
@@ -58,6 +61,9 @@ class TaskQueue(Protocol):
     def capabilities(self) -> Capabilities: ...
     def configure(self, queue: QueueSpec) -> None: ...
     def queues(self) -> Sequence[QueueView]: ...
+    def control_plane(self) -> ControlPlane:
+        """What was last seen of the service as a whole; it asks nobody."""
+
     def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt: ...
     def retry(
         self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
@@ -72,6 +78,9 @@ class TaskQueue(Protocol):
 
     def move(self, task: str, *, queue: str, key: str) -> Receipt:
         """Put a queued task into another queue."""
+
+    def mark_read(self, task: str, *, attempt: int) -> None:
+        """Show in the queue that this attempt's result is dealt with; again changes nothing."""
 
     def get(self, task: str) -> TaskView | None: ...
     def changed_since(self, cursor: Cursor | None) -> Changes:
@@ -239,16 +248,43 @@ class References(Protocol):
     def proposed(self, key: str) -> Proposed | None: ...
 
 
-class Reviewer(Protocol):
-    """Reads a final response against the criteria. It holds no client of anything else."""
+class DiffSource(Protocol):
+    """What a task's branch changed, as the remote shows it."""
 
-    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review: ...
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """A unified diff in git's words, up to `commit`.
+
+        None: it cannot be read now, or the branch is at another commit.
+        """
+
+
+class Reviewer(Protocol):
+    """Reads final responses against their criteria. It holds no client of anything else."""
+
+    @property
+    def name(self) -> str:
+        """Which model with which instructions; only its own earlier reviews are reused."""
+
+    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
+        """One review for each brief, in their order. Never raises: whatever fails abstains."""
 
 
 class Drafter(Protocol):
     """Words a prompt from facts."""
 
     def draft(self, request: DraftRequest) -> str: ...
+
+
+class Writer(Protocol):
+    """Reads facts for a drafter. It holds no client of anything else."""
+
+    def slots(
+        self, request: DraftRequest, findings: Sequence[str] = ()
+    ) -> tuple[Slots | None, Usage]:
+        """What fills the slots, and what asking took; None: the facts must do. Never raises.
+
+        `findings`: what the linter said of the prompt that the last answer made.
+        """
 
 
 class Journal(Protocol):
@@ -285,6 +321,13 @@ class WaveStore(Protocol):
         """Small values by name: cursor, window limit, when the last tick ended."""
 
     def note(self, values: Mapping[str, str]) -> None: ...
+
+
+class PolicySource(Protocol):
+    """Where the policy in force comes from; it may be edited while a supervisor runs."""
+
+    def changed(self) -> Policy | None:
+        """The new one; None: as before. PolicyError, once for each change: it may not be used."""
 
 
 class SupervisorLock(Protocol):

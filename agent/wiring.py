@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,11 @@ from agent.adapters.clock_system import SystemClock
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
 from agent.adapters.machine_proc import ProcMachine
-from agent.adapters.policy_files import LOCK, read_policy
+from agent.adapters.policy_files import LOCK, WatchedPolicy, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -39,7 +38,9 @@ from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
-from agent.wiring_systems import Remembered, issues_in, refuse_unknown_services, service_probes
+from agent.wiring_code_queue import LEDGER, open_code_queue
+from agent.wiring_reading import reading, reviewer_of, writer_of
+from agent.wiring_systems import issues_in, probes_of, refuse_unknown_names
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,6 +72,11 @@ class Places:
     def queue(self) -> Path:
         """The embedded queue."""
         return self.state / "queue.db"
+
+    @property
+    def code_queue(self) -> Path:
+        """Which task of a Code Queue is whose, and what was asked of it."""
+        return self.state / LEDGER
 
     @property
     def journal(self) -> Path:
@@ -108,25 +114,48 @@ class Places:
         return self.state / "clone"
 
 
-def policy_in(own: Path | None) -> Policy:
-    """The shipped policy, with the files in `own` in place of those of the same name."""
+def policy_in(own: Path | None, repository: Path | None = None) -> Policy:
+    """The shipped policy, with the files in `own` in place of those of the same name.
+
+    A folder in the repository under supervision (`repository`, or that of the settings above the
+    folder) may only take away: whoever works on the repository could change it.
+    """
     if own is not None and not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
-    return read_policy(shipped("policies"), own)
+    project = own is not None and _is_project(own, repository)
+    return read_policy(shipped("policies"), own, project=project)
 
 
 def policy_unlocked(own: Path) -> tuple[Policy, Path]:
     """The policy before its authority is compared with a lock, and the lock it would be held to."""
     if not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name the one with your policy files")
+    if _is_project(own):
+        raise PolicyError(
+            f"{own}: lies in the repository under supervision, where a lock is nobody's review; "
+            "keep the folder outside of it",
+        )
     held = own / LOCK
     lock = held if held.exists() else shipped("policies") / LOCK
     return read_policy(shipped("policies"), own, locked=False), lock
 
 
+def _is_project(own: Path, repository: Path | None = None) -> bool:
+    if repository is None:
+        settings = find_settings(own.resolve())
+        repository = read_settings(settings).repository if settings else None
+    return repository is not None and own.resolve().is_relative_to(repository.resolve())
+
+
 def policy_of(settings: Settings) -> Policy:
     """The policy that the configuration names."""
-    return policy_in(settings.policies)
+    return policy_in(settings.policies, settings.repository)
+
+
+def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
+    """The same policy, read again whenever one of its files has changed."""
+    folders = [shipped("policies"), *([settings.policies] if settings.policies else [])]
+    return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
 def remote(settings: Settings) -> str:
@@ -140,6 +169,11 @@ def remote(settings: Settings) -> str:
 @contextmanager
 def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
     """The embedded queue, with its queues configured."""
+    if settings.code_queue is not None:
+        raise ConfigurationError(
+            "[queue] names a Code Queue, which has workers of its own; "
+            "`wavekeeper work` is for the embedded queue",
+        )
     places = _places(settings)
     with SqliteQueue(places.queue, SystemClock().now) as queue:
         for spec in settings.queues:
@@ -147,25 +181,35 @@ def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
         yield queue
 
 
+def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
+    """The queue that is supervised."""
+    if settings.code_queue is None:
+        return open_queue(settings)
+    return open_code_queue(settings.code_queue, _places(settings).state)
+
+
 @contextmanager
-def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
-    """Everything the supervisor sees, opened and closed."""
+def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
+    """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
+    prompts = shipped("prompts")
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(places, store)
-        documents = policy.completion.documents
-        git = Remembered(GitEvidence(remote(settings), places.evidence, documents))
+        _refuse_a_lost_queue(_queue_file(settings), store)
+        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(open_queue(settings)),
+            queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=issues_in(settings.issues, places.issues),
-            reviewer=EvidenceReviewer(),
-            drafter=TemplateDrafter(shipped("prompts")),
-            probes=(git, JudgeEvidence(), *service_probes(settings.services, git)),
+            reviewer=reviewer_of(settings.model, prompts, key),
+            drafter=TemplateDrafter(prompts),
+            probes=probes_of(settings.services, git),
+            diffs=git,
+            writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
+            policies=watched_policy(settings, policy),
         )
 
 
@@ -178,9 +222,11 @@ def open_reading(settings: Settings) -> Iterator[World]:
         store: WaveStore = MemoryWaves()
         if places.waves.exists():
             store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(places, store)
+        _refuse_a_lost_queue(_queue_file(settings), store)
         queue: TaskQueue = MemoryQueue(clock.now)
-        if places.queue.exists():
+        if settings.code_queue is not None and places.code_queue.exists():
+            queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
+        elif settings.code_queue is None and places.queue.exists():
             # A clock that stands still lets no lease run out, so reading has nothing to write.
             queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
         else:
@@ -207,6 +253,7 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
+        reading=reading(settings.model),
     )
 
 
@@ -244,20 +291,12 @@ def holder(settings: Settings) -> str | None:
 def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
-    clock = SystemClock()
-    known = {queue.id for queue in settings.queues}
-    for task in wave.tasks:
-        if task.queue not in known:
-            raise WaveFileError(
-                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
-                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
-            )
-    refuse_unknown_services(path, wave, settings.services)
+    refuse_unknown_names(path, wave, settings)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
         grants=wave.grants,
-        submitted_at=clock.now(),
+        submitted_at=SystemClock().now(),
         source=str(path.resolve()),
     )
     drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
@@ -320,10 +359,16 @@ def worker_path(settings: Settings) -> str:
     return os.pathsep.join([*(str(folder) for folder in own.path), inherited])
 
 
-def _refuse_a_lost_queue(places: Places, store: WaveStore) -> None:
+def _queue_file(settings: Settings) -> Path:
+    """Without it nobody knows the tasks that were submitted."""
+    places = Places(settings.state)
+    return places.queue if settings.code_queue is None else places.code_queue
+
+
+def _refuse_a_lost_queue(file: Path, store: WaveStore) -> None:
     """A new and empty queue in the place of one that was read would look like lost work."""
-    if "cursor" in store.notes() and not places.queue.exists():
-        raise UnusableStoreError(f"{places.queue} is gone; restore it, the tasks are in it")
+    if "cursor" in store.notes() and not file.exists():
+        raise UnusableStoreError(f"{file} is gone; restore it, the tasks are in it")
 
 
 def _refuse_no_folder(state: Path) -> None:

@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 from agent.adapters.base_probe import Known
 from agent.adapters.base_remedies import RemedySettings
 from agent.adapters.base_services import IssueSettings, ServiceSettings
+from agent.adapters.config_toml import Settings
 from agent.adapters.evidence_command import CommandEvidence
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import GitHubActionsEvidence
 from agent.adapters.evidence_http import HttpEvidence
+from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.evidence_oci import OciEvidence
 from agent.adapters.issues_github import GitHubIssues
 from agent.adapters.issues_local import LocalIssues
@@ -74,11 +76,23 @@ def service_probes(
     )
 
 
-def refuse_unknown_services(
-    path: Path, wave: WaveFile, services: Mapping[str, ServiceSettings]
-) -> None:
-    """WaveFileError, one line, for a task whose service is not configured."""
+def probes_of(
+    services: Mapping[str, ServiceSettings], git: GitEvidence
+) -> tuple[EvidenceProbe, ...]:
+    """Every probe: git's and the judge's, and those of the configured services."""
+    seen = Remembered(git)
+    return (seen, JudgeEvidence(), *service_probes(services, seen))
+
+
+def refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
+    """WaveFileError, one line, for a task whose queue or service is not configured."""
+    known, services = {queue.id for queue in settings.queues}, settings.services
     for task in wave.tasks:
+        if known and task.queue not in known:
+            raise WaveFileError(
+                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
+                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
+            )
         if task.service is not None and task.service not in services:
             hint = did_you_mean(task.service, services) or (
                 f"; its services are {', '.join(sorted(services))}"

@@ -174,7 +174,7 @@ def test_nothing_names_a_machine():
 
 
 ACTING = {
-    "queue": {"submit", "retry", "interrupt", "cancel", "move"},
+    "queue": {"submit", "retry", "interrupt", "cancel", "move", "mark_read"},
     "issues": {"open", "comment", "close"},
     "remedies": {"carry_out"},
     "references": {"propose"},

@@ -22,6 +22,7 @@ from agent.core.queueing import (
     Lease,
     NewEvent,
     Order,
+    OwnControlPlane,
     QueueSpec,
     QueueView,
     Receipt,
@@ -52,7 +53,7 @@ class _Task:
         return view(self.current, updated_at=self.updated_at, late=[*self.late.values()])
 
 
-class MemoryQueue:
+class MemoryQueue(OwnControlPlane):
     """A `TaskQueue` and `WorkSource` that forgets when the process ends; safe for threads.
 
     `now` gives aware datetimes and is its only clock. UserError, KeyReusedError and ValueError

@@ -26,6 +26,7 @@ from agent.core.queueing import (
     Lease,
     NewEvent,
     Order,
+    OwnControlPlane,
     QueueSpec,
     QueueView,
     Receipt,
@@ -79,7 +80,7 @@ _PUT: Final = (
 )
 
 
-class SqliteQueue:
+class SqliteQueue(OwnControlPlane):
     """A `TaskQueue` and `WorkSource` in the file `path`, which is made when it is not there.
 
     `now` gives aware datetimes and is its only clock. UnusableStoreError: the file cannot be a

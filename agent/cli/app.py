@@ -188,6 +188,25 @@ def decide(
     command(_console(context), snapshot, policies, ask or [])
 
 
+@app.command("eval", epilog="Example: wavekeeper eval cases.jsonl")
+def evaluate(
+    context: typer.Context,
+    cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", help="Labelled cases.")],
+    *,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="CASSETTE.json", help="Recorded answers instead of the real API."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the configured reviewer on labelled cases; the labels are not shown to it."""
+    from agent import wiring
+    from agent.cli.evaluate import evaluate as command
+
+    settings = wiring.settings_above(Path.cwd())
+    command(_console(context), settings, cases, recorded, as_json=as_json)
+
+
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
 app.add_typer(policy_app, name="policy")
 
@@ -210,6 +229,24 @@ def policy_show(context: typer.Context, policies: Own = None) -> None:
     from agent.cli.policy import show as command
 
     command(_console(context), policies)
+
+
+@policy_app.command("export", epilog="Example: wavekeeper policy export --cedar --to out")
+def policy_export(
+    context: typer.Context,
+    *,
+    cedar: Annotated[bool, typer.Option("--cedar", help="As Cedar policies and schema.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Where the two files are written.")
+    ] = Path(),
+    policies: Own = None,
+) -> None:
+    """Write the guard's rules in another language, for another engine to decide by."""
+    from agent.cli.policy import export as command
+
+    if not cedar:
+        raise UserError("policy export: name the language; there is --cedar")
+    command(_console(context), policies, folder)
 
 
 @policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")

@@ -20,12 +20,15 @@ from rich.text import Text
 from agent import wiring
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.journal_sqlite import SqliteJournal
+from agent.adapters.queue_code_queue_ledger import Ledger
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.cli.console import Console
+from agent.cli.doctor_code_queue import examine_code_queue
 from agent.cli.doctor_systems import Check, State, systems, tried
 from agent.core.model import Noun
-from agent.errors import WavekeeperError
+from agent.core.queueing import TaskView
+from agent.errors import QueueUnavailableError, WavekeeperError
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _PATIENCE: Final = 15.0
@@ -84,8 +87,12 @@ def examine(folder: Path) -> Iterator[Check]:
     yield Check(name="settings", state="ok", said=str(path))
     yield tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
     yield _remote(settings)
-    yield _infrastructure(settings)
-    yield _worker(settings)
+    if settings.code_queue is None:
+        yield _infrastructure(settings)
+        yield _worker(settings)
+    else:
+        for found in examine_code_queue(settings.code_queue):
+            yield Check(**found._asdict())
     yield from systems(settings)
     yield from _state(settings)
 
@@ -193,8 +200,11 @@ def _state(settings: Settings) -> Iterator[Check]:
     yield folder
     if folder.state == "fail":
         return
+    queue = (places.queue, lambda: _queue(places.queue))
+    if settings.code_queue is not None:
+        queue = (places.code_queue, lambda: _ledger(places.code_queue))
     stores: dict[str, tuple[Path, Callable[[], str | Check]]] = {
-        "queue": (places.queue, lambda: _queue(places.queue)),
+        "queue": queue,
         "waves": (places.waves, lambda: _waves(places.waves)),
         "journal": (places.journal, lambda: _journal(places.journal)),
     }
@@ -234,6 +244,11 @@ def _queue(path: Path) -> str:
     return f"opens; tasks: {held}"
 
 
+def _ledger(path: Path) -> str:
+    with Ledger(path) as ledger:
+        return f"opens; tasks: {len(ledger.all_tracked())}, not acknowledged: {len(ledger.begun())}"
+
+
 def _waves(path: Path) -> str:
     with SqliteWaves(path) as waves:
         return f"opens; tasks not settled: {len(waves.standings(settled=False))}"
@@ -258,7 +273,9 @@ def _clock(settings: Settings) -> str | Check:
         stamps += [wave.submitted_at for wave in world.store.waves()]
         if (last := world.store.notes().get("last_tick_at")) is not None:
             stamps.append(datetime.fromisoformat(last))
-        views = [world.queue.get(one.spec.id) for one in known]
+        views: list[TaskView | None] = []
+        with suppress(QueueUnavailableError):  # which has a check of its own
+            views = [world.queue.get(one.spec.id) for one in known]
         stamps += [view.heartbeat.at for view in views if view and view.heartbeat]
     newest = max(stamps, default=now)
     if newest <= now + _DRIFT:

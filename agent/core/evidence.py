@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.core.model import Criterion, Evidence, ProofKind, Task
+from agent.core.actions import digest
+from agent.core.model import Criterion, Evidence, JudgeRecord, ProofKind, Task
 from agent.core.policy import CompletionPolicy
+from agent.core.verdicts import Review
 
 RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
 
@@ -187,7 +189,7 @@ def _criteria(
     if not task.criteria:
         return "none", ()
     given = task.review
-    if given is not None and given.attempt is not None and given.attempt != task.attempt:
+    if given is not None and not _in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
     said = {one.id: one.verdict for one in review.criteria} if review else {}
@@ -203,9 +205,29 @@ def _criteria(
             waiting = True
     if unmet:
         return "unmet", tuple(unmet)
-    if doubtful or (waiting and given is not None):
+    if doubtful or (waiting and given is not None and not given.pending):
         return "cannot-tell", ()
     return ("needs-review", ()) if waiting else ("met", ())
+
+
+def _in_force(review: Review, task: Task) -> bool:
+    """A review counts for its own attempt, and only while what it rests on has not changed."""
+    if review.attempt is not None and review.attempt != task.attempt:
+        return False
+    now = substance(task.final_response, task.judge, task.evidence)
+    return review.seen is None or review.seen == now
+
+
+def substance(
+    final_response: str | None, judge: JudgeRecord | None, evidence: Iterable[Evidence]
+) -> str:
+    """The digest of what a review rests on; looking again without finding a change keeps it."""
+    items = sorted(
+        [one.kind, one.origin, str(one.holds), one.value or "", str(one.attempt)]
+        for one in evidence
+    )
+    judged = judge.model_dump(mode="json", exclude_none=True) if judge else None
+    return digest([final_response, judged, items])
 
 
 def _evidence_allows(criterion: Criterion, task: Task) -> bool:

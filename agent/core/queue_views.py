@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from agent.core.model import Heartbeat, LateReport, Status, Trace
+from agent.core.model import Heartbeat, LateReport, Reported, Status, Trace
 from agent.core.queue_attempts import Attempt
 from agent.core.queue_states import QUEUE_STATES
 from agent.core.queueing import Cursor, Lease, QueueSpec, QueueView, TaskView
@@ -59,6 +59,8 @@ def view(current: Attempt, *, updated_at: datetime, late: Sequence[LateReport]) 
         finished_at=current.finished_at,
         worker=current.worker,
         stop_requested=current.stop,
+        control_plane=Reported(status=current.state),
+        scheduler=Reported(status=current.state),
         heartbeat=heartbeat,
         trace=trace,
         last_message=current.last_message,

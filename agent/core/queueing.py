@@ -9,11 +9,13 @@ from pydantic import AwareDatetime, Field
 
 from agent.core.model import (
     Command,
+    ControlPlane,
     Criterion,
     Heartbeat,
     JudgeRecord,
     LateReport,
     Noun,
+    Reported,
     Status,
     TaskId,
     TaskKind,
@@ -78,6 +80,8 @@ class QueueView(QueueSpec):
     """One queue and how many tasks it holds in each state."""
 
     counts: dict[str, int] = {}
+    unread: int | None = None
+    """Terminal tasks that nobody has read, whoever's they are; None: the queue does not count."""
 
 
 class Capabilities(Noun):
@@ -103,7 +107,11 @@ class TaskView(Noun):
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None
     worker: str | None = None
-    stop_requested: Literal["interrupt", "cancel"] | None = None
+    stop_requested: Literal["interrupt", "cancel", "unknown"] | None = None
+    """`unknown`: the queue does not say whether a stop was asked for."""
+    control_plane: Reported | None = None
+    scheduler: Reported | None = None
+    """What each plane says of the task; they need not agree. None: not said."""
     heartbeat: Heartbeat | None = None
     trace: Trace | None = None
     last_message: str | None = None
@@ -111,6 +119,7 @@ class TaskView(Noun):
     last_error: str | None = None
     final_response: str | None = None
     final_response_truncated: bool = False
+    """True also when the queue does not say: what may be cut is never taken for whole."""
     judge: JudgeRecord | None = None
     session: str | None = None
     """The agent's own session id, when it has one."""
@@ -128,6 +137,8 @@ class Changes(Noun):
 
     tasks: tuple[TaskView, ...]
     cursor: Cursor
+    unreadable: tuple[TaskId, ...] = ()
+    """Tasks of which the queue said nothing that can be relied on: what is known of them is old."""
 
 
 class Receipt(Noun):
@@ -158,6 +169,17 @@ class NewEvent(Noun):
     at: AwareDatetime
     kind: str
     text: str
+
+
+class OwnControlPlane:
+    """What a queue that is its own control plane says of it: whoever opens it reaches it."""
+
+    def control_plane(self) -> ControlPlane:
+        """Reached, and free to be submitted to: every write waits its turn."""
+        return ControlPlane(reachable=True, submit_lock="free")
+
+    def mark_read(self, task: str, *, attempt: int) -> None:
+        """Nothing to do: it keeps no such mark, the supervisor's own note counts."""
 
 
 class Lease(Noun):

@@ -118,7 +118,8 @@ def _rank(detail: ErrorDetails) -> int:
 
 
 def _where(detail: ErrorDetails) -> Where:
-    loc = [part for part in detail["loc"] if part != "[key]"]  # pydantic's word, not the file's
+    # `[key]` is pydantic's word and `[list]` a model's own; neither stands in the file.
+    loc = [part for part in detail["loc"] if not str(part).startswith("[")]
     return (*loc, *detail.get("ctx", {}).get("where", ()))
 
 

@@ -113,17 +113,8 @@ def _park(world: World, proposal: Proposal, key: str) -> str:
     if defect.issue is not None:
         waits = f"Task {task_of(proposal)} waits for this and goes on under its own identity."
         world.issues.comment(defect.issue, waits, key=key)
+    _mark_read(world, proposal)
     return f"parked behind {defect.id}"
-
-
-def _review(world: World, proposal: Proposal, key: str) -> str:
-    standing = standing_of(world, proposal)
-    view = world.queue.get(standing.spec.id)
-    if view is None or view.attempt != proposal.attempt:
-        raise NothingDoneError("the attempt to be reviewed is not the current one")
-    review = world.reviewer.review(standing.spec, view, standing.evidence)
-    world.store.save(standing.model_copy(update={"review": review}))
-    return f"reviewed ({key})" if review.abstained is None else f"abstained: {review.abstained}"
 
 
 def _accept(world: World, proposal: Proposal, key: str) -> str:
@@ -131,6 +122,7 @@ def _accept(world: World, proposal: Proposal, key: str) -> str:
     defect = defect_of(world, spec.fixes)
     if defect is not None and defect.issue is not None:
         world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
+    _mark_read(world, proposal)
     return "accepted"
 
 
@@ -142,6 +134,7 @@ def _hand_over(world: World, proposal: Proposal, key: str) -> str:
         for one in world.store.standings(settled=False)
         if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
     ]
+    _mark_read(world, proposal)
     title, body = blocked_issue(spec, proposal.reason, waiting)
     defect = defect_of(world, spec.fixes)
     if defect is not None and defect.issue is not None:
@@ -149,6 +142,25 @@ def _hand_over(world: World, proposal: Proposal, key: str) -> str:
         return "handed over to a person, in the issue of its defect"
     issue = world.issues.open(f"handed-over:{spec.id}", title, body)
     return f"handed over to a person in {issue.where}"
+
+
+def _mark_read(world: World, proposal: Proposal) -> None:
+    """Whoever looks at the queue sees that this result is dealt with.
+
+    Not when it is read: reading is allowed in every mode, and this changes the queue.
+    """
+    if proposal.task is not None and proposal.attempt is not None:
+        world.queue.mark_read(proposal.task, attempt=proposal.attempt)
+
+
+def _set_window(world: World, proposal: Proposal, _key: str) -> str:
+    widen = proposal.action is Action.WIDEN_WINDOW
+    if proposal.limit is None:
+        raise NothingDoneError(f"{proposal.action} names no limit")
+    known = world.store.notes().get("window_limit")
+    if known is not None and (proposal.limit > int(known)) is not widen:
+        raise NothingDoneError(f"{proposal.action} to {proposal.limit} is none from {known}")
+    return "one lane more" if widen else "one lane less"
 
 
 def _noted(word: str) -> Act:
@@ -194,13 +206,12 @@ ACT: Final[dict[Action, Act]] = {
     Action.CANCEL: _cancel,
     Action.MOVE: _move,
     Action.OPEN_ISSUE: _open_issue,
-    Action.REVIEW: _review,
     Action.ACCEPT: _accept,
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,
     Action.HAND_OVER: _hand_over,
-    Action.WIDEN_WINDOW: _noted("one lane more"),
-    Action.NARROW_WINDOW: _noted("one lane less"),
+    Action.WIDEN_WINDOW: _set_window,
+    Action.NARROW_WINDOW: _set_window,
 }
 
 HAPPENED: Final[dict[Action, Happened]] = {

@@ -4,7 +4,7 @@ The only way to an effect leads through `Executor.carry_out`, which takes a `Cle
 else. Killed at any point and started again, `settle` reads the world back by idempotency key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from agent.core.board import assess
 from agent.core.model import Snapshot
 from agent.core.records import Record, RecordKind
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
+from agent.runtime import reviewing
 from agent.runtime.drafting import stands_on_its_own
 from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
@@ -44,7 +45,32 @@ class Executor:
     def carry_out(self, cleared: Cleared, snapshot: Snapshot, tick: int) -> Done:
         """Do it, unless the world has moved on since it was cleared."""
         proposal = cleared.proposal
-        key = key_of(proposal, tick)
+        if proposal.action is Action.REVIEW:
+            return self.carry_out_reviews([cleared], snapshot, tick)[0]
+        if (void := self._begun(cleared, snapshot, tick)) is not None:
+            return void
+        return self._act(proposal, key_of(proposal, tick), tick)
+
+    def carry_out_reviews(
+        self, batch: Sequence[Cleared], snapshot: Snapshot, tick: int
+    ) -> list[Done]:
+        """The same for several reviews: they wait for a provider, so they are asked at once."""
+        begun = [(cleared.proposal, self._begun(cleared, snapshot, tick)) for cleared in batch]
+        asked = [proposal for proposal, void in begun if void is None]
+        read = iter(reviewing.read(self._world, self._supervision, asked))
+        return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
+
+    def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
+        body: dict[str, object] = {"result": "done" if read.review else "failed", "said": read.said}
+        if read.review is not None:
+            body["review"] = read.review.model_dump(mode="json", exclude_none=True)
+            body["reused"] = read.reused
+        self._write("outcome", key_of(proposal, tick), tick, proposal, body)
+        return Done(proposal, str(body["result"]), read.said)
+
+    def _begun(self, cleared: Cleared, snapshot: Snapshot, tick: int) -> Done | None:
+        """Look again, and write down what is about to be done; else why it is not."""
+        proposal, key = cleared.proposal, key_of(cleared.proposal, tick)
         now = self._world.clock.now()
         if (why := self._void(cleared, snapshot, now)) is not None:
             self._write("outcome", key, tick, proposal, {"result": "void", "said": why})
@@ -57,7 +83,7 @@ class Executor:
             "rules": list(cleared.rules),
         }
         self._write("intent", key, tick, proposal, intent)
-        return self._act(proposal, key, tick)
+        return None
 
     def settle(self, tick: int) -> list[Done]:
         """Find out what became of every intent that has no outcome; nothing is done again."""
@@ -93,6 +119,8 @@ class Executor:
         case = board.cases.get(proposal.task) if proposal.task else None
         if case is not None and case.task.attempt != proposal.attempt:
             return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"
+        if case is not None and case.task.probe != "ok" and proposal.action is Action.ACCEPT:
+            return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
         stands = stands_on_its_own(board, proposal, self._world.store)
         _, answer = planner.clear(board, proposal, prompt_stands=stands)
         return guard.void(cleared, answer, now)

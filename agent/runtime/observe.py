@@ -17,7 +17,6 @@ from agent.core.model import (
     Outcome,
     ProofKind,
     Queue,
-    Reported,
     Snapshot,
     Status,
     Supervisor,
@@ -29,9 +28,10 @@ from agent.core.policy import LivenessPolicy, Policy
 from agent.core.queueing import Changes, Cursor, TaskView
 from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Supervision, World, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
+_CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}
 OUTCOMES = 20
 """The latest outcomes that the window is judged by."""
 
@@ -45,6 +45,8 @@ class Observer:
         self._probing = probing
         self._views: dict[str, TaskView] = {}
         self._late: set[str] = set()
+        self._old: set[str] = set()
+        """Tasks whose last view is old, because the queue said nothing of them that counts."""
         self.cursor: Cursor | None = None
         """How far this observer has read; the tick notes it once it is done with what it saw."""
 
@@ -60,7 +62,8 @@ class Observer:
                 self._late.discard(task)
         self._forget(set(standings))
         for task, standing in standings.items():
-            if standing.status != "planned" and task not in self._views:
+            unseen = task not in self._views and task not in self._old
+            if standing.status != "planned" and unseen:
                 reachable = self._read_one(task) and reachable
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._world.clock.now()
@@ -86,7 +89,8 @@ class Observer:
             evidence = seen[one].evidence if one in seen else ()
             view = self._views.get(one)
             policy = self._supervision.policy.liveness
-            tasks.append(task_of(standing, view, evidence, now, policy, reachable=reachable))
+            again = task_of(standing, view, evidence, now, policy, reachable=reachable)
+            tasks.append(self._priced(again, standing))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
 
@@ -102,6 +106,7 @@ class Observer:
             changes = self._changes()
         except QueueUnavailableError:
             return False
+        self._old = set(changes.unreadable)
         for view in changes.tasks:
             self._views[view.id] = view
             if view.late_reports:
@@ -123,6 +128,7 @@ class Observer:
             return False
         if view is not None:
             self._views[task] = view
+        self._old.discard(task)
         return True
 
     def _forget(self, wanted: set[str]) -> None:
@@ -135,7 +141,16 @@ class Observer:
         if self._probing and view is not None and _wants_proof(standing, view):
             evidence = self._probe(standing, view, now)
         policy = self._supervision.policy.liveness
-        return task_of(standing, view, evidence, now, policy, reachable=reachable)
+        seen = reachable and standing.spec.id not in self._old
+        task = task_of(standing, view, evidence, now, policy, reachable=seen)
+        return self._priced(task, standing)
+
+    def _priced(self, task: Task, standing: Standing) -> Task:
+        """The task with what its own and its wave's budget leave for models."""
+        left = self._supervision.reading.tokens_left(
+            standing.spent, spent_by(self._world.store.notes(), standing.wave)
+        )
+        return task.model_copy(update={"tokens_left": left})
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
         wanted = wanted_proof(standing, self._supervision.policy)
@@ -202,6 +217,7 @@ class Observer:
         store = self._world.store
         notes = store.notes()
         last = notes.get("last_tick_at")
+        queues = self._queues(reachable=reachable)
         return Snapshot(
             now=now,
             mode=self._supervision.mode,
@@ -213,10 +229,8 @@ class Observer:
             ),
             wave=_wave(self._waves_at_work()),
             window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
-            control_plane=ControlPlane(
-                reachable=reachable, submit_lock="free" if reachable else "unknown"
-            ),
-            queues=self._queues(reachable=reachable),
+            control_plane=self._control_plane(reachable=reachable),
+            queues=queues,
             defects=tuple(self._known(defect) for defect in store.defects()),
             tasks=tuple(tasks),
         )
@@ -227,6 +241,13 @@ class Observer:
         at_work = {one.wave for one in self._world.store.standings(settled=False)}
         return [wave for wave in waves if wave.id in at_work] or waves[-1:]
 
+    def _control_plane(self, *, reachable: bool) -> ControlPlane:
+        """What the queue last said of itself; a queue that does not answer is not reachable."""
+        said = self._world.queue.control_plane()
+        if reachable:
+            return said
+        return said.model_copy(update={"reachable": False, "submit_lock": "unknown"})
+
     def _queues(self, *, reachable: bool) -> tuple[Queue, ...]:
         if not reachable:
             return ()
@@ -235,7 +256,10 @@ class Observer:
         except QueueUnavailableError:
             return ()
         return tuple(
-            Queue(id=view.id, kind=view.kind, risk=view.risk, counts=view.counts) for view in views
+            Queue(
+                id=view.id, kind=view.kind, risk=view.risk, counts=view.counts, unread=view.unread
+            )
+            for view in views
         )
 
 
@@ -316,11 +340,11 @@ def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, obj
         "attempt": view.attempt,
         "started_at": _by(now, view.started_at),
         "finished_at": _by(now, view.finished_at),
-        "control_plane": Reported(status=view.state),
-        "scheduler": Reported(status=view.state),
+        "control_plane": view.control_plane,
+        "scheduler": view.scheduler,
         "heartbeat": view.heartbeat and _clamped(view.heartbeat, now, "at"),
         "trace": view.trace and _clamped(view.trace, now, "last_event_at"),
-        "cancel_requested": view.stop_requested is not None,
+        "cancel_requested": _CANCEL_REQUESTED[view.stop_requested],
         "last_error": view.last_error,
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,

@@ -1,15 +1,16 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent.core import planner
-from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
+from agent.core.actions import SENDS_PROMPT, Action, Cleared, Refused, digest, word
 from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
+from agent.core.policy import Policy
 from agent.core.records import Record
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.executor import Done, Executor
@@ -26,6 +27,10 @@ class TickResult:
     snapshot: Snapshot
     decisions: tuple[Decision, ...]
     done: tuple[Done, ...]
+    policy: Policy
+    """The one that was in force."""
+    policy_said: str | None = None
+    """What became of a policy that was edited, if one was found before this tick."""
 
     @property
     def changed(self) -> bool:
@@ -56,20 +61,43 @@ class Ticker:
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
         unsure = {record.task for record in self._world.journal.unresolved()}
-        for decision in everything:
-            if stop():
-                break
-            answer = decision.clearance
-            if not isinstance(answer, Cleared) or decision.proposal.task in unsure:
-                continue
-            if decision.proposal.action is not Action.LEAVE_ALONE:
-                done.append(self._executor.carry_out(answer, snapshot, self._number))
+        cleared = [
+            one.clearance
+            for one in everything
+            if isinstance(one.clearance, Cleared)
+            and one.proposal.action is not Action.LEAVE_ALONE
+            and one.proposal.task not in unsure
+        ]
+        done += self._carried_out(cleared, snapshot, stop)
         self._end()
-        return TickResult(self._number, decisions.sentence, snapshot, everything, tuple(done))
+        policy = self._supervision.policy
+        return TickResult(
+            self._number, decisions.sentence, snapshot, everything, tuple(done), policy
+        )
+
+    def _carried_out(
+        self, cleared: Sequence[Cleared], snapshot: Snapshot, stop: Callable[[], bool]
+    ) -> Iterator[Done]:
+        """One action after the other; then the reviews, several at once."""
+        reviews = [one for one in cleared if one.proposal.action is Action.REVIEW]
+        for one in cleared:
+            if stop():
+                return
+            if one.proposal.action is not Action.REVIEW:
+                yield self._executor.carry_out(one, snapshot, self._number)
+        most = self._supervision.reading.at_once
+        for first in range(0, len(reviews), most):
+            if stop():
+                return
+            batch = reviews[first : first + most]
+            yield from self._executor.carry_out_reviews(batch, snapshot, self._number)
 
     def _drafted(self, board: Board, decision: Decision) -> Decision:
         """The same decision with the words that would be sent, cleared again with them."""
-        proposal = draft(board, decision.proposal, self._world.store, self._world.drafter)
+        world = self._world
+        # A model is paid for words that may be sent, not for those that are refused anyway.
+        writer = None if isinstance(decision.clearance, Refused) else world.writer
+        proposal = draft(board, decision.proposal, world.store, world.drafter, writer)
         if proposal.action not in SENDS_PROMPT:
             return decision
         stands = stands_on_its_own(board, proposal, self._world.store)

@@ -46,6 +46,10 @@ id = "infra"
 kind = "infrastructure"
 risk = "low"
 
+[model]
+reviewer = "anthropic"
+base_url = {address}
+
 [worker]
 command = [{python}, {agent}]
 prompt = "stdin"
@@ -65,7 +69,11 @@ GIT_AUTHOR_NAME = "demo agent"
 GIT_AUTHOR_EMAIL = "agent@example.invalid"
 GIT_COMMITTER_NAME = "demo agent"
 GIT_COMMITTER_EMAIL = "agent@example.invalid"
+GIT_AUTHOR_DATE = "{date}"
+GIT_COMMITTER_DATE = "{date}"
 """
+DATE: Final = "2026-01-01T00:00:00+00:00"
+"""Of every commit, so that a recording of the demonstration can be made again, byte for byte."""
 
 
 @dataclass
@@ -73,6 +81,8 @@ class Scene:
     """A folder with everything in it; nothing outside is touched."""
 
     folder: Path
+    address: str
+    """Of the API that the reviewer asks."""
     hosts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -158,6 +168,8 @@ class Scene:
             workspace=quoted(self.folder / "worktrees"),
             toolbox=quoted(self.folder / "toolbox"),
             scene=quoted(self.folder),
+            address=quoted(self.address),
+            date=DATE,
             queues=", ".join(quoted(queue) for queue in queues),
         )
         path.write_text(text, encoding="utf-8")
@@ -167,9 +179,9 @@ class Scene:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Scene]:
+def staged(folder: Path, address: str) -> Iterator[Scene]:
     """A built scene with its first two hosts; all hosts are stopped at the end."""
-    scene = Scene(folder)
+    scene = Scene(folder, address)
     scene.build()
     try:
         scene.start_host("host-a", ("main", "infra"))
@@ -187,4 +199,5 @@ def quoted(value: object) -> str:
 
 def _clean() -> dict[str, str]:
     """The environment without what would point git at another repository."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE}

@@ -139,7 +139,7 @@ class DeliveryScene(Scene):
 def staged(folder: Path, *, real: bool) -> Iterator[DeliveryScene]:
     """A built scene with its registry, environments and host; all are stopped at the end."""
     program = installed() if real else None
-    scene = DeliveryScene(folder)
+    scene = DeliveryScene(folder, address="")
     with ExitStack() as stack:
         registry = real_registry(program) if program else own_registry()
         scene.registry = stack.enter_context(registry)

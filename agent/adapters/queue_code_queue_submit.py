@@ -1,0 +1,109 @@
+"""The submit discipline: one after the other, with a distance, on this whole machine.
+
+Policy: "submit calls should default to serial or near-serial behavior. A short local lock or delay
+is acceptable if it prevents the control plane from being flooded faster than it can acknowledge
+tasks, especially on low-memory hosts."
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from agent.errors import NothingDoneError, UnusableStoreError
+
+LOW_MEMORY: Final = 1024**3
+"""Bytes available; a host with less, or with nobody knows how much, is treated with care."""
+CAREFUL: Final = 5.0
+"""So many times the distance on such a host."""
+
+
+def available_memory() -> int | None:
+    """Bytes that Linux would give to a new program; None where nobody says."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+class SubmitDiscipline:
+    """The lock in `path` is held during a submit; the next follows `spacing` seconds after it.
+
+    The file keeps when the last one was acknowledged, so that the distance holds between
+    processes and across restarts.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        spacing: float,
+        now: Callable[[], datetime],
+        pause: Callable[[float], None] = time.sleep,
+        memory: Callable[[], int | None] = available_memory,
+    ) -> None:
+        self._path = path
+        self._spacing = spacing
+        self._now = now
+        self._pause = pause
+        self._memory = memory
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the distance, and keep all others out. NothingDoneError: another submits."""
+        with self._opened() as file:
+            if not _locked(file):
+                raise NothingDoneError("another process of this machine is submitting; wait")
+            last = self._last(file)
+            if (rest := self._distance() - (self._now().timestamp() - last)) > 0:
+                self._pause(min(rest, self._distance()))
+            try:
+                yield
+            finally:
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{self._now().timestamp():.3f}\n".encode(), 0)
+
+    def held(self) -> bool:
+        """Whether somebody else is submitting just now."""
+        with self._opened() as file:
+            return not _locked(file)
+
+    def _distance(self) -> float:
+        memory = self._memory()
+        low = memory is None or memory < LOW_MEMORY
+        return self._spacing * (CAREFUL if low else 1.0)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UnusableStoreError(
+                f"{self._path}: {error.strerror}; name another `lock` under [queue]",
+            ) from error
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    @staticmethod
+    def _last(file: int) -> float:
+        """When the last one was acknowledged; long ago if nobody knows."""
+        try:
+            return float(os.pread(file, 64, 0))
+        except ValueError:
+            return 0.0
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

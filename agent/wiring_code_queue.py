@@ -1,0 +1,56 @@
+"""The part of the wiring that puts a Code Queue together. Nothing is asked of it here."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from agent.adapters.clock_system import SystemClock
+from agent.adapters.config_code_queue import CodeQueueSettings
+from agent.adapters.queue_code_queue import CodeQueue, Manner
+from agent.adapters.queue_code_queue_cli import CommandLine
+from agent.adapters.queue_code_queue_http import Proxy, token_of
+from agent.adapters.queue_code_queue_ledger import Ledger
+from agent.adapters.queue_code_queue_reader import Way
+from agent.adapters.queue_code_queue_submit import SubmitDiscipline
+from agent.core.code_queue import Names
+
+LEDGER: Final = "code-queue.db"
+"""The file of the state folder that says which task is whose."""
+
+
+@contextmanager
+def open_ways(own: CodeQueueSettings) -> Iterator[list[Way]]:
+    """Each configured way to the queue, the one that is acted through first."""
+    with ExitStack() as stack:
+        ways: list[Way] = []
+        if own.command is not None:
+            ways.append(
+                CommandLine(
+                    own.command, calls=own.commands, folder=own.folder, timeout=own.timeout,
+                    keys=own.keys,
+                ),
+            )  # fmt: skip
+        if own.http is not None:
+            http = own.http
+            proxy = Proxy(
+                http.url, paths=http.paths, timeout=http.timeout, keys=own.keys,
+                token=token_of(http.token_variable), ca=http.ca,
+            )  # fmt: skip
+            stack.callback(proxy.close)
+            ways.append(proxy)
+        yield ways
+
+
+@contextmanager
+def open_code_queue(own: CodeQueueSettings, state: Path) -> Iterator[CodeQueue]:
+    """The Code Queue with its ledger in the folder `state`."""
+    now = SystemClock().now
+    with open_ways(own) as ways, Ledger(state / LEDGER) as ledger:
+        lock = own.lock or state / "submit.lock"
+        discipline = SubmitDiscipline(lock, spacing=own.spacing, now=now)
+        manner = Manner(keys=own.keys, fresh=own.fresh, names=Names(own.fields))
+        queue = CodeQueue(ways, ledger, discipline, now, manner)
+        for spec in own.specs:
+            queue.configure(spec)
+        yield queue

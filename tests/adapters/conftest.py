@@ -1,0 +1,35 @@
+"""What several tests of the Code Queue adapter start from."""
+
+import pytest
+
+from agent.adapters.queue_sqlite import SqliteQueue
+from tests.adapters.code_queue_world import bench
+from tests.adapters.queue_world import Clock
+from tests.standins.code_queue import serving
+
+
+@pytest.fixture(scope="module")
+def standin_server():
+    with serving() as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def standin_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("empty") / "queue.db"
+    SqliteQueue(path, Clock().now).close()
+    return path
+
+
+@pytest.fixture
+def code_queue(tmp_path, standin_server, standin_file):
+    """Opens a bench, with what it is given; closed at the end."""
+    opened = []
+
+    def open_bench(**how):
+        opened.append(bench(tmp_path, standin_server, standin_file, **how))
+        return opened[-1].__enter__()
+
+    yield open_bench
+    for one in opened:
+        one.__exit__(None, None, None)
