@@ -40,7 +40,13 @@ from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import LEDGER, open_code_queue
 from agent.wiring_reading import reading, reviewer_of, writer_of
-from agent.wiring_systems import issues_in, probes_of, refuse_unknown_names
+from agent.wiring_systems import (
+    issues_in,
+    probes_of,
+    references_in,
+    refuse_unknown_names,
+    remedies_in,
+)
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -203,6 +209,10 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             diffs=git,
             writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
+            remedies=remedies_in(settings.remedies, places.state / "remedies"),
+            references=references_in(
+                remote(settings), places.state / "references", policy.completion.documents
+            ),
             policies=watched_policy(settings, policy),
         )
 

@@ -79,7 +79,7 @@ def _remedy(snapshot: Snapshot, defect: Defect | None) -> Remedy | None:
     deploys for infrastructure recovery when the user has allowed production repair and the deploy
     path is already established".
     """
-    if defect is None or defect.remedied:
+    if defect is None or defect.remedied is not None:
         return None
     grants = snapshot.wave.grants
     deploys = bool(grants.production_repair and grants.established_deploy_path)

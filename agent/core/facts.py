@@ -28,7 +28,7 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "criteria": ("unknown", "none", "unmet", "met"),
     "truth": ("unknown", "local", "remote"),
     "failure": ("unknown", "none", "own", "infrastructure"),
-    "defect": ("unknown", "none", "unrecorded", "recorded", "fixed"),
+    "defect": ("unknown", "none", "unrecorded", "recorded", "bridged", "fixed"),
     "continuable": ("unknown", "yes", "no"),
     "budget": ("unknown", "spent", "left"),
     "tokens": ("unknown", "spent", "left"),
@@ -221,10 +221,12 @@ def _budget(situation: Situation) -> str:
 
 
 def _tokens(situation: Situation) -> str:
-    """What the budgets of task and wave leave for one more call of a model."""
-    left = situation.task.tokens_left if situation.task else None
-    if left is None:
+    """What the budgets of task and wave leave for one more call of a model; unset: none is used."""
+    if situation.task is None:
         return "unknown"
+    left = situation.task.tokens_left
+    if left is None:
+        return "left"
     return "left" if left > 0 else "spent"
 
 

@@ -106,7 +106,7 @@ FLOOR: Final = (
         {Action.SUBMIT, Action.RETRY, Action.REPLACE},
         defect=("none", "fixed"),
     ),
-    _must("never_retry_into_a_known_defect", {Action.RELEASE}, defect=("fixed",)),
+    _must("never_retry_into_a_known_defect", {Action.RELEASE}, defect=("bridged", "fixed")),
     _must(
         "never_fix_infrastructure_before_recording_it",
         {Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY},

@@ -74,9 +74,14 @@ def _parked(case: Case) -> Proposal:
     defect = case.defect
     if defect is None:
         return _leave(case, "parked behind a defect that is not known here")
-    if defect.status != "fixed":
-        return _split_or_wait(case, defect)
-    return _release(case, defect)
+    if _out_of_the_way(defect):
+        return _release(case, defect)
+    return _split_or_wait(case, defect)
+
+
+def _out_of_the_way(defect: Defect) -> bool:
+    """Fixed, or bridged: "the business task should continue with the bridge in place"."""
+    return defect.status == "fixed" or (defect.status == "recorded" and defect.remedied is True)
 
 
 def _release(case: Case, defect: Defect) -> Proposal:
@@ -84,7 +89,8 @@ def _release(case: Case, defect: Defect) -> Proposal:
         return _do(case, Action.HAND_OVER, f"{defect.id} is fixed, but the task cannot go on")
     if not case.release_first:
         return _leave(case, f"{defect.id} is fixed; another task goes first to see whether it is")
-    reason = f"{defect.id} is fixed; the task goes on under its own identity"
+    how = "fixed" if defect.status == "fixed" else "bridged"
+    reason = f"{defect.id} is {how}; the task goes on under its own identity"
     return _do(case, Action.RELEASE, reason, defect=defect.id, prompt=True)
 
 
@@ -169,9 +175,10 @@ def _shared_cause(case: Case, failure: Failure) -> Proposal:
             return _record(case, failure, f"{cause}; recorded before anything is done")
         return _leave(case, f"{cause}; waits until the shared defect is recorded")
     # What was cancelled cannot be released: it fell over the flag although that was fixed.
-    if defect.status == "fixed" and (case.task.canary or case.task.status is Status.CANCELLED):
+    again = case.task.canary or case.task.status is Status.CANCELLED
+    if _out_of_the_way(defect) and again:
         return _record(case, failure, f"{cause} again after its fix: {defect.id} is not gone")
-    if defect.status == "fixed":
+    if _out_of_the_way(defect):
         return _release(case, defect)
     return _do(case, Action.PARK, f"waits for {defect.id} ({cause})", defect=defect.id)
 
@@ -192,6 +199,9 @@ def _cause(case: Case, failure: Failure) -> Defect:
         subject=failure.subject,
         summary=failure.excerpt,
         expected=failure.contract,
+        # The fix is still under way if only the bridge did not hold.
+        fixed_by=known.fixed_by if known and known.status == "recorded" else None,
+        remedied=False if known and known.remedied and known.status == "recorded" else None,
         seen_in=known.seen_in if known else (),
     )
 

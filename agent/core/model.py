@@ -245,7 +245,7 @@ class Defect(Noun):
     seen_in: tuple[str, ...] = ()
     """The tasks that it has stopped."""
     remedied: bool | None = None
-    """A temporary remedy of it is in place in dev."""
+    """A temporary remedy is in place and was seen to work; False: tried in vain."""
     reference: str | None = None
     """Where the lesson is written down for good."""
 

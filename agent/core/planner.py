@@ -208,6 +208,8 @@ def _defect_word(case: Case | None) -> str:
     if case is None:
         return "unknown"
     if case.defect is not None:
+        if case.defect.status == "recorded" and case.defect.remedied:
+            return "bridged"
         return "unrecorded" if case.defect.status == "observed" else case.defect.status
     if case.task.blocked_by:
         return "unknown"

@@ -7,6 +7,7 @@ from agent.core.actions import SENDS_PROMPT, Action, Proposal
 from agent.core.board import Board
 from agent.core.defects import narrower_of, queue_for, task_for
 from agent.core.interventions import Case
+from agent.core.lessons import document
 from agent.core.model import CommandResult, ProofKind
 from agent.core.prompts import DraftKind, DraftRequest, lint
 from agent.core.queueing import TaskSpec
@@ -38,6 +39,10 @@ def draft(
     With a `writer`, and tokens left for it, a model reads the facts; without one they must do.
     """
     standing = store.standing(proposal.task) if proposal.task else None
+    if proposal.action is Action.WRITE_REFERENCE and standing is not None:
+        defect = board.cases[standing.spec.id].lesson
+        text = document(defect, board.policy.failures) if defect is not None else None
+        return proposal.model_copy(update={"prompt": text})
     if proposal.action not in SENDS_PROMPT or standing is None:
         return proposal
     if proposal.action is Action.SUBMIT:

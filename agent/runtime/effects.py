@@ -9,6 +9,8 @@ from typing import Final
 
 from agent.core.actions import Action, Proposal
 from agent.core.defects import blocked_issue, issue_of
+from agent.core.lessons import document_of
+from agent.core.model import ProofKind
 from agent.core.queueing import Order, Receipt, TaskSpec
 from agent.errors import NothingDoneError
 from agent.runtime.named import (
@@ -144,6 +146,39 @@ def _hand_over(world: World, proposal: Proposal, key: str) -> str:
     return f"handed over to a person in {issue.where}"
 
 
+def _touch(world: World, proposal: Proposal, key: str) -> str:
+    """A remedy in dev or a deploy: rehearsed, done once, verified; its issue says what came of it.
+
+    Policy: "apply the smallest controlled deploy needed to restore the queue, then verify".
+    """
+    if world.remedies is None or proposal.remedy is None:
+        raise NothingDoneError(f"{proposal.action} names no configured remedy")
+    defect = defect_of(world, proposal.defect)
+    if defect is None or defect.issue is None:
+        raise NothingDoneError("the defect that it is for is not recorded")
+    names = {"task": task_of(proposal), "defect": defect.id}
+    pushed = [
+        item.value
+        for item in standing_of(world, proposal).evidence
+        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
+    ]
+    done = world.remedies.carry_out(
+        proposal.remedy, names | ({"commit": pushed[-1]} if pushed and pushed[-1] else {}), key=key
+    )
+    world.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
+    return done.said
+
+
+def _write_reference(world: World, proposal: Proposal, key: str) -> str:
+    defect = defect_of(world, proposal.defect)
+    if world.references is None or defect is None:
+        raise NothingDoneError("there is nowhere to propose a document")
+    path = document_of(defect)
+    title = f"Write down what {defect.id} has taught"
+    proposed = world.references.propose(path, words_of(proposal), title=title, key=key)
+    return f"{path} proposed on {proposed.branch} at {proposed.commit[:12]}"
+
+
 def _mark_read(world: World, proposal: Proposal) -> None:
     """Whoever looks at the queue sees that this result is dealt with.
 
@@ -184,6 +219,14 @@ def _by_issue(world: World, proposal: Proposal, _key: str) -> bool:
     return world.issues.find(cause_of(proposal).fingerprint) is not None
 
 
+def _by_note(world: World, _proposal: Proposal, key: str) -> bool:
+    return world.remedies is not None and world.remedies.done(key) is not None
+
+
+def _by_branch(world: World, _proposal: Proposal, key: str) -> bool:
+    return world.references is not None and world.references.proposed(key) is not None
+
+
 def _by_status(*words: str) -> Happened:
     def happened(world: World, proposal: Proposal, _key: str) -> bool:
         return standing_of(world, proposal).status in words
@@ -210,6 +253,9 @@ ACT: Final[dict[Action, Act]] = {
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,
     Action.HAND_OVER: _hand_over,
+    Action.LIVE_REMEDY: _touch,
+    Action.DEPLOY: _touch,
+    Action.WRITE_REFERENCE: _write_reference,
     Action.WIDEN_WINDOW: _set_window,
     Action.NARROW_WINDOW: _set_window,
 }
@@ -229,6 +275,9 @@ HAPPENED: Final[dict[Action, Happened]] = {
     Action.INSPECT: _never,
     Action.PARK: _by_status("parked"),
     Action.HAND_OVER: _by_status("handed-over"),
+    Action.LIVE_REMEDY: _by_note,
+    Action.DEPLOY: _by_note,
+    Action.WRITE_REFERENCE: _by_branch,
     Action.WIDEN_WINDOW: _never,
     Action.NARROW_WINDOW: _never,
 }

@@ -185,5 +185,8 @@ _ONCE = frozenset(
         Action.ACCEPT,
         Action.PARK,
         Action.HAND_OVER,
+        Action.LIVE_REMEDY,
+        Action.DEPLOY,
+        Action.WRITE_REFERENCE,
     },
 )

@@ -231,6 +231,7 @@ class Observer:
             window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             control_plane=self._control_plane(reachable=reachable),
             queues=queues,
+            remedies=tuple(self._world.remedies.known()) if self._world.remedies else (),
             defects=tuple(self._known(defect) for defect in store.defects()),
             tasks=tuple(tasks),
         )

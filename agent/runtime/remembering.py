@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from agent.core.actions import Action, Proposal
+from agent.core.lessons import document_of
 from agent.core.model import TERMINAL, Outcome, Status
 from agent.core.records import Standing
 from agent.errors import NothingDoneError
@@ -90,7 +91,6 @@ def _remember_issue(world: World, proposal: Proposal, _key: str, at: datetime) -
                 "id": name,
                 "status": "recorded",
                 "issue": issue.id,
-                "fixed_by": None,
                 "seen_in": _with(cause.seen_in, task_of(proposal)),
             },
         ),
@@ -150,6 +150,21 @@ def _remember_interrupt(world: World, proposal: Proposal, _key: str, at: datetim
     save(world, proposal, at, last_interrupt_at=at)
 
 
+def _remember_touched(world: World, proposal: Proposal, key: str, _at: datetime) -> None:
+    """A remedy whose success was not seen is none; it is not tried again for this defect."""
+    defect = defect_of(world, proposal.defect)
+    done = world.remedies.done(key) if world.remedies is not None else None
+    if defect is not None and done is not None:
+        in_place = done.verified is True
+        world.store.save_defect(defect.model_copy(update={"remedied": in_place}))
+
+
+def _remember_reference(world: World, proposal: Proposal, _key: str, _at: datetime) -> None:
+    if (defect := defect_of(world, proposal.defect)) is not None:
+        written = defect.model_copy(update={"reference": document_of(defect)})
+        world.store.save_defect(written)
+
+
 def _remember_window(world: World, proposal: Proposal, _key: str, at: datetime) -> None:
     world.store.note({"window_limit": str(proposal.limit), "window_changed_at": at.isoformat()})
 
@@ -172,6 +187,9 @@ REMEMBER: Final[dict[Action, Remember]] = {
     Action.INSPECT: _remember_inspected,
     Action.PARK: _remember_park,
     Action.HAND_OVER: _remember_handed_over,
+    Action.LIVE_REMEDY: _remember_touched,
+    Action.DEPLOY: _remember_touched,
+    Action.WRITE_REFERENCE: _remember_reference,
     Action.WIDEN_WINDOW: _remember_window,
     Action.NARROW_WINDOW: _remember_window,
 }

@@ -98,7 +98,7 @@ class Ticker:
         # A model is paid for words that may be sent, not for those that are refused anyway.
         writer = None if isinstance(decision.clearance, Refused) else world.writer
         proposal = draft(board, decision.proposal, world.store, world.drafter, writer)
-        if proposal.action not in SENDS_PROMPT:
+        if proposal.action not in (*SENDS_PROMPT, Action.WRITE_REFERENCE):
             return decision
         stands = stands_on_its_own(board, proposal, self._world.store)
         facts, answer = planner.clear(board, proposal, prompt_stands=stands)

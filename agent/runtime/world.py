@@ -16,6 +16,8 @@ from agent.ports import (
     Journal,
     Machine,
     PolicySource,
+    References,
+    Remedies,
     Reviewer,
     TaskQueue,
     WaveStore,
@@ -41,6 +43,10 @@ class World:
     """None: the policy at the start is in force until the end."""
     writer: Writer | None = None
     """None: prompts are worded from facts alone."""
+    remedies: Remedies | None = None
+    """None: nothing may be done to a running system."""
+    references: References | None = None
+    """None: no document can be proposed."""
     diffs: DiffSource | None = None
     """None: a reviewer is not shown what a branch changed."""
 

@@ -167,9 +167,9 @@ def test_only_a_charged_failure_uses_up_the_budget(left, charged, expected):
 
 
 @pytest.mark.parametrize(
-    ("left", "expected"), [(1, "left"), (0, "spent"), (-5, "spent"), (None, "unknown")]
+    ("left", "expected"), [(1, "left"), (0, "spent"), (-5, "spent"), (None, "left")]
 )
-def test_tokens_that_nobody_has_counted_are_not_left(left, expected):
+def test_tokens_are_left_until_the_budget_is_spent(left, expected):
     assert known(w.ended(tokens_left=left), Action.REVIEW)["tokens"] == expected
 
 

@@ -35,6 +35,7 @@ SAYS_NO = {
     "lowMemory": "nothing has warned of it",
     "remedies": "none is configured",
     "remedied": "no remedy is in place",
+    "tokensLeft": "no model uses any",
     "seenIn": "it has stopped no task",
     "reference": "it is not written down",
     "finalResponseTruncated": "the queue has not cut it off",

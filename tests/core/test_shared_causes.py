@@ -73,8 +73,11 @@ SEEN = w.parked(evidence=(w.seen("commit-pushed"),))
         pytest.param({"remedies": w.remedies("dev"), "defects": (w.defect(),)}, "split-defect",
                      None, id="first the task that makes it last"),
         pytest.param({"remedies": w.remedies("dev"),
-                      "defects": (MENDED.model_copy(update={"remedied": True}),)}, "leave-alone",
-                     None, id="it is in place already"),
+                      "defects": (MENDED.model_copy(update={"remedied": True}),)}, "release",
+                     None, id="it is in place: the task goes on over the bridge"),
+        pytest.param({"remedies": w.remedies("dev"),
+                      "defects": (MENDED.model_copy(update={"remedied": False}),)}, "leave-alone",
+                     None, id="it was tried in vain"),
     ],
 )  # fmt: skip
 def test_the_smallest_remedy_after_the_task_that_makes_it_last(over, action, remedy):
@@ -105,3 +108,34 @@ def test_a_remedy_needs_the_task_that_makes_it_last(defects, persistence):
     assert facts["persistence"] == persistence
     name = "never_leave_a_live_remedy_unpersisted"
     assert (name in answer.rules) == (persistence != "planned")
+
+
+BRIDGED = MENDED.model_copy(update={"remedied": True})
+CANARY: dict[str, Any] = {"blocked_by": "D-1", "canary": True}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "defect", "actions"),
+    [
+        pytest.param(PARKED, BRIDGED, ["release", "leave-alone"], id="one goes first"),
+        pytest.param((w.running(**CANARY), PARKED[1]), BRIDGED, ["leave-alone", "leave-alone"],
+                     id="the first is under way"),
+        pytest.param(PARKED, BRIDGED.model_copy(update={"proven_by": FAR}), ["release", "release"],
+                     id="the bridge holds: all go"),
+        pytest.param((w.without_jq(**CANARY), PARKED[1]), BRIDGED, ["open-issue", "leave-alone"],
+                     id="the bridge does not hold"),
+        pytest.param((w.without_jq(), PARKED[1]), BRIDGED, ["release", "leave-alone"],
+                     id="it stopped there before the bridge"),
+    ],
+)  # fmt: skip
+def test_the_delivery_goes_on_over_a_bridge(tasks, defect, actions):
+    said = decide(w.world(*tasks, defects=(defect,)), w.policy())
+    assert [str(one.proposal.action) for one in said.tasks] == actions
+    assert all(isinstance(one.clearance, Cleared) for one in said.tasks)
+
+
+def test_a_bridge_that_does_not_hold_leaves_the_fix_under_way():
+    broken = w.world(w.without_jq(**CANARY), defects=(BRIDGED,))
+    cause = w.of(decide(broken, w.policy())).proposal.cause
+    assert cause is not None
+    assert (cause.id, cause.fixed_by, cause.remedied) == ("D-1", FAR, False)
