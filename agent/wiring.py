@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
 from agent.adapters.machine_proc import ProcMachine
 from agent.adapters.policy_files import LOCK, read_policy
+from agent.adapters.policy_lines import rule_lines
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -33,7 +34,13 @@ from agent.core.failures import same_failure
 from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.records import Standing, WaveRecord
-from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
+from agent.errors import (
+    ConfigurationError,
+    PolicyError,
+    UnusableStoreError,
+    UserError,
+    WaveFileError,
+)
 from agent.ports import TaskQueue, WaveStore
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
@@ -163,6 +170,21 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
     if settings.code_queue is None:
         return open_queue(settings)
     return open_code_queue(settings.code_queue, _places(settings).state)
+
+
+@contextmanager
+def open_journal(settings: Settings) -> Iterator[SqliteJournal]:
+    """The journal that is there, to be read. UserError if nothing was recorded yet."""
+    path = Places(settings.state).journal
+    if not path.exists():
+        raise UserError(f"{path} is not there; `wavekeeper run` writes it")
+    with SqliteJournal(path) as journal:
+        yield journal
+
+
+def rule_places(settings: Settings) -> Mapping[str, str]:
+    """File and line of each rule of the guard, by its id."""
+    return rule_lines(shipped("policies"), settings.policies)
 
 
 @contextmanager

@@ -21,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+Own = Annotated[
+    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
@@ -181,12 +184,64 @@ def decide(
     command(_console(context), snapshot, policies, ask or [])
 
 
+@app.command(epilog="Example: wavekeeper log -f --task T-1")
+def log(
+    context: typer.Context,
+    *,
+    task: Annotated[str | None, typer.Option(metavar="T", help="Only of this task.")] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on with what is recorded, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every record, one JSON object a line.")
+    ] = False,
+) -> None:
+    """Show what was seen, decided, answered and done."""
+    from agent import wiring
+    from agent.cli.log import log as command
+
+    settings = wiring.settings_above(Path.cwd())
+    command(_console(context), settings, task=task, follow=follow, as_json=as_json)
+
+
+@app.command(epilog="Example: wavekeeper verify")
+def verify(
+    context: typer.Context,
+    *,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER:DIGEST", help="Hold it to a head that was printed before."),
+    ] = None,
+) -> None:
+    """Say whether the record of what was done is whole; else name the first bad record."""
+    from agent import wiring
+    from agent.cli.verify import verify as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), head)
+
+
+@app.command(epilog="Example: wavekeeper replay last --policies ours --check")
+def replay(
+    context: typer.Context,
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="One run of the supervisor: S-1, last or all.")
+    ],
+    *,
+    policies: Own = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify the record first; print findings only.")
+    ] = False,
+) -> None:
+    """Decide again what was decided, offline; 5 if anything comes out otherwise."""
+    from agent import wiring
+    from agent.cli.replay import again as command
+
+    settings = wiring.settings_above(Path.cwd())
+    raise typer.Exit(command(_console(context), settings, session, policies, check=check))
+
+
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
 app.add_typer(policy_app, name="policy")
-
-Own = Annotated[
-    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
-]
 
 
 @policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")

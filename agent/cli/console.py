@@ -112,6 +112,10 @@ class Console:
         """One JSON object; ASCII, so that no terminal and no encoding can be hurt by it."""
         self._write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
+    def json_line(self, value: object) -> None:
+        """One JSON object on one line, ASCII as well."""
+        self._write(json.dumps(value, separators=(",", ":"), ensure_ascii=True) + "\n")
+
     def error(self, message: str) -> None:
         """One line on standard error, with the program's name in front."""
         with suppress(OSError, ValueError):

@@ -134,11 +134,13 @@ def clear(
     sends: int | None = None,
     prompt_stands: bool = True,
     approved: bool = False,
+    consented: bool = False,
 ) -> tuple[dict[str, str], Clearance]:
     """Put one proposal to the guard.
 
     `lanes` and `sends` are what is left of both when earlier proposals of the tick are carried
-    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft.
+    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft;
+    `approved` and `consented` say whose yes there is, see `Situation`.
     """
     case = board.cases.get(proposal.task) if proposal.task else None
     situation = Situation(
@@ -159,6 +161,7 @@ def clear(
         lanes_free=board.lanes.free if lanes is None else lanes,
         sends_left=sends_of(board) if sends is None else sends,
         approved=approved,
+        consented=consented,
     )
     known = derive(proposal.action, situation)
     return known, guard.clear(proposal, known, board.policy, board.snapshot.now)

@@ -11,9 +11,12 @@ from agent.core.queueing import TaskSpec
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
-RecordKind = Literal["start", "tick", "decision", "intent", "outcome", "settled", "stop"]
+RecordKind = Literal[
+    "start", "tick", "decision", "intent", "outcome", "settled", "stop", "answered", "closed"
+]
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
-intent that a crash left open, found by reading the queue back."""
+intent that a crash left open, found by reading the queue back. `answered` is what a person said to
+a question, `closed` how a question ended without an answer or after it."""
 
 
 class Record(Noun):

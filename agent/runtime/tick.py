@@ -1,16 +1,17 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from agent.core import planner
-from agent.core.actions import SENDS_PROMPT, Action, Cleared, digest, word
+from agent.core.actions import Action, Cleared, digest
 from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
 from agent.core.records import Record
+from agent.core.replaying import Ruled, body_of, worded
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
@@ -50,37 +51,32 @@ class Ticker:
         snapshot = self._observer.observe()
         decisions = planner.decide(snapshot, self._supervision.policy)
         drafted = tuple(self._drafted(decisions.board, one) for one in decisions.in_order)
-        everything = (*drafted, *([decisions.window] if decisions.window else []))
+        everything = (*drafted, *([Ruled(decisions.window)] if decisions.window else []))
         self._journal(snapshot, decisions, everything)
         self._remember_polls(decisions)
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
         unsure = {record.task for record in self._world.journal.unresolved()}
-        for decision in everything:
+        for ruled in everything:
             if stop():
                 break
-            answer = decision.clearance
+            decision, answer = ruled.decision, ruled.decision.clearance
             if not isinstance(answer, Cleared) or decision.proposal.task in unsure:
                 continue
             if decision.proposal.action is not Action.LEAVE_ALONE:
                 done.append(self._executor.carry_out(answer, snapshot, self._number))
         self._end()
-        return TickResult(self._number, decisions.sentence, snapshot, everything, tuple(done))
+        decided = tuple(ruled.decision for ruled in everything)
+        return TickResult(self._number, decisions.sentence, snapshot, decided, tuple(done))
 
-    def _drafted(self, board: Board, decision: Decision) -> Decision:
+    def _drafted(self, board: Board, decision: Decision) -> Ruled:
         """The same decision with the words that would be sent, cleared again with them."""
         proposal = draft(board, decision.proposal, self._world.store, self._world.drafter)
-        if proposal.action not in SENDS_PROMPT:
-            return decision
         stands = stands_on_its_own(board, proposal, self._world.store)
-        facts, answer = planner.clear(board, proposal, prompt_stands=stands)
-        if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
-            return replace(decision, proposal=proposal, clearance=answer, facts=facts)
-        # Words can only take a permission away: what was refused for another reason stays so.
-        return decision
+        return Ruled(worded(board, decision, proposal, stands=stands), stands)
 
     def _journal(
-        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Decision, ...]
+        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Ruled, ...]
     ) -> None:
         """One record per task, doing nothing included, and the snapshot they rest on."""
         seen = digest(snapshot)
@@ -96,28 +92,12 @@ class Ticker:
                 "policy": self._supervision.policy.hash,
             },
         )
-        records = [self._record(snapshot.now, seen, decision) for decision in everything]
+        records = [self._record(snapshot.now, seen, ruled) for ruled in everything]
         self._world.journal.append([tick, *records], snapshot)
 
-    def _record(self, at: datetime, seen: str, decision: Decision) -> Record:
-        answer, questions = decision.clearance, decision.questions
-        body: dict[str, object] = {
-            "snapshot": seen,
-            "facts": dict(decision.facts),
-            "proposal": decision.proposal.model_dump(mode="json", exclude_none=True),
-            "clearance": word(answer),
-            "rules": list(answer.rules),
-        }
-        if questions is not None:
-            body["questions"] = {
-                "completionQuality": questions.completion_quality,
-                "completionState": questions.completion_state,
-                "selfBlockingRisk": questions.self_blocking_risk,
-                "nextAction": questions.next_action,
-            }
-        return Record(
-            kind="decision", at=at, tick=self._number, task=decision.proposal.task, body=body
-        )
+    def _record(self, at: datetime, seen: str, ruled: Ruled) -> Record:
+        task, body = ruled.decision.proposal.task, body_of(ruled, seen)
+        return Record(kind="decision", at=at, tick=self._number, task=task, body=body)
 
     def _remember_polls(self, decisions: Decisions) -> None:
         """Keep what the next tick needs: evidence that was fetched, and polls that found a risk."""
