@@ -1,14 +1,17 @@
 """The only module that names both ports and adapters: which part plays which role."""
 
+import getpass
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from agent.adapters.approvals_memory import MemoryApprovals
+from agent.adapters.approvals_sqlite import SqliteApprovals
 from agent.adapters.clock_system import SystemClock
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
@@ -20,7 +23,6 @@ from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
 from agent.adapters.machine_proc import ProcMachine
 from agent.adapters.policy_files import LOCK, read_policy
-from agent.adapters.policy_lines import rule_lines
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -41,7 +43,8 @@ from agent.errors import (
     UserError,
     WaveFileError,
 )
-from agent.ports import TaskQueue, WaveStore
+from agent.ports import Approvals, TaskQueue, WaveStore
+from agent.runtime.answering import Answering
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
@@ -89,6 +92,11 @@ class Places:
     def journal(self) -> Path:
         """The journal."""
         return self.state / "journal.db"
+
+    @property
+    def approvals(self) -> Path:
+        """Questions to a person."""
+        return self.state / "approvals.db"
 
     @property
     def waves(self) -> Path:
@@ -182,11 +190,6 @@ def open_journal(settings: Settings) -> Iterator[SqliteJournal]:
         yield journal
 
 
-def rule_places(settings: Settings) -> Mapping[str, str]:
-    """File and line of each rule of the guard, by its id."""
-    return rule_lines(shipped("policies"), settings.policies)
-
-
 @contextmanager
 def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
     """Everything the supervisor sees, opened and closed."""
@@ -207,6 +210,7 @@ def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
                 JudgeEvidence(),
             ),
             machine=ProcMachine(),
+            approvals=stack.enter_context(SqliteApprovals(places.approvals)),
         )
 
 
@@ -220,6 +224,9 @@ def open_reading(settings: Settings) -> Iterator[World]:
         if places.waves.exists():
             store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
+        approvals: Approvals = MemoryApprovals()
+        if places.approvals.exists():
+            approvals = stack.enter_context(SqliteApprovals(places.approvals))
         queue: TaskQueue = MemoryQueue(clock.now)
         if settings.code_queue is not None and places.code_queue.exists():
             queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
@@ -238,7 +245,24 @@ def open_reading(settings: Settings) -> Iterator[World]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
+            approvals=approvals,
         )
+
+
+@contextmanager
+def open_answering(settings: Settings, policy: Policy) -> Iterator[Answering]:
+    """What a person needs to answer questions; nothing is locked, so that several may."""
+    with ExitStack() as stack:
+        world = stack.enter_context(open_reading(settings))
+        journal = stack.enter_context(SqliteJournal(_places(settings).journal))
+        yield Answering(replace(world, journal=journal), policy, _who())
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # no name for this user
+        return f"user {os.getuid()}@{socket.gethostname()}"
 
 
 def supervision(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from agent.core.gate import Survey, survey
 from agent.core.guard import lint
 from agent.core.policy import (
+    ApprovalPolicy,
     CompletionPolicy,
     FailuresPolicy,
     GuardPolicy,
@@ -22,6 +23,7 @@ from agent.core.toml_text import TomlDocument, TomlFaultError, did_you_mean, par
 from agent.errors import PolicyError
 
 FILES: Final[dict[str, type[BaseModel]]] = {
+    "approval": ApprovalPolicy,
     "completion": CompletionPolicy,
     "failures": FailuresPolicy,
     "guard": GuardPolicy,
@@ -56,6 +58,8 @@ def read_policy(folder: Path, over: Path | None = None, *, locked: bool = True) 
         if isinstance(tables[name], GuardPolicy):
             lock = _either(folder, over, LOCK) if locked else None
             _refuse_unsafe(path, document, tables[name], lock)
+        if isinstance(tables[name], ApprovalPolicy) and path.parent != folder:
+            _refuse_loosened(folder, path, document, tables[name])
     if over is not None:
         _refuse_strangers(over)
     return Policy(**tables, hash=seal.hexdigest())
@@ -73,6 +77,18 @@ def _refuse_unsafe(
         raise PolicyError(f"{path}: {found.problems[0]}; the policy is refused")
     if lock is not None:
         _compare(found, path, lock)
+
+
+def _refuse_loosened(folder: Path, path: Path, document: TomlDocument, own: ApprovalPolicy) -> None:
+    """A repository that was cloned must not switch its own questions off."""
+    shipped = folder / path.name
+    known = ApprovalPolicy.model_validate(_parsed(shipped, _read(shipped)).data)
+    if (found := own.loosened(known)) is not None:
+        where, what = found
+        raise PolicyError(
+            f"{path}:{document.line(where)}: {'.'.join(where)}: {what}; a file of your own may "
+            "tighten approvals, not loosen them (`R` in `wavekeeper approve` makes a rule)",
+        )
 
 
 def lock_of(policy: Policy) -> str:

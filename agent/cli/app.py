@@ -184,6 +184,66 @@ def decide(
     command(_console(context), snapshot, policies, ask or [])
 
 
+@app.command(epilog="Example: wavekeeper approve A-7 --digest 7f3a91c2")
+def approve(
+    context: typer.Context,
+    card: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Say yes to this one; none: ask.")
+    ] = None,
+    *,
+    digest: Annotated[
+        str | None, typer.Option(metavar="D", help="What is approved, as --list shows it.")
+    ] = None,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="TASK", help="The task's id, where the risk is high.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what waits for a person.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,
+) -> None:
+    """Answer what waits for a person, one question after the other."""
+    from agent import wiring
+    from agent.cli import approve as command
+
+    console, settings = _console(context), wiring.settings_above(Path.cwd())
+    if listed or as_json:
+        command.listing(console, settings, as_json=as_json)
+    elif card is not None:
+        command.approve(console, settings, card, digest, confirm)
+    else:
+        raise typer.Exit(command.at_terminal(console, settings))
+
+
+@app.command(epilog='Example: wavekeeper reject A-7 -m "use the fake clock"')
+def reject(
+    context: typer.Context,
+    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    *,
+    message: Annotated[str, typer.Option("-m", metavar="WHY", help="Why; for the record.")],
+    digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
+) -> None:
+    """Say no to a question; it is asked again only if something changes."""
+    from agent import wiring
+    from agent.cli.approve import reject as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), card, message, digest)
+
+
+@app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
+def defer(
+    context: typer.Context,
+    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    *,
+    how_long: Annotated[
+        str | None, typer.Option("--for", metavar="30m", help="Else: until something changes.")
+    ] = None,
+) -> None:
+    """Put a question off."""
+    from agent import wiring
+    from agent.cli.approve import defer as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), card, how_long)
+
+
 @app.command(epilog="Example: wavekeeper log -f --task T-1")
 def log(
     context: typer.Context,
@@ -242,6 +302,25 @@ def replay(
 
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
 app.add_typer(policy_app, name="policy")
+
+
+@policy_app.command("rules", epilog="Example: wavekeeper policy rules")
+def policy_rules(
+    context: typer.Context,
+    *,
+    as_json: Json = False,
+    revoke: Annotated[str | None, typer.Option(metavar="ID", help="End this rule now.")] = None,
+) -> None:
+    """Show the rules that persons made, with their uses."""
+    from agent import wiring
+    from agent.cli.rules import listing
+    from agent.cli.rules import revoke as command
+
+    settings = wiring.settings_above(Path.cwd())
+    if revoke is not None:
+        command(_console(context), settings, revoke)
+    else:
+        listing(_console(context), settings, as_json=as_json)
 
 
 @policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")

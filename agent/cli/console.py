@@ -20,7 +20,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from agent.core.text import one_line
+from agent.core.text import one_line, visible
 from agent.errors import WavekeeperError
 
 _ENDLESS: Final = 100_000
@@ -94,6 +94,15 @@ class Console:
     def text(self, text: str, style: str = "") -> Text:
         """`text` cleaned, for a table or a line of several styles."""
         return Text(self.clean(text), style)
+
+    def lines(self, text: str) -> list[str]:
+        """`text` cleaned line by line, with its indents; show each with a mark of ours in front."""
+        shown = (one.rstrip() for one in visible(text).expandtabs(4).split("\n"))
+        return [one.encode(self._encoding, _ERRORS).decode(self._encoding) for one in shown]
+
+    def ask(self, text: str) -> None:
+        """A question, with the cursor behind it."""
+        self._write(f"{self.clean(text)} ")
 
     def line(self, text: str, style: str = "") -> None:
         """One line on standard output; it is never cut off."""

@@ -159,7 +159,7 @@ def _mode(asked: str | None) -> Mode | None:
             return mode
     if asked is None:
         return None
-    raise UserError(f"--mode {asked!r}: there are observe and auto")
+    raise UserError(f"--mode {asked!r}: there are observe, approve and auto")
 
 
 def _interval(asked: str | None) -> float | None:
@@ -170,8 +170,6 @@ def _interval(asked: str | None) -> float | None:
 
 
 def _refuse(asked: Asked, how: Supervision) -> None:
-    if how.mode == "approve":
-        raise UserError("approve comes with a later release; use --mode observe or --mode auto")
     if asked.once and asked.until_done:
         raise UserError("--once and --until-done contradict each other; use one of them")
     if asked.until_done and how.mode == "observe":

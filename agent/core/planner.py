@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core import guard
-from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
+from agent.core import grounds, guard
+from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, digest, word
 from agent.core.board import Board, assess
 from agent.core.facts import Situation, derive
 from agent.core.interventions import Case, propose
@@ -70,11 +70,11 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     """Assess, plan and clear one snapshot; a pure function of its arguments."""
     board = assess(snapshot, policy)
     proposals = {
-        task: propose(case, snapshot.now, policy.failures.most_attempts)
+        task: _unless_declined(case, propose(case, snapshot.now, policy.failures.most_attempts))
         for task, case in board.cases.items()
     }
     if (beside := side_work(board, proposals)) is not None:
-        proposals[beside.task or ""] = beside
+        proposals[beside.task or ""] = _unless_declined(board.cases[beside.task or ""], beside)
     lanes, sends = board.lanes.free or 0, sends_of(board)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
@@ -107,6 +107,19 @@ def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
 def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
     known = {action: place for place, action in enumerate(_RECOVERY_FIRST)}
     return known.get(proposal.action, len(known)), natural(proposal.task or "")
+
+
+def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
+    """A person's no holds, and takes no lane, for as long as its grounds do."""
+    for one in case.task.declined:
+        if one.action == proposal.action and one.ground == digest(grounds.of(case, proposal)):
+            return Proposal(
+                action=Action.LEAVE_ALONE,
+                task=proposal.task,
+                attempt=proposal.attempt,
+                reason=one.said,
+            )
+    return proposal
 
 
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:

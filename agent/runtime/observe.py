@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from agent.core.approvals import declined
 from agent.core.lessons import durable
 from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
     ControlPlane,
+    Declined,
     Defect,
     Evidence,
     Grants,
@@ -68,6 +70,7 @@ class Observer:
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._world.clock.now()
         tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
+        tasks = self._with_declined(tasks)
         tasks += self._settled_dependencies(standings)
         tasks += self._fixers(standings, now, reachable=reachable)
         return self._snapshot(now, tasks, reachable=reachable)
@@ -92,6 +95,19 @@ class Observer:
             tasks.append(task_of(standing, view, evidence, now, policy, reachable=reachable))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
+
+    def _with_declined(self, tasks: list[Task]) -> list[Task]:
+        """What a person has said no to, or put off, is known of the task."""
+        found: dict[str | None, list[Declined]] = {}
+        for card in self._world.approvals.declined():
+            if (no := declined(card)) is not None:
+                found.setdefault(card.proposal.task, []).append(no)
+        return [
+            task.model_copy(update={"declined": tuple(found[task.id])})
+            if task.id in found
+            else task
+            for task in tasks
+        ]
 
     def refresh(self, task: str) -> None:
         """Read one task again, because it was just acted upon."""

@@ -11,8 +11,8 @@ from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
 from agent.core.records import Record
-from agent.core.replaying import Ruled, body_of, worded
-from agent.runtime.drafting import draft, stands_on_its_own
+from agent.core.replaying import Ruled, body_of
+from agent.runtime.desk import Desk
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
 from agent.runtime.world import Supervision, World
@@ -42,16 +42,20 @@ class Ticker:
         self._supervision = supervision
         self._observer = Observer(world, supervision)
         self._executor = Executor(world, supervision, self._observer)
+        self._desk = Desk(world)
         self._number = world.journal.last_tick()
 
     def tick(self, stop: Callable[[], bool] = lambda: False) -> TickResult:
         """One whole tick. `stop` is asked before each action; what was begun is finished."""
         self._number += 1
         settled = self._executor.settle(self._number)
+        self._desk.begin(self._number, self._world.clock.now())
         snapshot = self._observer.observe()
         decisions = planner.decide(snapshot, self._supervision.policy)
-        drafted = tuple(self._drafted(decisions.board, one) for one in decisions.in_order)
-        everything = (*drafted, *([Ruled(decisions.window)] if decisions.window else []))
+        board, seen = decisions.board, digest(snapshot)
+        wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
+        everything = tuple(self._desk.rule(board, one, seen) for one in wanted)
+        self._desk.end(board, everything)
         self._journal(snapshot, decisions, everything)
         self._remember_polls(decisions)
         done = list(settled)
@@ -64,16 +68,19 @@ class Ticker:
             if not isinstance(answer, Cleared) or decision.proposal.task in unsure:
                 continue
             if decision.proposal.action is not Action.LEAVE_ALONE:
-                done.append(self._executor.carry_out(answer, snapshot, self._number))
+                done.append(self._carry_out(ruled, answer, snapshot))
         self._end()
         decided = tuple(ruled.decision for ruled in everything)
         return TickResult(self._number, decisions.sentence, snapshot, decided, tuple(done))
 
-    def _drafted(self, board: Board, decision: Decision) -> Ruled:
-        """The same decision with the words that would be sent, cleared again with them."""
-        proposal = draft(board, decision.proposal, self._world.store, self._world.drafter)
-        stands = stands_on_its_own(board, proposal, self._world.store)
-        return Ruled(worded(board, decision, proposal, stands=stands), stands)
+    def _carry_out(self, ruled: Ruled, cleared: Cleared, snapshot: Snapshot) -> Done:
+        """Act with whatever yes there is, and close the question it came from."""
+        proposal, now = cleared.proposal, self._world.clock.now()
+        if not self._desk.may(ruled.consent, now, proposal):
+            return Done(proposal, "void", "the rule that covered it has no use left")
+        done = self._executor.carry_out(cleared, snapshot, self._number, ruled.consent)
+        self._desk.carried_out(ruled.consent, done)
+        return done
 
     def _journal(
         self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Ruled, ...]

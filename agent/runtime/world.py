@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.ports import (
+    Approvals,
     Clock,
     Drafter,
     EvidenceProbe,
@@ -30,6 +31,7 @@ class World:
     reviewer: Reviewer
     drafter: Drafter
     probes: Sequence[EvidenceProbe]
+    approvals: Approvals
     machine: Machine | None = None
     """None: nobody watches it."""
 
