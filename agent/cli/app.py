@@ -264,6 +264,22 @@ def log(
     command(_console(context), settings, task=task, follow=follow, as_json=as_json)
 
 
+@app.command(epilog="Example: wavekeeper explain T-1")
+def explain(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="TASK|#RECORD", help="A task, or a decision of the log.")
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say why a task was accepted, sent back, left alone or refused, or waits."""
+    from agent import wiring
+    from agent.cli.explain import explain as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), name, as_json=as_json)
+
+
 @app.command(epilog="Example: wavekeeper verify")
 def verify(
     context: typer.Context,

@@ -1,7 +1,7 @@
 """`wavekeeper approve`, `reject` and `defer`: a person answers, at a terminal or by a command."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from agent import wiring
@@ -12,8 +12,7 @@ from agent.cli.desk import Desk
 from agent.cli.keys import Keys
 from agent.cli.panel import what
 from agent.cli.views import duration
-from agent.core.approvals import Card
-from agent.core.durations import seconds
+from agent.cli.words import coming, put_off, until
 from agent.errors import UserError
 
 NEEDS_A_TERMINAL: Final = 3
@@ -74,7 +73,7 @@ def approve(
         if card.tier == "high" and confirm != card.proposal.task:
             raise UserError(f"{name} is of high risk: add --confirm with the id of its task")
         answering.approve(card, via="command", looked=None)
-    console.line(f"{name} approved; {coming(wiring.holder(settings) is not None)}")
+    console.line(f"{name} approved; {coming(supervised=wiring.holder(settings) is not None)}")
 
 
 def reject(
@@ -93,27 +92,3 @@ def defer(console: Console, settings: Settings, name: str, how_long: str | None)
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
         said = answering.defer(answering.card(name), until(how_long))
     console.line(f"{name} {put_off(said)}")
-
-
-def until(how_long: str | None) -> datetime | None:
-    """When a time from now is over; None: until something changes. UserError: it is no duration."""
-    if not how_long:
-        return None
-    try:
-        return datetime.now(UTC) + timedelta(seconds=seconds(how_long))
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{how_long!r:.40}: {error}") from error
-
-
-def put_off(card: Card) -> str:
-    """Until when."""
-    if card.deferred_until is None:
-        return "is put off until something changes"
-    return f"is put off until {card.deferred_until:%Y-%m-%d %H:%M:%SZ}"
-
-
-def coming(supervised: bool) -> str:  # noqa: FBT001 - the one thing it says
-    """What follows a yes."""
-    if supervised:
-        return "the supervisor looks again and then does it"
-    return "nobody supervises now: `wavekeeper run` looks again and then does it"

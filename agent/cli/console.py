@@ -108,6 +108,11 @@ class Console:
         """One line on standard output; it is never cut off."""
         self.show(self.text(text, style))
 
+    def line_as_it_is(self, text: str) -> None:
+        """One line with its indents and columns; a break inside is shown, never obeyed."""
+        kept = " <U+000A> ".join(self.lines(text))
+        self.show(Text(kept))
+
     def show(self, what: RenderableType) -> None:
         """Something laid out, whose texts all came from `text`."""
         whole = isinstance(what, Text)

@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.text import Text
 
-from agent.cli import approve as words
+from agent.cli import words
 from agent.cli.console import Console
 from agent.cli.editor import edited
 from agent.cli.keys import Keys
@@ -141,13 +141,14 @@ class Desk:
 
     def _say_yes(self, cards: list[Card]) -> bool:
         looked = round(time.monotonic() - self._shown_at, 1)
+        then = words.coming(supervised=self._supervised)
         for card in cards:
             try:
                 self._answering.approve(card, via="panel", looked=looked)
             except WavekeeperError as error:
                 self._console.line(str(error), "bold red")
             else:
-                self._console.line(f"{card.id} approved; {words.coming(self._supervised)}")
+                self._console.line(f"{card.id} approved; {then}")
         return True
 
     def _no(self, _card: Card, mates: list[Card]) -> bool:

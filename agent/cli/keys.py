@@ -14,16 +14,20 @@ from typing import Final
 
 from agent.cli.stopping import SIGNALLED, AtOnce
 
-_DEAD: Final = 0.4
+DEAD: Final = 0.4
 """Seconds after something new was shown in which every key is dropped: nobody has read it yet."""
 _END: Final = "\x04"
 
 
 class Keys:
-    """Standard input as keys, or as lines."""
+    """A terminal, by default standard input, as keys or as lines.
 
-    def __init__(self) -> None:
-        self._fd = sys.stdin.fileno()
+    `dead`: seconds for which keys are dropped once something new was shown.
+    """
+
+    def __init__(self, fd: int | None = None, dead: float = DEAD) -> None:
+        self._fd = sys.stdin.fileno() if fd is None else fd
+        self._dead = dead
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -39,7 +43,7 @@ class Keys:
 
     def drop(self) -> None:
         """Wait until what is shown can have been seen, and drop every key until then."""
-        end = time.monotonic() + _DEAD
+        end = time.monotonic() + self._dead
         while (left := end - time.monotonic()) > 0:
             if select.select([self._fd], [], [], left)[0] and not os.read(self._fd, 1024):
                 return

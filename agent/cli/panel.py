@@ -25,6 +25,8 @@ _CHANGES_SHOWN: Final = 2
 _OTHERS_SHOWN: Final = 2
 _RISK: Final = {"low": "green", "medium": "bold yellow", "high": "bold red"}
 _DIGEST: Final = 12
+_FRAME: Final = 3
+"""Lines around it: the blank one, the question, and what is typed."""
 
 
 class Panel:
@@ -39,9 +41,12 @@ class Panel:
         self._places = places
 
     def show(self, number: int, of: int, now: datetime) -> None:
-        """Print it, in at most as many lines as a small terminal has."""
-        parts = [self._head(number, of, now), *self._will(_PROMPT_SHOWN), *self._guard()]
-        parts += [*self._seen(_EVIDENCE_SHOWN), *self._changes(), *self._claim(_CLAIM_SHOWN)]
+        """Print it, with the question in at most as many lines as the terminal has."""
+        for prompt in range(_PROMPT_SHOWN, 0, -1):
+            parts = [self._head(number, of, now), *self._will(prompt), *self._guard()]
+            parts += [*self._seen(_EVIDENCE_SHOWN), *self._changes(), *self._claim(_CLAIM_SHOWN)]
+            if len(parts) <= self._console.height - _FRAME:
+                break
         for part in parts:
             part.no_wrap, part.overflow = True, "ellipsis"
         self._console.show(Group(Text(""), *parts))
@@ -58,15 +63,21 @@ class Panel:
 
     def _head(self, number: int, of: int, now: datetime) -> Text:
         card = self._card
-        about = f"{card.id}  {card.proposal.action} {_target(card.proposal)}"
+        about = f"{card.proposal.action} {_target(card.proposal)}"
         if self._others:
-            about += f" and {len(self._others)} more, one cause"
+            about += f" and {len(self._others)} more of one cause"
         waits = duration((now - card.asked_at).total_seconds())
         left = duration((card.expires_at - now).total_seconds())
-        head = self._console.text(f"{about}  {card.title}", "bold")
-        tail = self._console.text(f"  {number} of {of}, waits {waits}, expires in {left}")
-        risk = self._console.text(f"risk {card.tier}  ", _RISK[card.tier])
-        return Text().append_text(risk).append_text(head).append_text(tail)
+        state = "put off" if card.state == "deferred" else f"waits {waits}"
+        parts = (
+            self._console.text(card.id, "bold"),
+            self._console.text(about, "bold"),
+            self._console.text(f"risk {card.tier}", _RISK[card.tier]),
+            self._console.text(f"{number} of {of}"),
+            self._console.text(f"{state}, expires in {left}"),
+            self._console.text(card.title),
+        )
+        return Text("  ").join(parts)
 
     def _will(self, most: int | None) -> Iterable[Text]:
         card = self._card

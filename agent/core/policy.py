@@ -249,9 +249,9 @@ class ApprovalPolicy(Table):
     def _every_action(self) -> Self:
         asked = set(Action) - NEVER_ASKED
         if absent := sorted(asked - set(self.tier)):
-            raise ValueError(f"no tier for {absent[0]!r}")
+            raise ValueError(f"no tier for {absent[0].value!r}")
         if strange := sorted(set(self.tier) - asked):
-            raise ValueError(f"nobody is ever asked about {strange[0]!r}; remove it")
+            raise ValueError(f"nobody is ever asked about {strange[0].value!r}; remove it")
         return self
 
     def loosened(self, shipped: Self) -> tuple[tuple[str, ...], str] | None:

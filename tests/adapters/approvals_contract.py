@@ -1,4 +1,4 @@
-"""What every queue of questions must keep. A subclass gives the fixture `approvals`, an empty one."""
+"""What every queue of questions must keep. A subclass gives `approvals`, an empty one."""
 
 import threading
 from datetime import UTC, datetime, timedelta
