@@ -138,12 +138,20 @@ def work(
 
 
 @app.command(epilog="Example: wavekeeper status --json")
-def status(context: typer.Context, *, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    *,
+    as_json: Json = False,
+    line: Annotated[
+        bool, typer.Option("--line", help="A few words, for a prompt or tmux.")
+    ] = False,
+) -> None:
     """Show the live map of the wave, and what comes next."""
     from agent import wiring
     from agent.cli.status import status as command
 
-    command(_console(context), wiring.settings_above(Path.cwd()), as_json=as_json)
+    settings = wiring.settings_above(Path.cwd())
+    command(_console(context), settings, as_json=as_json, line=line)
 
 
 @app.command(epilog="Example: wavekeeper doctor")
@@ -337,6 +345,15 @@ def policy_rules(
         command(_console(context), settings, revoke)
     else:
         listing(_console(context), settings, as_json=as_json)
+
+
+@policy_app.command("suggest", epilog="Example: wavekeeper policy suggest")
+def policy_suggest(context: typer.Context, *, as_json: Json = False) -> None:
+    """Show which questions were always answered the same way."""
+    from agent import wiring
+    from agent.cli.suggest import suggest as command
+
+    command(_console(context), wiring.settings_above(Path.cwd()), as_json=as_json)
 
 
 @policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")

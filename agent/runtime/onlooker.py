@@ -35,6 +35,7 @@ class Onlooker:
             self._world.store.waves(),
             self._standings(),
             Supervised(by=supervised_by, last_tick_at=last),
+            self._world.approvals.cards(live=True),
         )
 
     def _standings(self) -> list[Standing]:
