@@ -175,6 +175,9 @@ def what(proposal: Proposal) -> str:
         Action.ACCEPT: f"accept attempt {proposal.attempt} of {task} as done",
         Action.OPEN_ISSUE: "write an issue about the shared cause",
         Action.MOVE: f"move {task} to {to}",
+        Action.LIVE_REMEDY: f"run the remedy {proposal.remedy} for {proposal.defect} in dev",
+        Action.DEPLOY: f"run the deploy {proposal.remedy} for {proposal.defect} in production",
+        Action.WRITE_REFERENCE: f"write down the lesson of {proposal.defect}",
     }
     return said.get(proposal.action, f"{proposal.action} {task}")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.actions import Action, Proposal, digest
-from agent.core.model import Declined, Evidence, Noun
+from agent.core.model import Evidence, Noun
 from agent.core.policy import RulesPolicy, Tier
 from agent.errors import ChangedMeanwhileError, UserError
 
@@ -24,8 +24,8 @@ LIVE: Final[frozenset[CardState]] = frozenset({"pending", "deferred", "approved"
 OPEN: Final[frozenset[CardState]] = frozenset({"pending", "deferred"})
 """Nobody has answered yet."""
 
-ENDS: Final[frozenset[CardState]] = frozenset({"expired", "stale", "done", "failed"})
-"""The supervisor closed it; `rejected` is a person's own end."""
+ENDS: Final[frozenset[CardState]] = frozenset({"expired", "stale"})
+"""Closed without anything being done; of the others the journal has an answer or an outcome."""
 
 _MOVES: Final[dict[CardState, frozenset[CardState]]] = {
     "pending": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
@@ -102,11 +102,6 @@ class Card(Noun):
     seen: bool = True
     """The supervisor knows of the last change."""
 
-    @property
-    def ground(self) -> str:
-        """The digest of the grounds."""
-        return digest(self.grounds)
-
 
 class StandingRule(Noun):
     """A yes given beforehand: for one action, for some tasks, until a day, so many times."""
@@ -133,6 +128,11 @@ def bound(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) ->
     """The digest a card is known by. The reason is words about it and not part of it."""
     target = proposal.model_dump(mode="json", exclude_none=True, exclude={"reason"})
     return digest({"proposal": target, "facts": facts, "grounds": grounds})
+
+
+def on_grounds(action: Action, grounds: dict[str, str]) -> str:
+    """The key of `Task.declined`: on other grounds it is another question."""
+    return f"{action} {digest(grounds)}"
 
 
 def same_digest(card: Card, named: str) -> bool:
@@ -171,7 +171,8 @@ def reworded(card: Card, prompt: str, facts: dict[str, str]) -> Card:
 
 def closed(card: Card, state: CardState, why: str, *, seen: bool = True) -> Card:
     """The card at its end."""
-    return moved(card, state, why=why, seen=seen, recorded=False)
+    heard = card.recorded and state not in ENDS
+    return moved(card, state, why=why, seen=seen, recorded=heard)
 
 
 def moved(card: Card, state: CardState, **update: object) -> Card:
@@ -190,8 +191,8 @@ def how_it_stands(card: Card) -> str:
     return f"is {card.state}{why}"
 
 
-def declined(card: Card) -> Declined | None:
-    """What the planner needs of a question that was rejected or put off; None: neither."""
+def declined(card: Card) -> tuple[str, str] | None:
+    """An item of `Task.declined`, if the question was rejected or put off."""
     action = card.proposal.action
     if card.state == "rejected" and card.answer is not None:
         why = f": {card.answer.reason}" if card.answer.reason else ""
@@ -203,7 +204,7 @@ def declined(card: Card) -> Declined | None:
         said = f"{action} is put off by {card.deferred_by} until {until} ({card.id})"
     else:
         return None
-    return Declined(action=action, ground=card.ground, said=said)
+    return on_grounds(action, card.grounds), said
 
 
 def rule_made(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:

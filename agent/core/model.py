@@ -196,16 +196,6 @@ class LateReport(Noun):
     inspected: bool = False
 
 
-class Declined(Noun):
-    """What a person does not want done now, and on which grounds."""
-
-    action: str
-    ground: str
-    """The digest of what the question rested on; on other grounds it is asked again."""
-    said: str
-    """One sentence: who, when, why."""
-
-
 class Task(Noun):
     """One task as the supervisor sees it in one tick."""
 
@@ -250,8 +240,8 @@ class Task(Noun):
     production_adjacent: bool | None = None
     fixes: str | None = None
     """The id of the defect this infrastructure task fixes."""
-    declined: tuple[Declined, ...] = ()
-    """Questions about it that a person has rejected or put off."""
+    declined: dict[str, str] = {}
+    """What a person rejected or put off: action and grounds' digest, to one sentence about it."""
 
 
 class Queue(Noun):

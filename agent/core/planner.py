@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core import grounds, guard
-from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, digest, word
+from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
+from agent.core.approvals import on_grounds
 from agent.core.board import Board, assess
 from agent.core.facts import Situation, derive
 from agent.core.interventions import Case, propose
@@ -111,15 +112,14 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
 
 def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
     """A person's no holds, and takes no lane, for as long as its grounds do."""
-    for one in case.task.declined:
-        if one.action == proposal.action and one.ground == digest(grounds.of(case, proposal)):
-            return Proposal(
-                action=Action.LEAVE_ALONE,
-                task=proposal.task,
-                attempt=proposal.attempt,
-                reason=one.said,
-            )
-    return proposal
+    if not case.task.declined:
+        return proposal
+    said = case.task.declined.get(on_grounds(proposal.action, grounds.of(case, proposal)))
+    if said is None:
+        return proposal
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=said
+    )
 
 
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from agent.core import planner
 from agent.core.actions import SENDS_PROMPT, Action, Cleared, NeedsApproval, Proposal, word
+from agent.core.board import Board
 from agent.core.model import Noun, Snapshot
-from agent.core.planner import Board, Decision
+from agent.core.planner import Decision
 from agent.core.policy import Policy
 from agent.core.records import Entry
 

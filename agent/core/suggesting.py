@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any, Final, Literal
 
 ENOUGH: Final = 10
@@ -31,7 +30,7 @@ class Answers:
     @property
     def median(self) -> float | None:
         """Seconds between question and answer; None: nobody answered at a terminal."""
-        return median(self.looked) if self.looked else None
+        return sorted(self.looked)[len(self.looked) // 2] if self.looked else None
 
     @property
     def advice(self) -> Literal["make a rule", "look longer", "keep asking", "too few answers"]:

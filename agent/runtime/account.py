@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from agent.core import asking, planner
 from agent.core.actions import Action, Proposal
+from agent.core.board import assess
 from agent.core.model import Evidence, Noun, Snapshot
 from agent.core.planner import Decision
 from agent.core.policy import Policy
@@ -208,7 +209,7 @@ def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -
     """What else there was, with the guard's word on it in that very world."""
     if snapshot is None or proposal.task is None:
         return ()
-    board = planner.assess(snapshot, policy)
+    board = assess(snapshot, policy)
     facts, answer = planner.clear(board, proposal)
     return asking.instead(board, Decision(proposal, answer, facts))
 

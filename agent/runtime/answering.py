@@ -22,8 +22,8 @@ from agent.core.approvals import (
     how_it_stands,
     reworded,
 )
+from agent.core.board import Board, assess
 from agent.core.model import Mode, Supervisor, Task
-from agent.core.planner import Board
 from agent.core.policy import Policy
 from agent.core.prompts import Finding, lint
 from agent.errors import ChangedMeanwhileError, GuardRefusesError, UserError
@@ -177,7 +177,7 @@ class Answering:
         absent = Supervisor(interval=None, host=snapshot.supervisor.host)
         tasks = tuple(_undeclined(one, card) for one in snapshot.tasks)
         snapshot = snapshot.model_copy(update={"supervisor": absent, "tasks": tasks})
-        return planner.assess(snapshot, self._policy)
+        return assess(snapshot, self._policy)
 
     def _findings(self, board: Board, proposal: Proposal) -> tuple[Finding, ...]:
         standing = self._world.store.standing(proposal.task) if proposal.task else None
@@ -192,7 +192,8 @@ class Answering:
 
 def _undeclined(task: Task, card: Card) -> Task:
     """A card that was put off may be answered all the same."""
-    others = tuple(one for one in task.declined if one.action != card.proposal.action)
+    own = f"{card.proposal.action} "
+    others = {one: said for one, said in task.declined.items() if not one.startswith(own)}
     return task.model_copy(update={"declined": others})
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from agent.core import asking, grounds
 from agent.core.actions import SENDS_PROMPT, Proposal, digest
 from agent.core.approvals import ENDS, OPEN, Card, CardState, StandingRule, bound, closed, moved
-from agent.core.planner import Board, Decision
+from agent.core.board import Board
+from agent.core.planner import Decision
 from agent.core.records import Record
 from agent.core.replaying import Consent, Ruled, with_consent, worded
 from agent.errors import ChangedMeanwhileError, UserError

@@ -10,7 +10,6 @@ from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
     ControlPlane,
-    Declined,
     Defect,
     Evidence,
     Grants,
@@ -98,14 +97,12 @@ class Observer:
 
     def _with_declined(self, tasks: list[Task]) -> list[Task]:
         """What a person has said no to, or put off, is known of the task."""
-        found: dict[str | None, list[Declined]] = {}
+        found: dict[str | None, dict[str, str]] = {}
         for card in self._world.approvals.declined():
             if (no := declined(card)) is not None:
-                found.setdefault(card.proposal.task, []).append(no)
+                found.setdefault(card.proposal.task, {}).update((no,))
         return [
-            task.model_copy(update={"declined": tuple(found[task.id])})
-            if task.id in found
-            else task
+            task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
             for task in tasks
         ]
 

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from agent.core import planner
 from agent.core.actions import Action, Cleared, digest
-from agent.core.board import Board
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions

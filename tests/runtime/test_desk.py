@@ -7,6 +7,7 @@ import pytest
 from agent.core import asking, planner
 from agent.core.actions import Action
 from agent.core.approvals import StandingRule
+from agent.core.board import assess
 from agent.core.replaying import Consent
 from agent.errors import ChangedMeanwhileError, GuardRefusesError
 from agent.runtime.answering import Answering, bundled
@@ -291,7 +292,7 @@ def test_a_rule_answers_for_a_while_and_so_many_times(tmp_path):
 def test_no_rule_and_no_tier_speaks_where_a_persons_own_word_is_needed():
     """`replace` needs `approval = granted`; consent given beforehand is not that."""
     task = w.ended(session_continuable=False)
-    board = planner.assess(w.world(task, mode="approve"), POLICY)
+    board = assess(w.world(task, mode="approve"), POLICY)
     decision = planner.decide(board.snapshot, POLICY).tasks[0]
     assert decision.proposal.action is Action.REPLACE
     rule = StandingRule(action=Action.REPLACE, until=w.NOW + timedelta(days=1), most_uses=9,
