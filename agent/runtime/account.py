@@ -24,6 +24,13 @@ _VERDICTS: Final = {
 }
 """Where the supervisor's own word on a task says it."""
 
+_SETTLED_BY: Final = {
+    "accepted": Action.ACCEPT,
+    "handed-over": Action.HAND_OVER,
+    "replaced": Action.REPLACE,
+}
+"""What settled it; later decisions about a settled task only leave it alone."""
+
 
 class RuleSaid(Noun):
     """One rule that decided."""
@@ -103,9 +110,13 @@ def decision_about(journal: Journal, name: str, standing: Standing | None) -> En
         if entry is None or entry.sequence != int(number) or entry.record.kind != "decision":
             raise UserError(f"record {number} is no decision; `wavekeeper log` lists them")
         return entry
-    last = None
+    settled_by = _SETTLED_BY.get(standing.status) if standing else None
+    last = telling = None
     for entry in journal.entries(task=name, kinds=("decision",)):
         last = entry
+        if entry.record.body["proposal"]["action"] == settled_by:
+            telling = entry
+    last = telling or last
     if last is None:
         what = "was not decided upon yet" if standing else "is no task and no record here"
         raise UserError(f"{name!r:.80} {what}; `wavekeeper status` lists the tasks")

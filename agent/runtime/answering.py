@@ -150,12 +150,6 @@ class Answering:
         stands = stands_on_its_own(board, proposal, self._world.store)
         facts, answer = planner.clear(board, proposal, prompt_stands=stands)
         found += grounds.changes(card.facts, facts)
-        coming = planner.decide(board.snapshot, board.policy)
-        decided = (*coming.tasks, *([coming.window] if coming.window else []))
-        wanted = [one.proposal for one in decided]
-        now = next((one for one in wanted if one.task == proposal.task), None)
-        if not found and (now is None or now.action is not proposal.action):
-            found.append(f"now {now.action}: {now.reason}" if now else "it is no longer proposed")
         if not found and isinstance(answer, NeedsApproval):
             return
         why = "; ".join(found) or "it needs nobody's yes any more"

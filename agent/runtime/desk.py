@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from agent.core import asking, grounds
-from agent.core.actions import SENDS_PROMPT, Proposal, digest
+from agent.core import asking, grounds, planner
+from agent.core.actions import SENDS_PROMPT, NeedsApproval, Proposal, digest
 from agent.core.approvals import ENDS, OPEN, Card, CardState, StandingRule, bound, closed, moved
 from agent.core.board import Board
 from agent.core.planner import Decision
@@ -85,17 +85,22 @@ class Desk:
         now = board.snapshot.now
         coming = {one.decision.proposal.task: one.decision.proposal for one in decisions}
         for card in self._approvals.cards(live=True):
-            proposal = card.proposal
-            case = board.cases.get(proposal.task) if proposal.task else None
-            if card.id in self._kept:
-                continue
-            if card.state != "deferred" or card.grounds != grounds.of(case, proposal):
-                new = coming.get(proposal.task)
+            if card.id not in self._kept and not self._still_stands(board, card):
+                new = coming.get(card.proposal.task)
                 why = f"now {new.action}: {new.reason}" if new else "there is nothing left to do"
                 self._close(card, "stale", why)
         record(self._approvals, self._world.journal, self._tick, now)
         for card in self._approvals.unseen():
             self._change(card, lambda one: one.model_copy(update={"seen": True}))
+
+    def _still_stands(self, board: Board, card: Card) -> bool:
+        """Whether a card that is not proposed just now rests on the same, so that it may wait."""
+        proposal = card.proposal
+        case = board.cases.get(proposal.task) if proposal.task else None
+        stands = stands_on_its_own(board, proposal, self._world.store)
+        facts, answer = planner.clear(board, proposal, prompt_stands=stands)
+        same = facts == card.facts and card.grounds == grounds.of(case, proposal)
+        return same and isinstance(answer, NeedsApproval)
 
     def may(self, consent: Consent | None, now: datetime, proposal: Proposal) -> bool:
         """Take one use of a rule, directly before acting; False: it has no use left."""

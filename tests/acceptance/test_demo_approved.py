@@ -25,7 +25,8 @@ class Person:
 
     def answer(self):
         with wiring.open_answering(self.settings, self.policy) as answering:
-            for card in answering.waiting():
+            for asked in answering.waiting():
+                card = asked
                 if card.proposal.action == "retry" and self.edited is None:
                     words = card.proposal.prompt
                     new = words.replace("## Background\n", "## Background\n\nTake care.\n", 1)
