@@ -112,7 +112,11 @@ class Lines:
         front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
         told = [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
-        told += [_not_done(one) for key, one in held.items() if key not in self._held]
+        told += [
+            _not_done(one, result.cards.get(one.proposal.task))
+            for key, one in held.items()
+            if key not in self._held
+        ]
         self._held = set(held)
         if not told and sentences and result.sentence != self._sentence:
             told = [result.sentence]
@@ -134,8 +138,11 @@ def _key(one: Decision) -> tuple[object, ...]:
     return one.proposal.task, one.proposal.attempt, one.proposal.action, one.clearance.rules
 
 
-def _not_done(one: Decision) -> str:
+def _not_done(one: Decision, card: str | None) -> str:
     proposal, answer = one.proposal, one.clearance
+    if card is not None:
+        about = f"{proposal.task or 'window'} {proposal.action}"
+        return f"{card} asks: {about}: {proposal.reason} (`wavekeeper approve` answers)"
     why = f"{word(answer)}: {', '.join(answer.rules)}"
     return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
 

@@ -23,7 +23,7 @@ from agent.core.approvals import (
     reworded,
 )
 from agent.core.board import Board, assess
-from agent.core.model import Mode, Supervisor, Task
+from agent.core.model import Mode, Supervisor
 from agent.core.policy import Policy
 from agent.core.prompts import Finding, lint
 from agent.errors import ChangedMeanwhileError, GuardRefusesError, UserError
@@ -169,8 +169,7 @@ class Answering:
         snapshot = Observer(self._world, how, probing=False).observe()
         # Whether the supervisor is away is no matter of this question.
         absent = Supervisor(interval=None, host=snapshot.supervisor.host)
-        tasks = tuple(_undeclined(one, card) for one in snapshot.tasks)
-        snapshot = snapshot.model_copy(update={"supervisor": absent, "tasks": tasks})
+        snapshot = snapshot.model_copy(update={"supervisor": absent})
         return assess(snapshot, self._policy)
 
     def _findings(self, board: Board, proposal: Proposal) -> tuple[Finding, ...]:
@@ -182,13 +181,6 @@ class Answering:
         if proposal.action in (Action.RETRY, Action.RELEASE) and case is not None:
             previous = case.task.prompt
         return lint(proposal.prompt, proposal.spec or standing.spec, previous=previous)
-
-
-def _undeclined(task: Task, card: Card) -> Task:
-    """A card that was put off may be answered all the same."""
-    own = f"{card.proposal.action} "
-    others = {one: said for one, said in task.declined.items() if not one.startswith(own)}
-    return task.model_copy(update={"declined": others})
 
 
 def kin(card: Card, cards: Sequence[Card]) -> list[Card]:

@@ -1,7 +1,7 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.core import planner
@@ -26,6 +26,8 @@ class TickResult:
     snapshot: Snapshot
     decisions: tuple[Decision, ...]
     done: tuple[Done, ...]
+    cards: Mapping[str | None, str] = field(default_factory=dict)
+    """The question put to a person about a task's decision, by task."""
 
     @property
     def changed(self) -> bool:
@@ -70,7 +72,8 @@ class Ticker:
                 done.append(self._carry_out(ruled, answer, snapshot))
         self._end()
         decided = tuple(ruled.decision for ruled in everything)
-        return TickResult(self._number, decisions.sentence, snapshot, decided, tuple(done))
+        cards = {one.decision.proposal.task: one.card for one in everything if one.card}
+        return TickResult(self._number, decisions.sentence, snapshot, decided, tuple(done), cards)
 
     def _carry_out(self, ruled: Ruled, cleared: Cleared, snapshot: Snapshot) -> Done:
         """Act with whatever yes there is, and close the question it came from."""

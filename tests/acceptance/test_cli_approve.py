@@ -122,6 +122,34 @@ def test_a_high_risk_wants_the_task_typed_and_takes_no_rule(project):
     assert states(project) == ["approved", "pending", "pending"]
 
 
+def bundle(project):
+    change = {"bundle": "submit D-1"}
+    with SqliteApprovals(project.state / "approvals.db") as approvals:
+        for one in approvals.cards(live=True):
+            approvals.change(one.id, one.digest, lambda it: it.model_copy(update=change))
+
+
+def test_a_bundle_is_one_question_with_one_answer(project):
+    bundle(project)
+    shown = desk(project, [("submit T-1 and 2 more of one cause.*these 3" + QUESTION, "y")])
+    assert "and A-3: send T-3 to main" in shown
+    assert states(project) == ["approved"] * 3
+
+
+def test_a_bundle_can_be_taken_apart(project):
+    bundle(project)
+    desk(
+        project,
+        [
+            ("these 3" + QUESTION, "o"),
+            ("AND.*A-3: send T-3.*" + QUESTION, "s"),
+            (f"submit T-1 with this prompt{QUESTION}", "y"),
+            (f"submit T-2 with this prompt{QUESTION}", "q"),
+        ],
+    )
+    assert states(project) == ["approved", "pending", "pending"]
+
+
 def editor(folder, name, body):
     path = folder / name
     path.write_text(f"import sys, pathlib\np = pathlib.Path(sys.argv[1])\n{body}\n")
@@ -306,7 +334,7 @@ def test_two_terminals_ask_the_same_and_the_second_is_told(project):
 def test_a_supervisor_at_rest_hears_an_answer_at_once(project):
     child = project.start("run", "--mode", "approve", "--interval", "1h", stdout=subprocess.PIPE)
     try:
-        assert b"tick" in child.stdout.readline()
+        assert b"A-1 asks: T-1 submit: planned, " in child.stdout.readline()
         digest = cards(project)["A-2"].digest
         said = here("approve", "A-2", "--digest", digest).stdout
         assert said == "A-2 approved; the supervisor looks again and then does it\n"
