@@ -167,11 +167,14 @@ def demo(
     context: typer.Context,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave its folder, to look around.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Ask you; answer in another terminal.")
+    ] = False,
 ) -> None:
     """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
     from agent.cli.demo import demo as command
 
-    raise typer.Exit(command(_console(context), keep=keep))
+    raise typer.Exit(command(_console(context), keep=keep, approve=approve))
 
 
 @app.command(epilog="Example: wavekeeper decide snapshot.json --ask interrupt:T-1")

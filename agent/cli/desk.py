@@ -133,6 +133,7 @@ class Desk:
     def _yes(self, card: Card, mates: list[Card]) -> bool:
         if card.tier == "high":
             name = card.proposal.task or "window"
+            self._keys.forget()
             self._console.ask(f"high risk: type {name} to confirm:")
             if self._keys.line() != name:
                 self._console.line("not confirmed; nothing was decided")
@@ -152,6 +153,7 @@ class Desk:
         return True
 
     def _no(self, _card: Card, mates: list[Card]) -> bool:
+        self._keys.forget()
         self._console.ask("reason, for the record (empty: go back):")
         if not (reason := self._keys.line()):
             return False
@@ -184,6 +186,7 @@ class Desk:
         return True
 
     def _later(self, _card: Card, mates: list[Card]) -> bool:
+        self._keys.forget()
         self._console.ask("for how long (30m, 2h; empty: until something changes):")
         until = words.until(self._keys.line())
         for one in mates:
@@ -207,6 +210,7 @@ class Desk:
             return False
         for one in alike:
             self._console.line(f"  {one.id} {what(one.proposal)}")
+        self._keys.forget()
         self._console.ask(f"type {len(alike)} to say yes to all of these:")
         if self._keys.line() != str(len(alike)):
             self._console.line("not confirmed; nothing was decided")

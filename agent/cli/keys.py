@@ -60,6 +60,10 @@ class Keys:
             return ""
         return pressed if len(pressed) == 1 else " "
 
+    def forget(self) -> None:
+        """Drop what was typed ahead of a question that takes a line."""
+        termios.tcflush(self._fd, termios.TCIFLUSH)
+
     def line(self) -> str:
         """A line as it was typed, without blanks around it; "" when the terminal is gone."""
         read = bytearray()
