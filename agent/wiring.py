@@ -1,7 +1,7 @@
 """The only module that names both ports and adapters: which part plays which role."""
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -259,10 +259,9 @@ def open_answering(settings: Settings, policy: Policy) -> Iterator[Answering]:
 
 
 def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # no name for this user
-        return f"user {os.getuid()}@{socket.gethostname()}"
+    """As the system knows the user, whatever the environment says."""
+    names = {user.pw_uid: user.pw_name for user in pwd.getpwall()}
+    return f"{names.get(os.getuid(), f'user {os.getuid()}')}@{socket.gethostname()}"
 
 
 def supervision(

@@ -9,6 +9,7 @@ from agent.adapters.config_toml import Settings
 from agent.cli.console import Console
 from agent.core.records import Entry, Record
 from agent.ports import Journal
+from agent.runtime.account import whose_yes
 
 _BETWEEN_LOOKS: Final = 0.2
 """Seconds between two looks for new records when following."""
@@ -75,7 +76,8 @@ def _decision(body: dict[str, Any]) -> str:
 
 
 def _intent(body: dict[str, Any]) -> str:
-    yes = f", yes of {body['consent']['name']}" if "consent" in body else ""
+    whose = whose_yes(body)
+    yes = f", yes of {whose}" if whose else ""
     return f"{body['action']} by {', '.join(body['rules'])}{yes}"
 
 

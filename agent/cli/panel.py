@@ -16,6 +16,7 @@ from agent.cli.console import Console
 from agent.cli.views import duration
 from agent.core.actions import Action, Proposal
 from agent.core.approvals import Card
+from agent.core.prompts import WHAT_FAILED
 
 _PROMPT_SHOWN: Final = 6
 _EVIDENCE_SHOWN: Final = 3
@@ -113,7 +114,7 @@ class Panel:
             front = "  SEEN    " if place == 0 else " " * 10
             holds = {True: "ok", False: "NO", None: "??"}[item.holds]
             value = f" {item.value:.12}" if item.value else ""
-            yield self._line(f"{front}{holds}  {item.kind}{value}  {item.detail or ''}")
+            yield self._line(f"{front}{holds} {item.kind}{value} {item.detail or ''}")
         if most is not None and len(evidence) > most:
             yield self._line(f"          and {len(evidence) - most} more; `o` shows all")
 
@@ -138,12 +139,13 @@ class Panel:
         self, text: str, mark: str, most: int | None, of_what: str, style: str = ""
     ) -> Iterable[Text]:
         lines = self._console.lines(text)
-        for line in lines[:most]:
+        start = _telling(lines) if most is not None else 0
+        for line in lines[start:][:most]:
             yield Text(f"{mark}{line}", style)
-        if most is not None and len(lines) > most:
-            yield self._line(
-                f"    … {len(lines) - most} more lines {of_what}; `o` shows all", "dim"
-            )
+        left = 0 if most is None else len(lines) - len(lines[start:][:most])
+        if left:
+            before = f", {start} of them before these" if start else ""
+            yield self._line(f"    … {left} more lines {of_what}{before}; `o` shows all", "dim")
 
     def _line(self, text: str, style: str = "") -> Text:
         """One line of ours; its indent stays."""
@@ -191,6 +193,12 @@ def asks(card: Card, mates: int) -> str:
     keys = "y,n,e,d,j,k,a,o,R,?,q" if card.proposal.prompt else "y,n,d,j,k,a,o,R,?,q"
     keys = keys.replace("a,", "a,s,") if mates > 1 else keys
     return f"{about}{prompt}? [{keys}]  digest {card.digest[:_DIGEST]}"
+
+
+def _telling(lines: Sequence[str]) -> int:
+    """Where a folded prompt is opened: at what the worker is to mend, not at what always stands."""
+    heading = f"## {WHAT_FAILED}"
+    return lines.index(heading) if heading in lines else 0
 
 
 def _target(proposal: Proposal) -> str:

@@ -121,7 +121,7 @@ def _warnings(case: Case | None, decision: Decision) -> tuple[Warned, ...]:
     if case is None:
         return ()
     task, action, found = case.task, decision.proposal.action, []
-    if case.proof.state == "contradicted":
+    if case.proof.state == "contradicted" and task.final_response:
         found.append(("claim-contradicted", "what was observed contradicts what the worker says"))
     if task.final_response_truncated:
         found.append(("cut-off", "the worker's last words were cut off"))

@@ -198,10 +198,16 @@ def _steps(journal: Journal, task: str | None) -> list[Step]:
                 result=str(body["result"]),
                 reason=reasons.get(record.key or "", ""),
                 said=str(body["said"]),
-                by=body["consent"]["name"] if "consent" in body else None,
+                by=whose_yes(body),
             ),
         )
     return found
+
+
+def whose_yes(body: Mapping[str, Any]) -> str | None:
+    """The card or the rule that said yes; None: it took nobody's yes, or the tier is only told."""
+    consent = body.get("consent")
+    return str(consent["name"]) if consent and consent["by"] != "policy" else None
 
 
 def _persons(journal: Journal, task: str | None) -> list[PersonSaid]:

@@ -97,6 +97,20 @@ def test_everything_shows_every_line_whole():
     assert "INSTEAD accept (refused: never_accept_without_verified_evidence)" in said
 
 
+def test_a_folded_prompt_is_opened_at_what_failed():
+    words = [
+        *(f"always {one}" for one in range(20)),
+        "## What exactly failed",
+        "",
+        "3 tests are red.",
+    ]
+    said = shown(full(prompt="\n".join([*words, *["more"] * 9]), warnings=(), changes=()))
+    assert [line for line in said if line.startswith("    |")][:3] == [
+        "    | ## What exactly failed", "    |", "    | 3 tests are red.",
+    ]  # fmt: skip
+    assert any("more lines of the prompt, 20 of them before these" in line for line in said)
+
+
 HOSTILE = [
     pytest.param("a\x1b[2Jb", "a␛b", id="clears the screen"),
     pytest.param("a\x1b]52;c;QQ==\x07b", "a␛b", id="writes the clipboard"),
