@@ -226,6 +226,7 @@ def test_a_rule_beyond_the_policy_is_refused(old, new, said):
         made(text.replace(old, new), card(action=Action.SUBMIT), "ana", POLICY)
 
 
+@pytest.mark.long
 def test_a_rule_answers_the_next_question_until_it_is_revoked(project, tmp_path, monkeypatch):
     body = "p.write_text(p.read_text().replace('\"T-1\"', '\"T-[12]\"'))"
     monkeypatch.setenv("VISUAL", editor(tmp_path, "editor.py", body))
@@ -239,7 +240,7 @@ def test_a_rule_answers_the_next_question_until_it_is_revoked(project, tmp_path,
 
 
 def test_without_a_terminal_it_says_which_command_answers(project):
-    ended = project.run("approve")
+    ended = here("approve")
     assert (ended.returncode, ended.stdout) == (3, "")
     command = re.search(r"wavekeeper (approve A-1 --digest \w+)", ended.stderr)
     assert here(*command[1].split()).stdout.startswith("A-1 approved; nobody supervises now")
@@ -331,6 +332,7 @@ def test_two_terminals_ask_the_same_and_the_second_is_told(project):
     assert [one.task for one in project.records("intent")] == ["T-1"]
 
 
+@pytest.mark.long
 def test_a_supervisor_at_rest_hears_an_answer_at_once(project):
     child = project.start("run", "--mode", "approve", "--interval", "1h", stdout=subprocess.PIPE)
     try:

@@ -71,6 +71,7 @@ def test_the_log_as_json_is_every_record_and_can_be_chained_again():
     assert here("log", "--task", "T-9").stdout == ""
 
 
+@pytest.mark.long
 def test_following_goes_on_until_ctrl_c(own):
     child = program(own, "log", "-f")
     child.expect("outcome T-1: submit done")
@@ -81,6 +82,7 @@ def test_following_goes_on_until_ctrl_c(own):
     assert child.exitstatus == 130
 
 
+@pytest.mark.long
 def test_a_log_whose_reader_went_away_ends_quietly(own):
     child = own.start("log", "-f", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert b"start" in child.stdout.readline()
