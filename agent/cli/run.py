@@ -42,7 +42,7 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
     _refuse(asked, how)
     with wiring.open_world(settings, policy) as world:
         show = Show(console, world, how)
-        show.stop = stop = Stop(idle=show.refresh)
+        show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
         def until(_: TickResult) -> bool:
             return asked.once or (asked.until_done and not world.store.standings(settled=False))
@@ -54,6 +54,11 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
         if stop.exit_code is not None:
             return stop.exit_code
         return _ending(console, world.store.standings()) if asked.until_done else 0
+
+
+def was_answered(world: World) -> bool:
+    """A person has said something that the supervisor has not taken up."""
+    return any(not card.seen for card in world.approvals.unseen())
 
 
 class Show:

@@ -56,15 +56,7 @@ class Loop:
                 return
             in_a_row = in_a_row + 1 if result.changed else 0
             soon = 0 < in_a_row <= IN_A_ROW
-            self._rest(stop, SOON if soon else self._supervision.interval)
-
-    def _rest(self, stop: threading.Event, seconds: float) -> None:
-        """Wait until it is time, somebody wants to stop, or a person has answered."""
-        left = min(seconds, self._supervision.interval)
-        while left > 0 and not stop.wait(min(left, SOON)):
-            left -= SOON
-            if any(not card.seen for card in self._world.approvals.unseen()):
-                return
+            stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
 
     def _note(self, kind: Literal["start", "stop"]) -> None:
         said = {

@@ -20,7 +20,7 @@ from agent.adapters.config_toml import read_settings
 from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
 from agent.cli.demo.story import Row, amiss, rows, sentence
-from agent.cli.run import Show
+from agent.cli.run import Show, was_answered
 from agent.cli.stopping import Stop, signals
 from agent.runtime.tick import TickResult
 
@@ -81,7 +81,7 @@ def play(console: Console, folder: Path, expires: float | None = None) -> Ending
         with wiring.open_world(settings, policy) as world:
             how = wiring.supervision(settings, policy)
             show = Show(console, world, how)
-            show.stop = stop = Stop(idle=show.refresh)
+            show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
             def over(_: TickResult) -> bool:
                 _accident(scene, console)
