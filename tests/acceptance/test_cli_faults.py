@@ -73,12 +73,6 @@ FAULTS = [
     ),
     pytest.param(state_is_read_only, ["run"], "name another", id="read-only state"),
     pytest.param(corrupt_queue, ["run"], "it is not a queue; name another", id="corrupt queue"),
-    pytest.param(
-        nothing,
-        ["run", "--mode", "approve"],
-        "approve comes with a later release; use --mode observe or --mode auto",
-        id="mode approve",
-    ),
 ]
 
 MORE_FAULTS = [
@@ -116,10 +110,10 @@ MORE_FAULTS = [
         id="unknown key in the settings",
     ),
     pytest.param(
-        settings('[supervisor]\nmode = "approve"\n'),
-        ["run"],
-        "approve comes with a later release",
-        id="approve in the settings",
+        nothing,
+        ["run", "--mode", "aprove"],
+        "--mode 'aprove': there are observe, approve and auto",
+        id="another mode",
     ),
     pytest.param(state_is_a_file, ["status"], "it is no folder", id="reading a file as state"),
     pytest.param(state_cannot_be, ["submit", "w.toml"], "name another", id="no place for state"),
