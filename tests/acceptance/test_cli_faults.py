@@ -109,18 +109,14 @@ MORE_FAULTS = [
         "wavekeeper.toml:2: unknown key 'mdoe'; did you mean 'mode'?",
         id="unknown key in the settings",
     ),
-    pytest.param(
-        nothing,
-        ["run", "--mode", "aprove"],
-        "--mode 'aprove': there are observe, approve and auto",
-        id="another mode",
-    ),
     pytest.param(state_is_a_file, ["status"], "it is no folder", id="reading a file as state"),
     pytest.param(state_cannot_be, ["submit", "w.toml"], "name another", id="no place for state"),
     pytest.param(
         corrupt_queue, ["status"], "it is not a queue; name another", id="reading no queue"
     ),
-    pytest.param(nothing, ["run", "--mode", "x"], "there are observe and auto", id="no such mode"),
+    pytest.param(
+        nothing, ["run", "--mode", "x"], "there are observe, approve and auto", id="no such mode"
+    ),
     pytest.param(
         nothing,
         ["run", "--mode", "observe", "--until-done"],
