@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long lint check bench clean
+.PHONY: demo demo-delivery test test-long lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wavekeeper needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,verify]'
 	touch $@
 
 demo: $(VENV)/ready
 	$(BIN)/wavekeeper demo
+
+demo-delivery: $(VENV)/ready
+	$(BIN)/wavekeeper demo --delivery
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -q -n auto -m "not long"
@@ -27,9 +30,24 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+verify: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m "long or not long" tests/core/test_cedar.py
+	$(BIN)/python benchmarks/policy_edits.py
+
+mutants: $(VENV)/ready
+	$(BIN)/python benchmarks/mutants.py
+
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/tick.py
 	$(BIN)/python benchmarks/decide.py
+	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python benchmarks/reviewer_safety.py
+
+cassettes: $(VENV)/ready
+	$(BIN)/python -m tests.model.record standin
+
+cassettes-live: $(VENV)/ready
+	$(BIN)/python -m tests.model.record live
 
 check: lint test
 

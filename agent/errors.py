@@ -52,6 +52,10 @@ class UnreadableAnswerError(QueueUnavailableError):
     """An answer came and says nothing that can be relied on; other answers may be fine."""
 
 
+class IssuesUnavailableError(WavekeeperError):
+    """The issue tracker did not do what was asked; asking again is safe and doubles nothing."""
+
+
 class KeyReusedError(WavekeeperError):
     """An idempotency key came again with another request: a bug in the caller, nothing was done."""
 

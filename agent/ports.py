@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from agent.core.actions import Action
 from agent.core.approvals import Card, StandingRule
+from agent.core.brief import Brief
 from agent.core.model import (
     CommandResult,
     ControlPlane,
@@ -18,10 +19,11 @@ from agent.core.model import (
     Evidence,
     Outcome,
     ProofKind,
-    Review,
+    Remedy,
     Snapshot,
 )
-from agent.core.prompts import DraftRequest
+from agent.core.policy import Policy
+from agent.core.prompts import DraftRequest, Slots
 from agent.core.queueing import (
     Beat,
     Capabilities,
@@ -39,6 +41,7 @@ from agent.core.queueing import (
     TraceEvent,
 )
 from agent.core.records import Entry, Record, Standing, WaveRecord
+from agent.core.verdicts import Review, Usage
 
 
 class Clock(Protocol):
@@ -206,16 +209,84 @@ class Issues(Protocol):
     def close(self, issue: str, body: str, *, key: str) -> None: ...
 
 
-class Reviewer(Protocol):
-    """Reads a final response against the criteria. It holds no client of anything else."""
+@dataclass(frozen=True, slots=True)
+class Remedied:
+    """What became of an act on infrastructure."""
 
-    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review: ...
+    said: str
+    verified: bool | None
+    """Whether the target was then seen to be as it should be. None: that could not be seen."""
+
+
+class Remedies(Protocol):
+    """Live remedies in dev, and deploys in production: a dry run, the act, its verification."""
+
+    def known(self) -> Sequence[Remedy]: ...
+    def rehearse(self, remedy: str, names: Mapping[str, str]) -> str:
+        """The dry run; NothingDoneError unless it passes. `names` fill the configured command."""
+
+    def carry_out(self, remedy: str, names: Mapping[str, str], *, key: str) -> Remedied:
+        """Rehearse, act once per key, verify."""
+
+    def done(self, key: str) -> Remedied | None:
+        """What the act with this key did, verified anew if its end was not seen; None: no act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A document that was proposed: the branch on the remote, and its commit."""
+
+    branch: str
+    """`HEAD`: the default branch says so already."""
+    commit: str
+
+
+class References(Protocol):
+    """Reference documents, each proposed on a branch of its own; no checkout is touched."""
+
+    def propose(self, path: str, text: str, *, title: str, key: str) -> Proposed:
+        """Add `text` to the end of the document at `path`, or make it; once per key."""
+
+    def proposed(self, key: str) -> Proposed | None: ...
+
+
+class DiffSource(Protocol):
+    """What a task's branch changed, as the remote shows it."""
+
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """A unified diff in git's words, up to `commit`.
+
+        None: it cannot be read now, or the branch is at another commit.
+        """
+
+
+class Reviewer(Protocol):
+    """Reads final responses against their criteria. It holds no client of anything else."""
+
+    @property
+    def name(self) -> str:
+        """Which model with which instructions; only its own earlier reviews are reused."""
+
+    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
+        """One review for each brief, in their order. Never raises: whatever fails abstains."""
 
 
 class Drafter(Protocol):
     """Words a prompt from facts."""
 
     def draft(self, request: DraftRequest) -> str: ...
+
+
+class Writer(Protocol):
+    """Reads facts for a drafter. It holds no client of anything else."""
+
+    def slots(
+        self, request: DraftRequest, findings: Sequence[str] = ()
+    ) -> tuple[Slots | None, Usage]:
+        """What fills the slots, and what asking took; None: the facts must do. Never raises.
+
+        `findings`: what the linter said of the prompt that the last answer made.
+        """
 
 
 class Journal(Protocol):
@@ -283,6 +354,13 @@ class Approvals(Protocol):
     def add_rule(self, rule: StandingRule) -> StandingRule: ...
     def change_rule(self, rule: str, how: Callable[[StandingRule], StandingRule]) -> StandingRule:
         """Change it; a UserError of `how` leaves it as it was, as does an unknown id."""
+
+
+class PolicySource(Protocol):
+    """Where the policy in force comes from; it may be edited while a supervisor runs."""
+
+    def changed(self) -> Policy | None:
+        """The new one; None: as before. PolicyError, once for each change: it may not be used."""
 
 
 class SupervisorLock(Protocol):

@@ -5,7 +5,7 @@ import pwd
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,11 @@ from agent.adapters.config_toml import NAME, Settings, find_settings, read_setti
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
 from agent.adapters.machine_proc import ProcMachine
-from agent.adapters.policy_files import LOCK, read_policy
+from agent.adapters.policy_files import LOCK, WatchedPolicy, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.remote_git import remote_of
@@ -43,6 +42,7 @@ from agent.errors import (
     UserError,
     WaveFileError,
 )
+from agent.places import Places
 from agent.ports import Approvals, TaskQueue, WaveStore
 from agent.runtime.answering import Answering
 from agent.runtime.intake import plan
@@ -50,7 +50,9 @@ from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
-from agent.wiring_code_queue import LEDGER, open_code_queue
+from agent.wiring_code_queue import open_code_queue
+from agent.wiring_reading import reading, reviewer_of, writer_of
+from agent.wiring_systems import Remembered, issues_in, refuse_unknown_names, service_probes
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,82 +74,42 @@ def shipped(what: str) -> Path:
     raise ConfigurationError(f"the folder {what!r} is missing; install wavekeeper again")
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the state folder keeps what."""
-
-    state: Path
-
-    @property
-    def queue(self) -> Path:
-        """The embedded queue."""
-        return self.state / "queue.db"
-
-    @property
-    def code_queue(self) -> Path:
-        """Which task of a Code Queue is whose, and what was asked of it."""
-        return self.state / LEDGER
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.state / "journal.db"
-
-    @property
-    def approvals(self) -> Path:
-        """Questions to a person."""
-        return self.state / "approvals.db"
-
-    @property
-    def waves(self) -> Path:
-        """What the supervisor remembers."""
-        return self.state / "waves.db"
-
-    @property
-    def issues(self) -> Path:
-        """Recorded defects, as Markdown."""
-        return self.state / "issues"
-
-    @property
-    def lock(self) -> Path:
-        """Who supervises here."""
-        return self.state / "supervisor.lock"
-
-    @property
-    def evidence(self) -> Path:
-        """The mirror that evidence is read from."""
-        return self.state / "evidence"
-
-    @property
-    def runs(self) -> Path:
-        """One folder per attempt."""
-        return self.state / "runs"
-
-    @property
-    def clone(self) -> Path:
-        """The bare clone that worktrees hang on."""
-        return self.state / "clone"
-
-
-def policy_in(own: Path | None) -> Policy:
-    """The shipped policy, with the files in `own` in place of those of the same name."""
+def policy_in(own: Path | None, repository: Path | None = None) -> Policy:
+    """The shipped policy under the files of `own`; in `repository` they may only tighten it."""
     if own is not None and not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name one with policy files, or none")
-    return read_policy(shipped("policies"), own)
+    project = own is not None and _is_project(own, repository)
+    return read_policy(shipped("policies"), own, project=project)
 
 
 def policy_unlocked(own: Path) -> tuple[Policy, Path]:
     """The policy before its authority is compared with a lock, and the lock it would be held to."""
     if not own.is_dir():
         raise PolicyError(f"{own}: no such folder; name the one with your policy files")
+    if _is_project(own):
+        why = "lies in the repository under supervision, where a lock is nobody's review"
+        raise PolicyError(f"{own}: {why}; keep the folder outside of it")
     held = own / LOCK
     lock = held if held.exists() else shipped("policies") / LOCK
     return read_policy(shipped("policies"), own, locked=False), lock
 
 
+def _is_project(own: Path, repository: Path | None = None) -> bool:
+    if repository is None:
+        settings = find_settings(own.resolve())
+        repository = read_settings(settings).repository if settings else None
+    return repository is not None and own.resolve().is_relative_to(repository.resolve())
+
+
 def policy_of(settings: Settings) -> Policy:
     """The policy that the configuration names."""
-    return policy_in(settings.policies)
+    return policy_in(settings.policies, settings.repository)
+
+
+def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
+    """The same policy, read again whenever one of its files has changed."""
+    folders = [shipped("policies"), *([settings.policies] if settings.policies else [])]
+    return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
 def remote(settings: Settings) -> str:
@@ -191,26 +153,29 @@ def open_journal(settings: Settings) -> Iterator[SqliteJournal]:
 
 
 @contextmanager
-def open_world(settings: Settings, policy: Policy) -> Iterator[World]:
-    """Everything the supervisor sees, opened and closed."""
+def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
+    """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
+    prompts = shipped("prompts")
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
+        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        seen = Remembered(git)
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
-            issues=LocalIssues(places.issues),
-            reviewer=EvidenceReviewer(),
-            drafter=TemplateDrafter(shipped("prompts")),
-            probes=(
-                GitEvidence(remote(settings), places.evidence, policy.completion.documents),
-                JudgeEvidence(),
-            ),
+            issues=issues_in(settings.issues, places.issues),
+            reviewer=reviewer_of(settings.model, prompts, key),
+            drafter=TemplateDrafter(prompts),
+            probes=(seen, JudgeEvidence(), *service_probes(settings.services, seen)),
+            diffs=git,
+            writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
             approvals=stack.enter_context(SqliteApprovals(places.approvals)),
+            policies=watched_policy(settings, policy),
         )
 
 
@@ -241,7 +206,7 @@ def open_reading(settings: Settings) -> Iterator[World]:
             queue=queue,
             store=store,
             journal=MemoryJournal(),
-            issues=LocalIssues(places.issues),
+            issues=issues_in(settings.issues, places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
@@ -273,6 +238,7 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
+        reading=reading(settings.model),
     )
 
 
@@ -311,13 +277,7 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
     clock = SystemClock()
-    known = {queue.id for queue in settings.queues}
-    for task in wave.tasks:
-        if known and task.queue not in known:
-            raise WaveFileError(
-                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
-                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
-            )
+    refuse_unknown_names(path, wave, settings)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,

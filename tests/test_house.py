@@ -134,7 +134,8 @@ def test_no_broad_except_swallows_what_it_caught(path):
 def test_every_adapter_file_is_named_after_its_port():
     ports = {
         "approvals", "base", "clock", "config", "drafter", "evidence", "issues", "journal", "lock",
-        "machine", "policy", "queue", "remote", "reviewer", "runner", "wave", "waves", "worktree",
+        "machine", "policy", "queue", "reference", "remedy", "remote", "reviewer", "runner", "wave",
+        "waves", "worktree",
     }  # fmt: skip
     for path in (ROOT / "agent" / "adapters").glob("*_*.py"):
         if path.name == "__init__.py":
@@ -175,6 +176,8 @@ def test_nothing_names_a_machine():
 ACTING = {
     "queue": {"submit", "retry", "interrupt", "cancel", "move", "mark_read"},
     "issues": {"open", "comment", "close"},
+    "remedies": {"carry_out"},
+    "references": {"propose"},
 }
 
 

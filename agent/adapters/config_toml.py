@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from agent.adapters.base_remedies import RemedyName, RemedySettings, one_environment_each
+from agent.adapters.base_services import IssueSettings, ServiceName, ServiceSettings
 from agent.adapters.base_toml import Argument, Folder
 from agent.adapters.config_code_queue import CodeQueueSettings
 from agent.core.durations import Seconds
@@ -39,6 +41,10 @@ max_running = 5
 id = "infra"                  # defects of the infrastructure are fixed here
 kind = "infrastructure"
 risk = "low"
+
+[model]
+# A model that reads what only reading can tell; the key is taken from ANTHROPIC_API_KEY.
+# reviewer = "anthropic"
 
 [worker]
 # Your coding agent, as a list; it gets the prompt on standard input. `wavekeeper work` needs it.
@@ -72,6 +78,12 @@ def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"{name!r:.80} is no name of an environment variable")
     return name
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?|http://127\.0\.0\.1:\d+", value):
+        raise ValueError(f"{value!r:.80} is no address that starts with https:// and names no user")
+    return value
 
 
 class SupervisorSettings(TomlModel):
@@ -125,6 +137,36 @@ class WorkerSettings(TomlModel):
         return self
 
 
+class ModelSettings(TomlModel):
+    """Which model reads results and words prompts, and what it may use up."""
+
+    reviewer: Literal["none", "anthropic"] = "none"
+    """`none`: what only reading can tell is handed over to a person."""
+    drafter: Literal["none", "anthropic"] = "none"
+    """`none`: prompts are worded from facts alone."""
+    review_model: Text = "claude-opus-5-5"
+    draft_model: Text = "claude-sonnet-5-5"
+    effort: Literal["low", "medium", "high"] = "medium"
+    max_tokens: Annotated[int, Field(ge=1000, le=21_333)] = 16_000
+    """Of one answer; beyond the upper bound the API wants to stream."""
+    evidence_channel: Literal["tool_result", "user_json"] = "tool_result"
+    base_url: Annotated[str, AfterValidator(_address)] = "https://api.anthropic.com"
+    key_variable: Annotated[str, AfterValidator(_variable)] = "ANTHROPIC_API_KEY"
+    """The environment variable that holds the key; the key itself stands in no file."""
+    use_proxy: bool = False
+    deadline: Seconds = 240.0
+    at_once: Annotated[int, Field(ge=1, le=32)] = 4
+    response_limit: Annotated[int, Field(ge=1000)] = 60_000
+    """Characters of a final response that are shown whole."""
+    diff_limit: Annotated[int, Field(ge=1000)] = 120_000
+    tokens_per_call: Annotated[int, Field(ge=20_000)] = 150_000
+    tokens_per_task: Annotated[int, Field(ge=0)] = 400_000
+    tokens_per_wave: Annotated[int, Field(ge=0)] = 4_000_000
+    price_in: Annotated[float, Field(ge=0, strict=False)] = 4.0
+    """US dollars for a million tokens of input, for the estimate that is shown."""
+    price_out: Annotated[float, Field(ge=0, strict=False)] = 20.0
+
+
 class _Queue(TomlModel):
     id: Text
     kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
@@ -153,7 +195,11 @@ class Settings(TomlModel):
         Discriminator(_which_queue),
     ] = (_Queue(id="main"), _Queue(id="infra", kind="infrastructure", risk="low"))
     """Queues of the embedded kind, or a Code Queue."""
+    model: ModelSettings = ModelSettings()
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
+    services: dict[ServiceName, ServiceSettings] = {}
+    remedies: Annotated[dict[RemedyName, RemedySettings], AfterValidator(one_environment_each)] = {}
+    issues: IssueSettings = IssueSettings()
 
     @property
     def queues(self) -> tuple[QueueSpec, ...]:

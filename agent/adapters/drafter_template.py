@@ -13,7 +13,7 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agent.core.model import Command, Criterion, Evidence
-from agent.core.prompts import DraftKind, DraftRequest
+from agent.core.prompts import DraftKind, DraftRequest, Slots
 from agent.core.queueing import TaskSpec
 from agent.core.text import code, fenced, lines_with_quoting, nested, one_line, tail, visible
 from agent.errors import PolicyError
@@ -116,8 +116,23 @@ def _facts(request: DraftRequest) -> dict[str, Any]:
         "evidence": _listed([_evidence(one) for one in request.evidence]),
         "failed": _quoted(request.failed),
         "fixed": _quoted(request.fixed),
+        "replaces": one_line(request.replaces) if request.replaces else None,
+        "read": _read(request.slots),
         "last_error": _end_of(request.last_error),
         "output": _end_of(request.output),
+    }
+
+
+def _read(slots: Slots | None) -> dict[str, Any] | None:
+    """What a model read out of the facts: what it says of the past is quoted, as all findings."""
+    if slots is None:
+        return None
+    past = [f"done: {one}" for one in slots.done]
+    return {
+        "past": _listed([*past, *([f"failed: {slots.failed}"] if slots.failed else [])]),
+        "remaining": [
+            {"id": one_line(one.criterion), "step": one_line(one.step)} for one in slots.remaining
+        ],
     }
 
 

@@ -130,6 +130,22 @@ class GitEvidence:
             )
         ]
 
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """Port `DiffSource`: what the branch changed, as long as it is at the commit named."""
+        try:
+            pushed, _ = self._look(spec)
+            known = self._known.get(spec.id)
+            if not pushed.holds or known is None or known[1].head != commit:
+                return None
+            base = known[1].base
+            before = self._before(commit, base) if base else ""
+            left = self._git("merge-base", before, commit, fine=(0, 1)).strip() if before else ""
+            left = left or self._git("hash-object", "-t", "tree", "--stdin").strip()
+            options = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "-M")
+            return self._git("diff", *options, left, commit, "--")
+        except (_GitError, OSError):
+            return None
+
     def _look(self, spec: TaskSpec) -> _Findings:
         self._make_mirror()
         remote = self._ask(spec.branch)

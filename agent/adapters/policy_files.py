@@ -1,11 +1,14 @@
 """Reads a folder of policy files into a `Policy`. A folder that fails is refused whole."""
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from agent.core.authority import Authority, authority_of, read_lock
 from agent.core.gate import Survey, survey
 from agent.core.guard import lint
 from agent.core.policy import (
@@ -35,48 +38,97 @@ FILES: Final[dict[str, type[BaseModel]]] = {
 
 LOCK: Final = "authority.lock"
 _LOCK_HEAD: Final = (
-    "# All that the guard permits, one state a line; a fact that is not named does not matter.",
-    "# The policy is refused when it permits anything else, or less. Change it by review only.",
+    "# All that the policy allows, to be changed by review only. First the permitted states, no",
+    "# more and no fewer; a fact that is not named does not matter. Then the limits: a number or a",
+    "# list that is stricter is taken as well.",
 )
 
 
-def read_policy(folder: Path, over: Path | None = None, *, locked: bool = True) -> Policy:
+def read_policy(
+    folder: Path, over: Path | None = None, *, locked: bool = True, project: bool = False
+) -> Policy:
     """The policy in `folder`; a file of the same name in `over` takes the place of the shipped one.
 
     `locked=False` leaves out the comparison with `authority.lock`, for whoever writes a new one.
+    `project=True`: `over` lies in the repository under supervision, where whoever works on it could
+    change it. It may take away and not add, and a lock in it is nobody's review.
 
     Raises PolicyError with one line: file, line, what is wrong.
     """
-    seal = hashlib.sha256()
-    tables: dict[str, Any] = {}
-    for name, model in FILES.items():
-        path = _either(folder, over, f"{name}.toml")
-        raw = _read(path)
-        seal.update(f"{name}\0{len(raw)}\0".encode() + raw)
-        document = _parsed(path, raw)
-        tables[name] = _table(path, document, model)
-        if isinstance(tables[name], GuardPolicy):
-            lock = _either(folder, over, LOCK) if locked else None
-            _refuse_unsafe(path, document, tables[name], lock)
-        if isinstance(tables[name], ApprovalPolicy) and path.parent != folder:
-            _refuse_loosened(folder, path, document, tables[name])
+    paths = {name: _either(folder, over, f"{name}.toml") for name in FILES}
+    raw = {name: _read(path) for name, path in paths.items()}
+    documents = {name: _parsed(path, raw[name]) for name, path in paths.items()}
+    tables: dict[str, Any] = {
+        name: _table(paths[name], documents[name], model) for name, model in FILES.items()
+    }
+    if paths["approval"].parent != folder:
+        _refuse_loosened(folder, paths["approval"], documents["approval"], tables["approval"])
+    found = _surveyed(paths["guard"], documents["guard"], tables["guard"])
+    policy = Policy(**tables, hash=_hash(raw))
+    if locked:
+        own = None if project else over
+        authority, lock = authority_of(policy, found), _either(folder, own, LOCK)
+        reviewed = reviewed_in(lock)
+        if project:
+            _refuse_more(authority, reviewed, over or folder)
+        else:
+            _refuse_unreviewed(authority, reviewed, paths, lock)
     if over is not None:
         _refuse_strangers(over)
-    return Policy(**tables, hash=seal.hexdigest())
+    if any(_read(path) != raw[name] for name, path in paths.items()):
+        raise PolicyError(f"{over or folder}: changed while it was read; load it again")
+    return policy
 
 
-def _refuse_unsafe(
-    path: Path, document: TomlDocument, guard: GuardPolicy, lock: Path | None
-) -> None:
-    """The load gate: lint, then every state, then what a person has reviewed."""
+class WatchedPolicy:
+    """Port `PolicySource`: a folder of policy files that may be edited while a supervisor runs."""
+
+    def __init__(self, read: Callable[[], Policy], folders: Sequence[Path], in_force: str) -> None:
+        """`read` loads what `folders` hold; `in_force` is the hash of the policy now at work."""
+        self._read = read
+        self._folders = folders
+        self._in_force = in_force
+        self._seen: dict[Path, bytes | None] | None = None
+
+    def changed(self) -> Policy | None:
+        contents = self._contents()
+        if contents == self._seen:
+            return None
+        self._seen = contents
+        policy = self._read()
+        if policy.hash == self._in_force:
+            return None
+        self._in_force = policy.hash
+        return policy
+
+    def _contents(self) -> dict[Path, bytes | None]:
+        names = [*(f"{name}.toml" for name in FILES), LOCK]
+        return {folder / name: _bytes(folder / name) for folder in self._folders for name in names}
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _hash(raw: Mapping[str, bytes]) -> str:
+    seal = hashlib.sha256()
+    for name, text in raw.items():
+        seal.update(f"{name}\0{len(text)}\0".encode() + text)
+    return seal.hexdigest()
+
+
+def _surveyed(path: Path, document: TomlDocument, guard: GuardPolicy) -> Survey:
+    """Lint, then every state."""
     if wrong := lint(guard):
         where, what = wrong[0]
         raise PolicyError(f"{path}:{document.line(where)}: {one_line(what)}")
     found = survey(guard)
     if found.problems:
         raise PolicyError(f"{path}: {found.problems[0]}; the policy is refused")
-    if lock is not None:
-        _compare(found, path, lock)
+    return found
 
 
 def _refuse_loosened(folder: Path, path: Path, document: TomlDocument, own: ApprovalPolicy) -> None:
@@ -92,26 +144,40 @@ def _refuse_loosened(folder: Path, path: Path, document: TomlDocument, own: Appr
 
 
 def lock_of(policy: Policy) -> str:
-    """The text of `authority.lock`: every permitted state, one line each, for a person to read."""
-    lines = (one.line() for one in survey(policy.guard).permitted)
+    """The text of `authority.lock`: all that the policy allows, for a person to read."""
+    lines = authority_of(policy, survey(policy.guard)).lines()
     return "".join(f"{line}\n" for line in (*_LOCK_HEAD, *lines))
 
 
-def _compare(found: Survey, path: Path, lock: Path) -> None:
-    """What may be done is what a person has reviewed, cell by cell."""
-    reviewed = reviewed_in(lock)
-    permitted = {one.line() for one in found.permitted}
-    for line in sorted(permitted ^ reviewed):
-        what = "is permitted but not in" if line in permitted else "is not permitted, but in"
+def _refuse_unreviewed(
+    authority: Authority, reviewed: Authority, paths: Mapping[str, Path], lock: Path
+) -> None:
+    """What may be done is what a person has reviewed, state by state; no limit is looser."""
+    fewer = reviewed.beyond(replace(authority, limits=reviewed.limits))
+    for line, what in (
+        *((line, "is allowed but not in") for line in authority.beyond(reviewed)),
+        *((line, "is not permitted, but in") for line in fewer),
+    ):
+        path = paths.get(line.partition(".")[0], paths["guard"])
         raise PolicyError(
             f"{path}: {one_line(line)!r} {what} {lock}; `wavekeeper policy lock` records a review",
         )
 
 
-def reviewed_in(lock: Path) -> frozenset[str]:
-    """The permitted states that a lock file lists."""
-    lines = _read(lock).decode(errors="replace").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+def _refuse_more(authority: Authority, shipped: Authority, over: Path) -> None:
+    for line in authority.beyond(shipped):
+        raise PolicyError(
+            f"{over}: {one_line(line)!r} is more than the shipped policy allows; a folder in the "
+            "repository under supervision may only take away; keep this one outside of it",
+        )
+
+
+def reviewed_in(lock: Path) -> Authority:
+    """What a lock file records."""
+    try:
+        return read_lock(_read(lock).decode(errors="replace"))
+    except ValueError as error:
+        raise PolicyError(f"{lock}:{one_line(str(error))}; restore it") from error
 
 
 def _either(folder: Path, over: Path | None, name: str) -> Path:
@@ -121,6 +187,8 @@ def _either(folder: Path, over: Path | None, name: str) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise PolicyError(f"{path}: cannot be read (no regular file); restore the file")
         return path.read_bytes()
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read ({error.strerror}); restore the file") from error

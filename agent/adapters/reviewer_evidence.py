@@ -5,37 +5,37 @@ What only reading can tell, it cannot tell; such a task is handed over to a pers
 
 from collections.abc import Sequence
 
-from agent.core.actions import digest
-from agent.core.model import Criterion, CriterionVerdict, Evidence, Review
-from agent.core.queueing import TaskSpec, TaskView
+from agent.core.brief import Brief
+from agent.core.model import Criterion
+from agent.core.verdicts import CriterionVerdict, Review
 
 
 class EvidenceReviewer:
     """Port `Reviewer`, from observed evidence alone."""
 
-    def review(self, spec: TaskSpec, view: TaskView, evidence: Sequence[Evidence]) -> Review:
-        shown = {
-            "criteria": [one.model_dump(mode="json") for one in spec.criteria],
-            "evidence": [one.model_dump(mode="json") for one in evidence],
-            "response": view.final_response,
-        }
-        return Review(
-            criteria=tuple(_verdict(criterion, evidence) for criterion in spec.criteria),
-            attempt=view.attempt,
-            digest=digest(shown),
-        )
+    name = "evidence"
+
+    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
+        return [
+            Review(
+                criteria=tuple(_verdict(one, brief) for one in brief.criteria),
+                attempt=brief.attempt,
+                digest=brief.digest(),
+                seen=brief.seen,
+                by=self.name,
+            )
+            for brief in briefs
+        ]
 
 
-def _verdict(criterion: Criterion, evidence: Sequence[Evidence]) -> CriterionVerdict:
-    observed = [
-        item for item in evidence if item.kind == criterion.proof and item.origin == "observed"
-    ]
-    if not observed or observed[-1].holds is None:
+def _verdict(criterion: Criterion, brief: Brief) -> CriterionVerdict:
+    if criterion.proof in brief.holding:
+        verdict: CriterionVerdict = CriterionVerdict(id=criterion.id, verdict="met")
+    elif criterion.proof in brief.denied:
+        verdict = CriterionVerdict(id=criterion.id, verdict="unmet")
+    else:
         return CriterionVerdict(id=criterion.id, verdict="cannot-tell")
-    last = observed[-1]
-    return CriterionVerdict(
-        id=criterion.id,
-        verdict="met" if last.holds else "unmet",
-        quote=last.detail,
-        evidence=last.id,
-    )
+    shown = [
+        one for one in brief.exhibits if one.origin == "observed" and one.about == criterion.proof
+    ]
+    return verdict.model_copy(update={"quote": shown[-1].text, "evidence": shown[-1].id})

@@ -179,6 +179,7 @@ class _Task(TomlModel):
     ] = ()
     depends_on: _Words = ()
     production_adjacent: bool = False
+    service: Text | None = None
     attempts: _Attempts = 3
 
 

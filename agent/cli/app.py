@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from agent import __version__
+from agent.cli.app_record import record_app, rules_app
 from agent.cli.console import Console, standard
 from agent.cli.errors import ended
+from agent.cli.options import Json, Own, console_of
 from agent.errors import UserError
 
 app = typer.Typer(
@@ -20,11 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Own = Annotated[
-    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
 def call(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
@@ -36,15 +33,9 @@ def call(arguments: Sequence[str] | None = None, console: Console | None = None)
     )
 
 
-def _console(context: typer.Context) -> Console:
-    """The console that `call` was given."""
-    console: Console = context.obj
-    return console
-
-
 def _version(context: typer.Context, *, asked: bool) -> None:
     if asked:
-        _console(context).line(f"wavekeeper {__version__}")
+        console_of(context).line(f"wavekeeper {__version__}")
         raise typer.Exit
 
 
@@ -76,7 +67,7 @@ def init(
     """Write a short wavekeeper.toml into this folder."""
     from agent.cli.init import init as command
 
-    command(_console(context), Path.cwd())
+    command(console_of(context), Path.cwd())
 
 
 @app.command(epilog="Example: wavekeeper submit w7.toml")
@@ -90,7 +81,7 @@ def submit(
     from agent import wiring
     from agent.cli.submit import submit as command
 
-    command(_console(context), wiring.settings_above(Path.cwd()), wave, check=check)
+    command(console_of(context), wiring.settings_above(Path.cwd()), wave, check=check)
 
 
 @app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
@@ -119,7 +110,7 @@ def run(
     from agent.cli.run import run as command
 
     asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
-    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), asked))
+    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), asked))
 
 
 @app.command(epilog="Example: wavekeeper work --name build-1")
@@ -134,7 +125,7 @@ def work(
     from agent import wiring
     from agent.cli.work import work as command
 
-    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), name))
+    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), name))
 
 
 @app.command(epilog="Example: wavekeeper status --json")
@@ -151,7 +142,7 @@ def status(
     from agent.cli.status import status as command
 
     settings = wiring.settings_above(Path.cwd())
-    command(_console(context), settings, as_json=as_json, line=line)
+    command(console_of(context), settings, as_json=as_json, line=line)
 
 
 @app.command(epilog="Example: wavekeeper doctor")
@@ -159,7 +150,7 @@ def doctor(context: typer.Context, *, as_json: Json = False) -> None:
     """Say what is missing on this machine, and how to fix it."""
     from agent.cli.doctor import doctor as command
 
-    raise typer.Exit(command(_console(context), Path.cwd(), as_json=as_json))
+    raise typer.Exit(command(console_of(context), Path.cwd(), as_json=as_json))
 
 
 @app.command(epilog="Example: wavekeeper demo --keep")
@@ -170,11 +161,18 @@ def demo(
     approve: Annotated[
         bool, typer.Option("--approve", help="Ask you; answer in another terminal.")
     ] = False,
+    delivery: Annotated[
+        bool, typer.Option("--delivery", help="From a commit to production, registry and all.")
+    ] = False,
 ) -> None:
     """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
+    if delivery:
+        from agent.cli.demo_delivery import demo_delivery
+
+        raise typer.Exit(demo_delivery(console_of(context), keep=keep))
     from agent.cli.demo import demo as command
 
-    raise typer.Exit(command(_console(context), keep=keep, approve=approve))
+    raise typer.Exit(command(console_of(context), keep=keep, approve=approve))
 
 
 @app.command(epilog="Example: wavekeeper decide snapshot.json --ask interrupt:T-1")
@@ -192,171 +190,33 @@ def decide(
     """Decide on one snapshot, offline: the same file in, the same bytes out."""
     from agent.cli.decide import decide as command
 
-    command(_console(context), snapshot, policies, ask or [])
+    command(console_of(context), snapshot, policies, ask or [])
 
 
-@app.command(epilog="Example: wavekeeper approve A-7 --digest 7f3a91c2")
-def approve(
+@app.command("eval", epilog="Example: wavekeeper eval cases.jsonl")
+def evaluate(
     context: typer.Context,
-    card: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Say yes to this one; none: ask.")
+    cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", help="Labelled cases.")],
+    *,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="CASSETTE.json", help="Recorded answers instead of the real API."),
     ] = None,
-    *,
-    digest: Annotated[
-        str | None, typer.Option(metavar="D", help="What is approved, as --list shows it.")
-    ] = None,
-    confirm: Annotated[
-        str | None, typer.Option(metavar="TASK", help="The task's id, where the risk is high.")
-    ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Show what waits for a person.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,
-) -> None:
-    """Answer what waits for a person, one question after the other."""
-    from agent import wiring
-    from agent.cli import approve as command
-
-    console, settings = _console(context), wiring.settings_above(Path.cwd())
-    if listed or as_json:
-        command.listing(console, settings, as_json=as_json)
-    elif card is not None:
-        command.approve(console, settings, card, digest, confirm)
-    else:
-        raise typer.Exit(command.at_terminal(console, settings))
-
-
-@app.command(epilog='Example: wavekeeper reject A-7 -m "use the fake clock"')
-def reject(
-    context: typer.Context,
-    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
-    *,
-    message: Annotated[str, typer.Option("-m", metavar="WHY", help="Why; for the record.")],
-    digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
-) -> None:
-    """Say no to a question; it is asked again only if something changes."""
-    from agent import wiring
-    from agent.cli.approve import reject as command
-
-    command(_console(context), wiring.settings_above(Path.cwd()), card, message, digest)
-
-
-@app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
-def defer(
-    context: typer.Context,
-    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
-    *,
-    how_long: Annotated[
-        str | None, typer.Option("--for", metavar="30m", help="Else: until something changes.")
-    ] = None,
-) -> None:
-    """Put a question off."""
-    from agent import wiring
-    from agent.cli.approve import defer as command
-
-    command(_console(context), wiring.settings_above(Path.cwd()), card, how_long)
-
-
-@app.command(epilog="Example: wavekeeper log -f --task T-1")
-def log(
-    context: typer.Context,
-    *,
-    task: Annotated[str | None, typer.Option(metavar="T", help="Only of this task.")] = None,
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on with what is recorded, until Ctrl-C.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Every record, one JSON object a line.")
-    ] = False,
-) -> None:
-    """Show what was seen, decided, answered and done."""
-    from agent import wiring
-    from agent.cli.log import log as command
-
-    settings = wiring.settings_above(Path.cwd())
-    command(_console(context), settings, task=task, follow=follow, as_json=as_json)
-
-
-@app.command(epilog="Example: wavekeeper explain T-1")
-def explain(
-    context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(metavar="TASK|#RECORD", help="A task, or a decision of the log.")
-    ],
-    *,
     as_json: Json = False,
 ) -> None:
-    """Say why a task was accepted, sent back, left alone or refused, or waits."""
+    """Measure the configured reviewer on labelled cases; the labels are not shown to it."""
     from agent import wiring
-    from agent.cli.explain import explain as command
-
-    command(_console(context), wiring.settings_above(Path.cwd()), name, as_json=as_json)
-
-
-@app.command(epilog="Example: wavekeeper verify")
-def verify(
-    context: typer.Context,
-    *,
-    head: Annotated[
-        str | None,
-        typer.Option(metavar="NUMBER:DIGEST", help="Hold it to a head that was printed before."),
-    ] = None,
-) -> None:
-    """Say whether the record of what was done is whole; else name the first bad record."""
-    from agent import wiring
-    from agent.cli.verify import verify as command
-
-    command(_console(context), wiring.settings_above(Path.cwd()), head)
-
-
-@app.command(epilog="Example: wavekeeper replay last --policies ours --check")
-def replay(
-    context: typer.Context,
-    session: Annotated[
-        str, typer.Argument(metavar="SESSION", help="One run of the supervisor: S-1, last or all.")
-    ],
-    *,
-    policies: Own = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Verify the record first; print findings only.")
-    ] = False,
-) -> None:
-    """Decide again what was decided, offline; 5 if anything comes out otherwise."""
-    from agent import wiring
-    from agent.cli.replay import again as command
+    from agent.cli.evaluate import evaluate as command
 
     settings = wiring.settings_above(Path.cwd())
-    raise typer.Exit(command(_console(context), settings, session, policies, check=check))
+    command(console_of(context), settings, cases, recorded, as_json=as_json)
 
+
+app.add_typer(record_app)
 
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
+policy_app.add_typer(rules_app)
 app.add_typer(policy_app, name="policy")
-
-
-@policy_app.command("rules", epilog="Example: wavekeeper policy rules")
-def policy_rules(
-    context: typer.Context,
-    *,
-    as_json: Json = False,
-    revoke: Annotated[str | None, typer.Option(metavar="ID", help="End this rule now.")] = None,
-) -> None:
-    """Show the rules that persons made, with their uses."""
-    from agent import wiring
-    from agent.cli.rules import listing
-    from agent.cli.rules import revoke as command
-
-    settings = wiring.settings_above(Path.cwd())
-    if revoke is not None:
-        command(_console(context), settings, revoke)
-    else:
-        listing(_console(context), settings, as_json=as_json)
-
-
-@policy_app.command("suggest", epilog="Example: wavekeeper policy suggest")
-def policy_suggest(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show which questions were always answered the same way."""
-    from agent import wiring
-    from agent.cli.suggest import suggest as command
-
-    command(_console(context), wiring.settings_above(Path.cwd()), as_json=as_json)
 
 
 @policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")
@@ -364,7 +224,7 @@ def policy_check(context: typer.Context, policies: Own = None) -> None:
     """Load a policy as `run` would: every rule, every state, the reviewed lock."""
     from agent.cli.policy import check as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)
 
 
 @policy_app.command("show", epilog="Example: wavekeeper policy show")
@@ -372,7 +232,25 @@ def policy_show(context: typer.Context, policies: Own = None) -> None:
     """Show all that the guard permits, for a person to review."""
     from agent.cli.policy import show as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)
+
+
+@policy_app.command("export", epilog="Example: wavekeeper policy export --cedar --to out")
+def policy_export(
+    context: typer.Context,
+    *,
+    cedar: Annotated[bool, typer.Option("--cedar", help="As Cedar policies and schema.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Where the two files are written.")
+    ] = Path(),
+    policies: Own = None,
+) -> None:
+    """Write the guard's rules in another language, for another engine to decide by."""
+    from agent.cli.policy import export as command
+
+    if not cedar:
+        raise UserError("policy export: name the language; there is --cedar")
+    command(console_of(context), policies, folder)
 
 
 @policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")
@@ -383,4 +261,4 @@ def policy_lock(
     """Record in DIR that a person has reviewed what its policy permits."""
     from agent.cli.policy import lock as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)

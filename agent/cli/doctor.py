@@ -25,11 +25,11 @@ from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.cli.console import Console
 from agent.cli.doctor_code_queue import examine_code_queue
+from agent.cli.doctor_systems import Check, State, systems, tried
 from agent.core.model import Noun
 from agent.core.queueing import TaskView
 from agent.errors import QueueUnavailableError, WavekeeperError
-
-State = Literal["ok", "warn", "fail"]
+from agent.places import Places
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _PATIENCE: Final = 15.0
@@ -40,16 +40,6 @@ _SPACE_GONE: Final = 50 * 1024**2
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _DRIFT: Final = timedelta(seconds=5)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Check(Noun):
-    """One thing that was looked at."""
-
-    name: str
-    state: State
-    said: str
-    fix: str | None = None
-    """What to do about it; None: nothing, or `said` tells."""
 
 
 class Findings(Noun):
@@ -96,7 +86,7 @@ def examine(folder: Path) -> Iterator[Check]:
         yield Check(name="settings", state="fail", said=str(error))
         return
     yield Check(name="settings", state="ok", said=str(path))
-    yield _tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
+    yield tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
     yield _remote(settings)
     if settings.code_queue is None:
         yield _infrastructure(settings)
@@ -104,16 +94,8 @@ def examine(folder: Path) -> Iterator[Check]:
     else:
         for found in examine_code_queue(settings.code_queue):
             yield Check(**found._asdict())
+    yield from systems(settings)
     yield from _state(settings)
-
-
-def _tried(name: str, look: Callable[[], str | Check]) -> Check:
-    """What `look` says; an error's message says what is wrong and what to do."""
-    try:
-        said = look()
-    except WavekeeperError as error:
-        return Check(name=name, state="fail", said=str(error))
-    return said if isinstance(said, Check) else Check(name=name, state="ok", said=said)
 
 
 def _git() -> Check:
@@ -143,7 +125,7 @@ def _remote(settings: Settings) -> Check:
             return Check(name="remote", state="warn", said=f"{shown} has no branch", fix=fix)
         return f"{shown} answers, {branches} branch{'' if branches == 1 else 'es'}"
 
-    return _tried("remote", look)
+    return tried("remote", look)
 
 
 def reach(address: str, limit: float) -> tuple[str | None, int]:
@@ -214,7 +196,7 @@ def _worker(settings: Settings) -> Check:
 
 
 def _state(settings: Settings) -> Iterator[Check]:
-    places = wiring.Places(settings.state)
+    places = Places(settings.state)
     folder = _folder(settings.state)
     yield folder
     if folder.state == "fail":
@@ -229,11 +211,11 @@ def _state(settings: Settings) -> Iterator[Check]:
     }
     for name, (path, look) in stores.items():
         if path.exists():
-            yield _tried(name, look)
+            yield tried(name, look)
         else:
             yield Check(name=name, state="ok", said="not there yet; made when it is needed")
-    yield _tried("supervisor", lambda: wiring.holder(settings) or "nobody supervises at the moment")
-    yield _tried("clock", lambda: _clock(settings))
+    yield tried("supervisor", lambda: wiring.holder(settings) or "nobody supervises at the moment")
+    yield tried("clock", lambda: _clock(settings))
 
 
 def _folder(state: Path) -> Check:

@@ -92,12 +92,14 @@ def _answered(body: dict[str, Any]) -> str:
 
 
 def _run(body: dict[str, Any]) -> str:
-    return f"{body['who']}, mode {body['mode']}, policy {str(body['policy'])[:12]}"
+    refused = f"; an edit was refused: {body['refused']}" if "refused" in body else ""
+    return f"{body['who']}, mode {body['mode']}, policy {str(body['policy'])[:12]}{refused}"
 
 
 _SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "start": _run,
     "stop": _run,
+    "policy": _run,
     "tick": lambda body: str(body.get("sentence")),
     "decision": _decision,
     "intent": _intent,

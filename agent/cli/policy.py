@@ -5,8 +5,10 @@ from pathlib import Path
 from agent import wiring
 from agent.adapters.policy_files import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
+from agent.core import cedar
+from agent.core.authority import authority_of
 from agent.core.gate import survey
-from agent.errors import PolicyError
+from agent.errors import PolicyError, UserError
 
 
 def check(console: Console, own: Path | None) -> None:
@@ -20,22 +22,38 @@ def check(console: Console, own: Path | None) -> None:
 
 
 def show(console: Console, own: Path | None) -> None:
-    """The whole authority of the supervisor, one permitted kind of state a line."""
-    for one in survey(wiring.policy_in(own).guard).permitted:
-        console.line(one.line())
+    """The whole authority of the supervisor: permitted states, then limits, one a line."""
+    policy = wiring.policy_in(own)
+    for line in authority_of(policy, survey(policy.guard)).lines():
+        console.line(line)
+
+
+def export(console: Console, own: Path | None, folder: Path) -> None:
+    """Write the guard's rules as Cedar policies, and the schema they are checked with."""
+    policy = wiring.policy_in(own)
+    for name, text in (
+        ("guard.cedar", cedar.policies(policy.guard)),
+        ("guard.cedarschema", cedar.schema()),
+    ):
+        path = folder / name
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); name a folder with --to"
+            ) from error
+        console.line(f"wrote {path}")
 
 
 def lock(console: Console, own: Path) -> None:
-    """Write the lock of the policy in `own`, and say what it permits more and what less."""
+    """Write the lock of the policy in `own`, and say what it allows more and what less."""
     policy, held = wiring.policy_unlocked(own)
     before = reviewed_in(held)
-    after = {one.line() for one in survey(policy.guard).permitted}
-    for line in sorted(after - before):
-        console.line(f"loosened: {line}")
-    for line in sorted(before - after):
-        console.line(f"tightened: {line}")
-    if after == before:
-        console.line("nothing is permitted more or less than before")
+    after = authority_of(policy, survey(policy.guard))
+    changes = [f"loosened: {line}" for line in after.beyond(before)]
+    changes += [f"tightened: {line}" for line in before.beyond(after)]
+    for line in changes or ["nothing is allowed more or less than before"]:
+        console.line(line)
     path = own / LOCK
     try:
         path.write_text(lock_of(policy), encoding="utf-8")

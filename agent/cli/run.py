@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, get_args
 
 from agent import wiring
@@ -69,6 +69,7 @@ class Show:
         """Set when nobody reads any more."""
         self.lost: OutputLostError | None = None
         self._console = console
+        self._world, self._how = world, how
         self._onlooker = Onlooker(world, how)
         self._lines = Lines()
         self._foot = ""
@@ -78,6 +79,9 @@ class Show:
         """What changed in this tick; on a terminal the table as well."""
         self._foot = f"tick {result.number} at {result.snapshot.now:%H:%M:%SZ}: {result.sentence}"
         self._rest_until = 0.0
+        if result.policy is not self._how.policy:
+            self._how = replace(self._how, policy=result.policy)
+            self._onlooker = Onlooker(self._world, self._how)
         try:
             for line in self._lines.of(result, sentences=self._console.plain):
                 self._console.line(line)
@@ -115,7 +119,8 @@ class Lines:
     def of(self, result: TickResult, *, sentences: bool) -> list[str]:
         """The lines about this tick; its sentence if nothing else is said and it is a new one."""
         front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
-        told = [_done(one) for one in result.done]
+        told = [result.policy_said] if result.policy_said else []
+        told += [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
         told += [
             _not_done(one, result.cards.get(one.proposal.task))

@@ -40,6 +40,7 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     """The whole map, one renderable after another."""
     for wave in here.waves:
         told = f"{wave.accepted} of {wave.tasks} accepted"
+        told += f", {wave.tokens:,} tokens" if wave.tokens else ""
         yield console.text(f"wave {wave.id}: {wave.goal} ({told})", "bold")
     yield console.text(f"lanes: {_lanes(here)}; {here.lanes.advice}: {here.lanes.reason}")
     yield console.text(f"queues: {'; '.join(map(_queue, here.queues)) or 'none can be seen'}")

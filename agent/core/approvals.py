@@ -4,6 +4,7 @@ A card is a signed snapshot: its digest covers action, target, prompt, facts and
 asked on. Whoever answers names the digest; on any other one nothing is done.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Final, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.actions import Action, Proposal, digest
-from agent.core.model import Evidence, Noun
+from agent.core.model import Evidence, Noun, Task
 from agent.core.policy import RulesPolicy, Tier
 from agent.errors import ChangedMeanwhileError, UserError
 
@@ -205,6 +206,18 @@ def declined(card: Card) -> tuple[str, str] | None:
     else:
         return None
     return on_grounds(action, card.grounds), said
+
+
+def with_declined(tasks: Sequence[Task], cards: Sequence[Card]) -> list[Task]:
+    """The tasks with what a person has said no to, or put off, of each."""
+    found: dict[str | None, dict[str, str]] = {}
+    for card in cards:
+        if (no := declined(card)) is not None:
+            found.setdefault(card.proposal.task, {}).update((no,))
+    return [
+        task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
+        for task in tasks
+    ]
 
 
 def rule_made(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:

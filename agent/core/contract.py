@@ -1,13 +1,15 @@
 """The contract of `wavekeeper decide`: one snapshot in, one object out, always the same bytes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from agent.core import planner
 from agent.core.actions import WINDOW_ACTIONS, Action, Clearance, Proposal, word
+from agent.core.gate import nearest
+from agent.core.guard import DEFAULT_DENY
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
 from agent.core.policy import Policy
@@ -66,7 +68,7 @@ def answer(
             "reason": lanes.reason,
             **({"clearance": word(moved.clearance), "rules": _rules(moved)} if moved else {}),
         },
-        "decisions": [_decision(decision) for decision in decisions.tasks],
+        "decisions": [_decision(decision, policy) for decision in decisions.tasks],
     }
     if asks:
         said["asked"] = [_asked(decisions, action, task) for action, task in asks]
@@ -88,7 +90,7 @@ def ask_of(word_: str, snapshot: Snapshot) -> tuple[Action, str | None]:
     return action, task
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
     liveness, questions = decision.liveness, decision.questions
     found: dict[str, Any] = {"task": decision.proposal.task}
     if liveness is not None:
@@ -112,12 +114,25 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "reason": decision.proposal.reason,
         "clearance": word(decision.clearance),
         "rules": _rules(decision),
+        **_nearest(decision.proposal, decision.clearance, decision.facts, policy),
     }
 
 
 def _asked(decisions: Decisions, action: Action, task: str | None) -> dict[str, Any]:
-    proposal, said = planner.ask(decisions.board, action, task)
-    return _named(proposal, said)
+    board = decisions.board
+    proposal, said = planner.ask(board, action, task)
+    facts, _ = planner.clear(board, proposal)
+    return _named(proposal, said) | _nearest(proposal, said, facts, board.policy)
+
+
+def _nearest(
+    proposal: Proposal, said: Clearance, facts: Mapping[str, str], policy: Policy
+) -> dict[str, Any]:
+    """What no forbid explains is explained by what would have to be otherwise."""
+    if said.rules != (DEFAULT_DENY,):
+        return {}
+    wanted = nearest(proposal.action, facts, policy.guard)
+    return {"nearest": {fact: list(values) for fact, values in wanted.items()}}
 
 
 def _named(proposal: Proposal, said: Clearance) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.core.model import Criterion, Evidence, ProofKind, Task
+from agent.core.actions import digest
+from agent.core.model import Criterion, Evidence, JudgeRecord, ProofKind, Task
 from agent.core.policy import CompletionPolicy
+from agent.core.verdicts import Review
 
 RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
 
@@ -96,7 +98,19 @@ def _one(kind: ProofKind, task: Task) -> Rung:
         return Rung((kind,), "stale", f"{kind} was observed before the last change")
     if last.value is None and kind in (*_COMMITS, *_DIGESTS):
         return Rung((kind,), "unknown", f"{kind} names nothing that could be compared")
+    denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
+    if denied:
+        other = _newest(denied).detail or f"{kind} does not hold"
+        return Rung((kind,), "contradicted", f"two sources disagree on {kind}: {said}; {other}")
     return Rung((kind,), "proven", said)
+
+
+def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
+    """The newest item of each place that was asked: a place only supersedes itself."""
+    asked: dict[str | None, list[Evidence]] = {}
+    for item in items:
+        asked.setdefault(item.source, []).append(item)
+    return [_newest(group) for group in asked.values()]
 
 
 def _newest(items: Iterable[Evidence]) -> Evidence:
@@ -150,12 +164,22 @@ def _identities(task: Task) -> list[Rung]:
     """One commit from push to production, and one digest: compared here, not by a reviewer."""
     rungs = []
     for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
-        values = {kind: _value(kind, task) for kind in kinds}
-        present = {kind: value for kind, value in values.items() if value is not None}
-        if len(set(present.values())) > 1:
-            listed = ", ".join(f"{kind} {value}" for kind, value in present.items())
-            rungs.append(Rung(tuple(present), "contradicted", f"not one {name}: {listed}"))
+        said = [(kind, value) for kind in kinds for value in _values(kind, task)]
+        if len({value for _, value in said}) > 1:
+            listed = ", ".join(f"{kind} {value}" for kind, value in said)
+            where = tuple(dict.fromkeys(kind for kind, _ in said))
+            rungs.append(Rung(where, "contradicted", f"not one {name}: {listed}"))
     return rungs
+
+
+def _values(kind: ProofKind, task: Task) -> list[str]:
+    """What its newest yes names, and what other places that still hold say instead."""
+    newest = _value(kind, task)
+    items = [one for one in task.evidence if one.kind is kind and one.origin == "observed"]
+    others = [
+        one.value for one in _by_source(items) if one.holds and one.value and not _stale(one, task)
+    ]
+    return sorted({newest, *others} - {None}) if newest is not None else []
 
 
 def _criteria(
@@ -165,7 +189,7 @@ def _criteria(
     if not task.criteria:
         return "none", ()
     given = task.review
-    if given is not None and given.attempt is not None and given.attempt != task.attempt:
+    if given is not None and not _in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
     said = {one.id: one.verdict for one in review.criteria} if review else {}
@@ -181,9 +205,29 @@ def _criteria(
             waiting = True
     if unmet:
         return "unmet", tuple(unmet)
-    if doubtful or (waiting and given is not None):
+    if doubtful or (waiting and given is not None and not given.pending):
         return "cannot-tell", ()
     return ("needs-review", ()) if waiting else ("met", ())
+
+
+def _in_force(review: Review, task: Task) -> bool:
+    """A review counts for its own attempt, and only while what it rests on has not changed."""
+    if review.attempt is not None and review.attempt != task.attempt:
+        return False
+    now = substance(task.final_response, task.judge, task.evidence)
+    return review.seen is None or review.seen == now
+
+
+def substance(
+    final_response: str | None, judge: JudgeRecord | None, evidence: Iterable[Evidence]
+) -> str:
+    """The digest of what a review rests on; looking again without finding a change keeps it."""
+    items = sorted(
+        [one.kind, one.origin, str(one.holds), one.value or "", str(one.attempt)]
+        for one in evidence
+    )
+    judged = judge.model_dump(mode="json", exclude_none=True) if judge else None
+    return digest([final_response, judged, items])
 
 
 def _evidence_allows(criterion: Criterion, task: Task) -> bool:

@@ -31,6 +31,7 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "defect": ("unknown", "none", "unrecorded", "recorded", "fixed"),
     "continuable": ("unknown", "yes", "no"),
     "budget": ("unknown", "spent", "left"),
+    "tokens": ("unknown", "spent", "left"),
     "prompt": ("unknown", "leans-on-context", "self-contained"),
     "quality": ("unknown", "slipping", "steady"),
     "scopes": ("unknown", "overlapping", "distinct"),
@@ -48,7 +49,7 @@ _SENDING: Final = (*_ACTING, "api", "submit_slot", "lanes", "status", "prompt", 
 FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
     Action.LEAVE_ALONE: (),
     Action.INSPECT: (),
-    Action.REVIEW: ("result",),
+    Action.REVIEW: ("result", "tokens"),
     Action.ACCEPT: (*_ACTING, "status", "result", "proof", "criteria", "truth"),
     Action.SUBMIT: _SENDING,
     Action.RETRY: (*_SENDING, "result", "continuable", "budget"),
@@ -106,7 +107,24 @@ class Situation:
 
 def derive(action: Action, situation: Situation) -> dict[str, str]:
     """The facts this action may read, in the vocabulary's words."""
-    return {name: _DERIVE[name](situation) for name in FOOTPRINT[action]}
+    return told(action, situation)[0]
+
+
+def told(action: Action, situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The same, and the facts that could not be derived: these are `unknown`, and a bug."""
+    found: dict[str, str] = {}
+    failed = []
+    for name in FOOTPRINT[action]:
+        value = None
+        try:
+            value = _DERIVE[name](situation)
+        except Exception:  # noqa: BLE001 - named to the guard, which refuses whatever needs it
+            failed.append(name)
+        if value is not None and value not in FACTS[name]:
+            failed.append(name)
+            value = None
+        found[name] = value or "unknown"
+    return found, tuple(failed)
 
 
 def _mode(situation: Situation) -> str:
@@ -206,6 +224,14 @@ def _budget(situation: Situation) -> str:
     return "left" if left > 0 else "spent"
 
 
+def _tokens(situation: Situation) -> str:
+    """What the budgets of task and wave leave for one more call of a model."""
+    left = situation.task.tokens_left if situation.task else None
+    if left is None:
+        return "unknown"
+    return "left" if left > 0 else "spent"
+
+
 def _host(situation: Situation) -> str:
     return situation.snapshot.supervisor.host or "unknown"
 
@@ -245,6 +271,7 @@ _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "defect": lambda situation: situation.defect,
     "continuable": _continuable,
     "budget": _budget,
+    "tokens": _tokens,
     "prompt": lambda situation: situation.prompt,
     "quality": lambda situation: situation.quality,
     "scopes": lambda situation: situation.scopes,

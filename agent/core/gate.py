@@ -5,14 +5,16 @@ invariant tells apart decide alike; one of them stands for its class. The produc
 action by action, is the exact quotient of the state space.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from agent.core.actions import Action, digest
+from agent.core.boxes import Box, words
 from agent.core.facts import FACTS, FOOTPRINT
 from agent.core.guard import FLOOR
 from agent.core.policy import GuardPolicy, Rule
+from agent.core.ways_out import stuck
 
 NEVER_PERMITTED: Final = frozenset({Action.PATCH_DATABASE, Action.REVERT_CHANGES})
 """Actions that exist only to be asked for and refused by name."""
@@ -27,10 +29,19 @@ class Permitted:
     action: Action
     facts: tuple[tuple[str, tuple[str, ...]], ...]
 
+    @property
+    def box(self) -> Box:
+        """The same as a box."""
+        return {fact: frozenset(values) for fact, values in self.facts}
+
     def line(self) -> str:
         """One line of the authority table."""
-        said = ", ".join(f"{fact}={'|'.join(values)}" for fact, values in self.facts)
-        return f"{self.action}: {said or 'always'}"
+        return line_of(self.action, self.box)
+
+
+def line_of(action: Action, box: Box) -> str:
+    """One action and the states meant, for a person."""
+    return f"{action}: {words(box, FOOTPRINT[action]) or 'always'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +58,40 @@ class Survey:
         return digest([one.line() for one in self.permitted])
 
 
-def survey(policy: GuardPolicy) -> Survey:
-    """Look at every state of every action."""
-    seen = [_Action(action, policy) for action in Action]
+def survey(policy: GuardPolicy, actions: Collection[Action] = tuple(Action)) -> Survey:
+    """Look at every state of these actions, by default of all.
+
+    Whether a rule never speaks is told of those rules that speak of no other action; whether a task
+    could get stuck, only when all actions are looked at.
+    """
+    seen = [_Action(action, policy) for action in actions]
     for one in seen:
         one.walk(0, one.everything, one.everything, one.whole_floor, ())
+    permitted = tuple(cell for one in seen for cell in one.permitted)
     spoke = [rule for one in seen for rule in one.spoke()]
     problems = [line for one in seen for line in one.problems()]
     problems += [
         f"{rule.id}: never speaks about any state; a rule that does nothing is a mistake"
         for rule in policy.rule
-        if not any(rule is one for one in spoke)
+        if set(rule.actions) <= set(actions) and not any(rule is one for one in spoke)
     ]
-    return Survey(
-        sum(one.states for one in seen),
-        tuple(cell for one in seen for cell in one.permitted),
-        tuple(dict.fromkeys(problems)),
+    if set(actions) == set(Action):
+        problems += stuck((cell.action, cell.box) for cell in permitted)
+    return Survey(sum(one.states for one in seen), permitted, tuple(dict.fromkeys(problems)))
+
+
+def nearest(
+    action: Action, facts: Mapping[str, str], policy: GuardPolicy
+) -> dict[str, tuple[str, ...]]:
+    """What would have to be otherwise for the action to be permitted.
+
+    As few facts as possible, each with the values that will do; empty if it is permitted, or never.
+    """
+    wanted = (
+        {fact: values for fact, values in cell.facts if facts[fact] not in values}
+        for cell in survey(policy, (action,)).permitted
     )
+    return min(wanted, key=len, default={})
 
 
 class _Action:
@@ -73,7 +101,7 @@ class _Action:
         self.action = action
         self.rules = [rule for rule in policy.rule if action in rule.actions]
         self.floor = [floor for floor in FLOOR if action in floor.actions]
-        self.classes = list(_classes(action, self.rules).items())
+        self.classes = list(classes_of(action, policy).items())
         self.everything = (1 << len(self.rules)) - 1
         self.whole_floor = sum(
             1 << place for place, floor in enumerate(self.floor) if floor.needs is not None
@@ -150,8 +178,9 @@ class _Action:
         )
 
 
-def _classes(action: Action, rules: list[Rule]) -> dict[str, list[Cell]]:
-    """Per fact: its values, those that nothing tells apart together."""
+def classes_of(action: Action, policy: GuardPolicy) -> dict[str, list[Cell]]:
+    """Per fact: its values, those that no rule and no invariant tells apart together."""
+    rules = [rule for rule in policy.rule if action in rule.actions]
     found: dict[str, list[Cell]] = {}
     for fact in FOOTPRINT[action]:
         sets = [side[fact] for rule in rules for side in (rule.when, rule.unless) if fact in side]

@@ -5,7 +5,7 @@ it, no forbid may speak against it, and no invariant of the floor may be broken.
 somebody else's business: this module forbids.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -25,6 +25,9 @@ from agent.core.policy import GuardPolicy, Policy, Rule
 
 DEFAULT_DENY: Final = "default_deny"
 """The rule id of a refusal that no forbid explains: nothing permits it."""
+
+FACT_FAILED: Final = "fact_failed_"
+"""Begins the rule id of a refusal because the fact named after it could not be derived."""
 
 OBSERVING: Final = "observe_never_acts"
 """The rule that alone stands against what would be done in another mode."""
@@ -126,11 +129,15 @@ FLOOR: Final = (
     _must("never_exceed_the_window", {Action.WIDEN_WINDOW}, ceiling=("below",)),
     _must("never_submit_in_a_burst", SENDS_PROMPT, submit_slot=("free",)),
     _must("never_spend_past_the_budget", {Action.RETRY}, budget=("left",)),
+    _must("never_spend_past_the_budget", {Action.REVIEW}, tokens=("left",)),
     _must("never_act_while_suspended", _ACTING, suspended=("no",)),
 )
 """One name each, the same in guard, policy, test and journal. `never_act_on_a_stale_clearance` is
 the last of them; it is about the moment of acting, see `void`."""
 
+_FLOOR_OF: Final = {
+    action: tuple(one for one in FLOOR if action in one.actions) for action in Action
+}
 
 Fault = tuple[tuple[str | int, ...], str]
 """The way to the place in the table, and what is wrong there."""
@@ -205,7 +212,7 @@ def judge(
 ) -> tuple[bool, tuple[str, ...]]:
     """Permitted or not, and the sorted ids of the rules that decided."""
     known = dict(facts)
-    broken = {rule.name for rule in FLOOR if rule.broken_by(action, known)}
+    broken = {rule.name for rule in _FLOOR_OF[action] if rule.broken_by(action, known)}
     speaking = [rule for rule in policy.rule if action in rule.actions and rule.matches(known)]
     broken |= {rule.id for rule in speaking if rule.effect == "forbid"}
     if broken:
@@ -214,17 +221,32 @@ def judge(
     return bool(permits), permits or (DEFAULT_DENY,)
 
 
-def clear(proposal: Proposal, facts: Mapping[str, str], policy: Policy, now: datetime) -> Clearance:
-    """Answer one proposal; the answer is bound to its digest, the policy's hash and a deadline."""
+def clear(
+    proposal: Proposal,
+    facts: Mapping[str, str],
+    policy: Policy,
+    now: datetime,
+    failed: Sequence[str] = (),
+) -> Clearance:
+    """Answer one proposal; the answer is bound to its digest, the policy's hash and a deadline.
+
+    `failed` names the facts that could not be derived; an action that may read one is refused.
+    """
     permitted, rules = judge(proposal.action, facts, policy.guard)
-    seal = seal_of(proposal, facts)
+    if failed:
+        known = () if permitted else rules
+        return Refused(proposal, tuple(sorted({*known, *(FACT_FAILED + one for one in failed)})))
     if permitted:
         deadline = now + timedelta(seconds=policy.submit.clearance_seconds)
-        return Cleared(proposal, rules, seal, policy.hash, deadline)
+        return Cleared(proposal, rules, seal_of(proposal, facts), policy.hash, deadline)
     said_yes = {"consent": "given", "approval": "granted"}
     with_a_word = {fact: said_yes.get(fact, value) for fact, value in facts.items()}
+    if with_a_word == facts:
+        return Refused(proposal, rules)
     approvable, by = judge(proposal.action, with_a_word, policy.guard)
-    return NeedsApproval(proposal, by, seal) if approvable else Refused(proposal, rules)
+    if approvable:
+        return NeedsApproval(proposal, by, seal_of(proposal, facts))
+    return Refused(proposal, rules)
 
 
 def seal_of(proposal: Proposal, facts: Mapping[str, str]) -> str:

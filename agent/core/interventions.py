@@ -94,7 +94,7 @@ def _finished(case: Case, now: datetime, most_attempts: int) -> Proposal:
         return _read(case)
     if task.status is Status.CANCELLED and case.failure is None:
         return _leave(case, "cancelled")
-    if (decided := _by_completion(case)) is not None:
+    if (decided := _by_completion(case, now)) is not None:
         return decided
     if task.attempt is not None and task.attempt >= most_attempts:
         return _do(case, Action.HAND_OVER, f"{task.attempt} attempts without an end")
@@ -112,20 +112,41 @@ def _read(case: Case) -> Proposal:
     return reading.model_copy(update={"cause": _cause(case, failure)})
 
 
-def _by_completion(case: Case) -> Proposal | None:
+def _by_completion(case: Case, now: datetime) -> Proposal | None:
     """Completion quality comes first: what is proven is accepted, whatever else is said of it."""
     proof = case.proof
     if proof.state == "proven":
         if proof.criteria == "met":
             return _do(case, Action.ACCEPT, "every rung is observed and every criterion met")
         if proof.criteria == "needs-review":
-            return _do(case, Action.REVIEW, "the evidence is complete; the criteria are to be read")
+            return _to_be_read(case, now)
         if proof.criteria in ("none", "cannot-tell"):
-            why = "there are no criteria" if proof.criteria == "none" else "the review cannot tell"
+            why = "there are no criteria" if proof.criteria == "none" else _doubt(case.task)
             return _do(case, Action.HAND_OVER, f"the evidence is complete but {why}")
     if case.task.status is Status.SUCCEEDED and proof.state == "unknown":
         return _leave(case, f"cannot be proven now: {proof.gaps[0]}; looked at again")
     return None
+
+
+def _doubt(task: Task) -> str:
+    review = task.review
+    if review is None or review.abstained is None:
+        return "the review cannot tell"
+    return f"the review cannot tell: {review.abstained}"
+
+
+def _to_be_read(case: Case, now: datetime) -> Proposal:
+    """Ask a reviewer. An outage parks the review: no task pays for it."""
+    review, left = case.task.review, case.task.tokens_left
+    if left is not None and left <= 0:
+        why = "the evidence is complete but the budget for reading the criteria is used up"
+        return _do(case, Action.HAND_OVER, why)
+    if review is not None and review.pending:
+        if review.retry_at is not None and now < review.retry_at:
+            when = f"asked again after {review.retry_at:%Y-%m-%d %H:%M:%SZ}"
+            return _leave(case, f"the review is parked: {review.abstained}; {when}")
+        return _do(case, Action.REVIEW, f"the review is asked for again: {review.abstained}")
+    return _do(case, Action.REVIEW, "the evidence is complete; the criteria are to be read")
 
 
 def _infrastructure(case: Case, failure: Failure, now: datetime) -> Proposal:

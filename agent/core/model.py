@@ -8,26 +8,15 @@ from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AwareDatetime, Field, model_validator
+
+from agent.core.noun import Noun as Noun  # noqa: PLC0414 - the nouns are told in this module
+from agent.core.verdicts import Review
 
 SNAPSHOT_SCHEMA: Final = "wavekeeper.snapshot/1"
 
 TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Safe as a file name, a branch component and a command argument: it never starts with a dash."""
-
-
-class Noun(BaseModel):
-    """A frozen value; unknown keys are refused, because a misspelt key is an unsaid fact."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
 
 
 class Status(StrEnum):
@@ -163,27 +152,8 @@ class Evidence(Noun):
     detail: str | None = None
     """One sentence for a person: what was looked at and what was seen."""
     attempt: int | None = None
-
-
-class CriterionVerdict(Noun):
-    """What a reviewer said of one criterion."""
-
-    id: str
-    verdict: Literal["met", "unmet", "cannot-tell"]
-    quote: str | None = None
-    evidence: str | None = None
-    """An evidence id, or `final-response`."""
-
-
-class Review(Noun):
-    """A witness, not a judge: it can only lower what the evidence allows."""
-
-    criteria: tuple[CriterionVerdict, ...] = ()
-    attempt: int | None = None
-    digest: str | None = None
-    """Of everything the reviewer was shown: one review per (task, attempt, content)."""
-    abstained: str | None = None
-    """Why there is no verdict, if there is none."""
+    source: str | None = None  # where it was fetched
+    answer: str | None = None  # the sha256 of the raw answer
 
 
 class LateReport(Noun):
@@ -232,6 +202,8 @@ class Task(Noun):
     criteria: tuple[Criterion, ...] | None = None
     evidence: tuple[Evidence, ...] = ()
     review: Review | None = None
+    tokens_left: int | None = None
+    """What its own and the wave's budget leave for a model after one more call; 0 or less: none."""
     blocked_by: str | None = None
     """The id of the defect it waits for."""
     canary: bool | None = None

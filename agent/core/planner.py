@@ -13,7 +13,7 @@ from agent.core import grounds, guard
 from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
 from agent.core.approvals import on_grounds
 from agent.core.board import Board, assess
-from agent.core.facts import Situation, derive
+from agent.core.facts import Situation, told
 from agent.core.interventions import Case, propose
 from agent.core.lessons import Lesson, lesson_of
 from agent.core.liveness import Liveness
@@ -170,14 +170,14 @@ def clear(
         prompt=_prompt_word(proposal, stands=prompt_stands),
         quality=board.lanes.quality,
         scopes=board.lanes.scopes,
-        ceiling=board.lanes.ceiling,
+        ceiling=_ceiling_word(board, proposal),
         lanes_free=board.lanes.free if lanes is None else lanes,
         sends_left=sends_of(board) if sends is None else sends,
         approved=approved,
         consented=consented,
     )
-    known = derive(proposal.action, situation)
-    return known, guard.clear(proposal, known, board.policy, board.snapshot.now)
+    known, failed = told(proposal.action, situation)
+    return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)
 
 
 def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clearance]:
@@ -193,6 +193,12 @@ def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clear
         charged=charged,
     )
     return proposal, clear(board, proposal)[1]
+
+
+def _ceiling_word(board: Board, proposal: Proposal) -> str:
+    """The hard maximum holds for the limit that is proposed, too."""
+    beyond = proposal.limit is not None and proposal.limit > board.policy.window.maximum
+    return "reached" if beyond else board.lanes.ceiling
 
 
 def _liveness_word(case: Case | None) -> str:

@@ -57,6 +57,8 @@ class CompletionPolicy(Table):
     ladder: dict[TaskKind, LadderPolicy]
     documents: tuple[str, ...]
     """Glob patterns of what counts as a document."""
+    claims_count: Flag = False
+    """Whether a worker's own words can prove a criterion of judgement."""
 
     @model_validator(mode="after")
     def _every_kind(self) -> Self:
@@ -199,11 +201,13 @@ class Rule(Table):
 
     def matches(self, facts: dict[str, str]) -> bool:
         """Whether the rule speaks about these facts."""
-        if any(facts[fact] not in values for fact, values in self.when.items()):
-            return False
-        return not self.unless or any(
-            facts[fact] not in values for fact, values in self.unless.items()
-        )
+        for fact, values in self.when.items():
+            if facts[fact] not in values:
+                return False
+        for fact, values in self.unless.items():
+            if facts[fact] not in values:
+                return True
+        return not self.unless
 
 
 class GuardPolicy(Table):

@@ -16,7 +16,25 @@ from agent.core.model import Evidence, Noun
 from agent.core.queueing import TaskSpec
 from agent.core.text import code, lines_with_quoting, nested, one_line, visible
 
-DraftKind = Literal["initial", "continuation", "defect", "release", "narrower"]
+DraftKind = Literal[
+    "initial", "continuation", "defect", "release", "narrower", "reference", "side_work"
+]
+
+
+class Step(Noun):
+    """One step that remains, and the criterion it serves."""
+
+    criterion: str
+    step: str
+
+
+class Slots(Noun):
+    """What a model has read out of the facts; each text is one line of unknown origin."""
+
+    done: tuple[str, ...] = ()
+    failed: str = ""
+    remaining: tuple[Step, ...] = ()
+    """First things first."""
 
 
 class DraftRequest(Noun):
@@ -43,7 +61,11 @@ class DraftRequest(Noun):
     previous: str | None = None
     """The prompt of the last attempt."""
     fixed: str | None = None
-    """For `release`: which defect was fixed, and how that was proven."""
+    """For `release` and `reference`: which defect was fixed, and how that was proven."""
+    replaces: str | None = None
+    """For `narrower`: the id of the wider task that is given up."""
+    slots: Slots | None = None
+    """None: the prompt is worded from facts alone."""
 
 
 class Finding(Noun):

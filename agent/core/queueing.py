@@ -47,6 +47,8 @@ class TaskSpec(Noun):
     acceptance_commands: tuple[Command, ...] = ()
     depends_on: tuple[TaskId, ...] = ()
     production_adjacent: bool = False
+    service: str | None = None
+    """The configured service that it delivers; its registry, CI and environments are asked."""
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How many attempts its own faults may use up."""
     fixes: str | None = None

@@ -5,18 +5,21 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.actions import digest
-from agent.core.model import Evidence, Grants, Noun, Review
+from agent.core.model import Evidence, Grants, Noun
 from agent.core.queueing import TaskSpec
+from agent.core.verdicts import Review
 
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
 RecordKind = Literal[
-    "start", "tick", "decision", "intent", "outcome", "settled", "stop", "answered", "closed"
-]
+    "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "policy",
+    "stop",
+]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
-intent that a crash left open, found by reading the queue back. `answered` is what a person said to
-a question, `closed` how a question ended without an answer or after it."""
+intent that a crash left open, found by reading the queue back; `answered` is what a person said to
+a question, `closed` how a question ended without being carried out; `policy` is a policy file that
+was edited while the supervisor ran, and what became of it."""
 
 
 class Record(Noun):
@@ -93,6 +96,8 @@ class Standing(Noun):
     canary: bool = False
     evidence: tuple[Evidence, ...] = ()
     review: Review | None = None
+    spent: int = 0
+    """Tokens that models have used on it, over all attempts."""
     why: str | None = None
     """One sentence for the outcome table."""
     changed_at: AwareDatetime

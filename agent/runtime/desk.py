@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from agent.core import asking, grounds, planner
-from agent.core.actions import SENDS_PROMPT, NeedsApproval, Proposal, digest
+from agent.core.actions import SENDS_PROMPT, NeedsApproval, Proposal, Refused, digest
 from agent.core.approvals import ENDS, OPEN, Card, CardState, StandingRule, bound, closed, moved
 from agent.core.board import Board
 from agent.core.planner import Decision
@@ -65,7 +65,9 @@ class Desk:
             kept = {name: getattr(card.proposal, name) for name in ("prompt", "spec", "queue")}
             proposal = proposal.model_copy(update=kept)
         else:
-            proposal = draft(board, proposal, self._world.store, self._world.drafter)
+            # A model is paid for words that may be sent, not for those that are refused anyway.
+            writer = None if isinstance(decision.clearance, Refused) else self._world.writer
+            proposal = draft(board, proposal, self._world.store, self._world.drafter, writer)
         stands = stands_on_its_own(board, proposal, self._world.store)
         decision = worded(board, decision, proposal, stands=stands)
         if not asking.is_asked(decision):

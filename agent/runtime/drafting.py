@@ -11,7 +11,9 @@ from agent.core.model import CommandResult, ProofKind
 from agent.core.prompts import DraftKind, DraftRequest, lint
 from agent.core.queueing import TaskSpec
 from agent.core.records import Standing
-from agent.ports import Drafter, WaveStore
+from agent.core.verdicts import Usage
+from agent.ports import Drafter, WaveStore, Writer
+from agent.runtime.reviewing import charge
 
 _STEM: Final = 58
 """Characters of a task's id that its successor keeps, so that a number still fits."""
@@ -24,8 +26,17 @@ _KIND: dict[Action, DraftKind] = {
 }
 
 
-def draft(board: Board, proposal: Proposal, store: WaveStore, drafter: Drafter) -> Proposal:
-    """The proposal with what would be sent, word for word; as it was if nothing is sent."""
+def draft(
+    board: Board,
+    proposal: Proposal,
+    store: WaveStore,
+    drafter: Drafter,
+    writer: Writer | None = None,
+) -> Proposal:
+    """The proposal with what would be sent, word for word; as it was if nothing is sent.
+
+    With a `writer`, and tokens left for it, a model reads the facts; without one they must do.
+    """
     standing = store.standing(proposal.task) if proposal.task else None
     if proposal.action not in SENDS_PROMPT or standing is None:
         return proposal
@@ -40,7 +51,32 @@ def draft(board: Board, proposal: Proposal, store: WaveStore, drafter: Drafter) 
         left = narrower_of(standing.spec, case.proof.unmet)
         proposal = proposal.model_copy(update={"spec": _named(left, store)})
     request = _request(board, case, proposal, standing)
-    return proposal.model_copy(update={"prompt": drafter.draft(request)})
+    if writer is None or case.task.tokens_left is None or case.task.tokens_left <= 0:
+        return proposal.model_copy(update={"prompt": drafter.draft(request)})
+    prompt, usage = worded(request, drafter, writer)
+    if usage.total:
+        charge(store, standing, usage.total, {})
+    return proposal.model_copy(update={"prompt": prompt})
+
+
+def worded(request: DraftRequest, drafter: Drafter, writer: Writer) -> tuple[str, Usage]:
+    """The prompt with a model's slots, and what they took; the linter decides.
+
+    A draft that fails is mended once, told the linter's findings; else the facts alone must do.
+    """
+    findings: tuple[str, ...] = ()
+    usage = Usage()
+    for _ in range(2):
+        slots, used = writer.slots(request, findings)
+        usage = usage.plus(used)
+        if slots is None:
+            break
+        prompt = drafter.draft(request.model_copy(update={"slots": slots}))
+        found = lint(prompt, request.spec, previous=request.previous)
+        if not found:
+            return prompt, usage
+        findings = tuple(one.message for one in found)
+    return drafter.draft(request), usage
 
 
 def stands_on_its_own(board: Board, proposal: Proposal, store: WaveStore) -> bool:
@@ -104,6 +140,7 @@ def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -
         commit=None if splitting or not pushed else pushed[-1].value,
         previous=None if first else task.prompt,
         fixed=_what_was_fixed(case, proposal),
+        replaces=standing.spec.id if proposal.action is Action.REPLACE else None,
     )
 
 
@@ -111,9 +148,22 @@ def _what_failed(case: Case, failing: CommandResult | None) -> str | None:
     if failing is not None:
         code = "did not end" if failing.exit_code is None else f"ended with {failing.exit_code}"
         return f"The acceptance command `{' '.join(failing.argv)}` {code}."
+    if read := _what_was_read(case):
+        return read
     if case.failure is not None:
         return f"{case.failure.reason}: {case.failure.why}"
     return None
+
+
+def _what_was_read(case: Case) -> str | None:
+    """What the review found unmet, with the passage that shows it; None: nothing."""
+    review = case.task.review
+    found = [
+        f"{one.id} is not met; {one.evidence} says: {one.quote}"
+        for one in (review.criteria if review else ())
+        if one.verdict == "unmet" and one.id in case.proof.unmet
+    ]
+    return "\n".join(found) or None
 
 
 def _what_was_fixed(case: Case, proposal: Proposal) -> str | None:

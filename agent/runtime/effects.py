@@ -117,16 +117,6 @@ def _park(world: World, proposal: Proposal, key: str) -> str:
     return f"parked behind {defect.id}"
 
 
-def _review(world: World, proposal: Proposal, key: str) -> str:
-    standing = standing_of(world, proposal)
-    view = world.queue.get(standing.spec.id)
-    if view is None or view.attempt != proposal.attempt:
-        raise NothingDoneError("the attempt to be reviewed is not the current one")
-    review = world.reviewer.review(standing.spec, view, standing.evidence)
-    world.store.save(standing.model_copy(update={"review": review}))
-    return f"reviewed ({key})" if review.abstained is None else f"abstained: {review.abstained}"
-
-
 def _accept(world: World, proposal: Proposal, key: str) -> str:
     spec = standing_of(world, proposal).spec
     defect = defect_of(world, spec.fixes)
@@ -161,6 +151,16 @@ def _mark_read(world: World, proposal: Proposal) -> None:
     """
     if proposal.task is not None and proposal.attempt is not None:
         world.queue.mark_read(proposal.task, attempt=proposal.attempt)
+
+
+def _set_window(world: World, proposal: Proposal, _key: str) -> str:
+    widen = proposal.action is Action.WIDEN_WINDOW
+    if proposal.limit is None:
+        raise NothingDoneError(f"{proposal.action} names no limit")
+    known = world.store.notes().get("window_limit")
+    if known is not None and (proposal.limit > int(known)) is not widen:
+        raise NothingDoneError(f"{proposal.action} to {proposal.limit} is none from {known}")
+    return "one lane more" if widen else "one lane less"
 
 
 def _noted(word: str) -> Act:
@@ -206,13 +206,12 @@ ACT: Final[dict[Action, Act]] = {
     Action.CANCEL: _cancel,
     Action.MOVE: _move,
     Action.OPEN_ISSUE: _open_issue,
-    Action.REVIEW: _review,
     Action.ACCEPT: _accept,
     Action.INSPECT: _noted("read"),
     Action.PARK: _park,
     Action.HAND_OVER: _hand_over,
-    Action.WIDEN_WINDOW: _noted("one lane more"),
-    Action.NARROW_WINDOW: _noted("one lane less"),
+    Action.WIDEN_WINDOW: _set_window,
+    Action.NARROW_WINDOW: _set_window,
 }
 
 HAPPENED: Final[dict[Action, Happened]] = {

@@ -4,7 +4,7 @@ The only way to an effect leads through `Executor.carry_out`, which takes a `Cle
 else. Killed at any point and started again, `settle` reads the world back by idempotency key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from agent.core.model import Snapshot
 from agent.core.records import Record, RecordKind
 from agent.core.replaying import Consent
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
+from agent.runtime import reviewing
 from agent.runtime.drafting import stands_on_its_own
 from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
@@ -50,7 +51,34 @@ class Executor:
         `consent`: whose yes the clearance rests on, if it rests on one.
         """
         proposal = cleared.proposal
-        key = key_of(proposal, tick)
+        if proposal.action is Action.REVIEW:
+            return self.carry_out_reviews([cleared], snapshot, tick)[0]
+        if (void := self._begun(cleared, snapshot, tick, consent)) is not None:
+            return void
+        return self._act(proposal, key_of(proposal, tick), tick, _named(consent))
+
+    def carry_out_reviews(
+        self, batch: Sequence[Cleared], snapshot: Snapshot, tick: int
+    ) -> list[Done]:
+        """The same for several reviews: they wait for a provider, so they are asked at once."""
+        begun = [(cleared.proposal, self._begun(cleared, snapshot, tick)) for cleared in batch]
+        asked = [proposal for proposal, void in begun if void is None]
+        read = iter(reviewing.read(self._world, self._supervision, asked))
+        return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
+
+    def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
+        body: dict[str, object] = {"result": "done" if read.review else "failed", "said": read.said}
+        if read.review is not None:
+            body["review"] = read.review.model_dump(mode="json", exclude_none=True)
+            body["reused"] = read.reused
+        self._write("outcome", key_of(proposal, tick), tick, proposal, body)
+        return Done(proposal, str(body["result"]), read.said)
+
+    def _begun(
+        self, cleared: Cleared, snapshot: Snapshot, tick: int, consent: Consent | None = None
+    ) -> Done | None:
+        """Look again, and write down what is about to be done; else why it is not."""
+        proposal, key = cleared.proposal, key_of(cleared.proposal, tick)
         now = self._world.clock.now()
         if (why := self._void(cleared, snapshot, now, consent)) is not None:
             said = {"result": "void", "said": why, **_named(consent)}
@@ -65,7 +93,7 @@ class Executor:
             **_named(consent),
         }
         self._write("intent", key, tick, proposal, intent)
-        return self._act(proposal, key, tick, _named(consent))
+        return None
 
     def settle(self, tick: int) -> list[Done]:
         """Find out what became of every intent that has no outcome; nothing is done again."""

@@ -72,6 +72,8 @@ class MappedTask(Noun):
     """What of "done" is not proven, one sentence each, in the ladder's order."""
     unmet: tuple[str, ...] = ()
     """Ids of the criteria that are not met."""
+    tokens: int = 0
+    """What models have used on it, over all attempts."""
     waits_for: tuple[str, ...] = ()
     """Tasks it depends on that are not accepted."""
     blocked_by: str | None = None
@@ -92,6 +94,8 @@ class MappedWave(Noun):
     tasks: int
     accepted: int
     open: int
+    tokens: int = 0
+    """What models have used on all of its tasks."""
 
 
 class Blocker(Noun):
@@ -241,6 +245,7 @@ def _task(
             "kind": spec.kind,
             "blocked_by": standing.blocked_by,
             "why": standing.why,
+            "tokens": standing.spent,
             **told,
             "group": _group(standing, case, decision, card),
             "asked": None if settled or card is None else _asked(card),
@@ -350,6 +355,7 @@ def _waves(waves: Sequence[WaveRecord], standings: Sequence[Standing]) -> tuple[
             tasks=total[wave.id],
             accepted=accepted[wave.id],
             open=unsettled[wave.id],
+            tokens=sum(one.spent for one in standings if one.wave == wave.id),
         )
         for wave in waves
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from agent.core.approvals import declined
+from agent.core.approvals import with_declined
 from agent.core.lessons import durable
 from agent.core.liveness import polls_before
 from agent.core.model import (
@@ -29,7 +29,7 @@ from agent.core.policy import LivenessPolicy, Policy
 from agent.core.queueing import Changes, Cursor, TaskView
 from agent.core.records import Standing, WaveRecord
 from agent.errors import QueueUnavailableError
-from agent.runtime.world import Supervision, World
+from agent.runtime.world import Supervision, World, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
 _CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}
@@ -69,7 +69,7 @@ class Observer:
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._world.clock.now()
         tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
-        tasks = self._with_declined(tasks)
+        tasks = with_declined(tasks, self._world.approvals.declined())
         tasks += self._settled_dependencies(standings)
         tasks += self._fixers(standings, now, reachable=reachable)
         return self._snapshot(now, tasks, reachable=reachable)
@@ -91,20 +91,10 @@ class Observer:
             evidence = seen[one].evidence if one in seen else ()
             view = self._views.get(one)
             policy = self._supervision.policy.liveness
-            tasks.append(task_of(standing, view, evidence, now, policy, reachable=reachable))
+            again = task_of(standing, view, evidence, now, policy, reachable=reachable)
+            tasks.append(self._priced(again, standing))
         fresh = self._snapshot(now, tasks, reachable=reachable)
         return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
-
-    def _with_declined(self, tasks: list[Task]) -> list[Task]:
-        """What a person has said no to, or put off, is known of the task."""
-        found: dict[str | None, dict[str, str]] = {}
-        for card in self._world.approvals.declined():
-            if (no := declined(card)) is not None:
-                found.setdefault(card.proposal.task, {}).update((no,))
-        return [
-            task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
-            for task in tasks
-        ]
 
     def refresh(self, task: str) -> None:
         """Read one task again, because it was just acted upon."""
@@ -154,7 +144,15 @@ class Observer:
             evidence = self._probe(standing, view, now)
         policy = self._supervision.policy.liveness
         seen = reachable and standing.spec.id not in self._old
-        return task_of(standing, view, evidence, now, policy, reachable=seen)
+        task = task_of(standing, view, evidence, now, policy, reachable=seen)
+        return self._priced(task, standing)
+
+    def _priced(self, task: Task, standing: Standing) -> Task:
+        """The task with what its own and its wave's budget leave for models."""
+        left = self._supervision.reading.tokens_left(
+            standing.spent, spent_by(self._world.store.notes(), standing.wave)
+        )
+        return task.model_copy(update={"tokens_left": left})
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
         wanted = wanted_proof(standing, self._supervision.policy)

@@ -168,7 +168,6 @@ REMEMBER: Final[dict[Action, Remember]] = {
     Action.CANCEL: _remember_nothing,
     Action.MOVE: _remember_nothing,
     Action.OPEN_ISSUE: _remember_issue,
-    Action.REVIEW: _remember_nothing,
     Action.ACCEPT: _remember_accepted,
     Action.INSPECT: _remember_inspected,
     Action.PARK: _remember_park,

@@ -1,6 +1,6 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from agent.core.actions import Action, Cleared, digest
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
+from agent.core.policy import Policy
 from agent.core.records import Record
 from agent.core.replaying import Ruled, body_of
 from agent.runtime.desk import Desk
@@ -26,6 +27,10 @@ class TickResult:
     snapshot: Snapshot
     decisions: tuple[Decision, ...]
     done: tuple[Done, ...]
+    policy: Policy
+    """The one that was in force."""
+    policy_said: str | None = None
+    """What became of a policy that was edited, if one was found before this tick."""
     cards: Mapping[str | None, str] = field(default_factory=dict)
     """The question put to a person about a task's decision, by task."""
 
@@ -62,18 +67,44 @@ class Ticker:
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
         unsure = {record.task for record in self._world.journal.unresolved()}
-        for ruled in everything:
-            if stop():
-                break
-            decision, answer = ruled.decision, ruled.decision.clearance
-            if not isinstance(answer, Cleared) or decision.proposal.task in unsure:
-                continue
-            if decision.proposal.action is not Action.LEAVE_ALONE:
-                done.append(self._carry_out(ruled, answer, snapshot))
+        cleared = [
+            (one, one.decision.clearance)
+            for one in everything
+            if isinstance(one.decision.clearance, Cleared)
+            and one.decision.proposal.action is not Action.LEAVE_ALONE
+            and one.decision.proposal.task not in unsure
+        ]
+        done += self._carried_out(cleared, snapshot, stop)
         self._end()
-        decided = tuple(ruled.decision for ruled in everything)
-        cards = {one.decision.proposal.task: one.card for one in everything if one.card}
-        return TickResult(self._number, decisions.sentence, snapshot, decided, tuple(done), cards)
+        return TickResult(
+            self._number,
+            decisions.sentence,
+            snapshot,
+            tuple(ruled.decision for ruled in everything),
+            tuple(done),
+            self._supervision.policy,
+            cards={one.decision.proposal.task: one.card for one in everything if one.card},
+        )
+
+    def _carried_out(
+        self,
+        cleared: Sequence[tuple[Ruled, Cleared]],
+        snapshot: Snapshot,
+        stop: Callable[[], bool],
+    ) -> Iterator[Done]:
+        """One action after the other; then the reviews, several at once."""
+        reviews = [one for _, one in cleared if one.proposal.action is Action.REVIEW]
+        for ruled, one in cleared:
+            if stop():
+                return
+            if one.proposal.action is not Action.REVIEW:
+                yield self._carry_out(ruled, one, snapshot)
+        most = self._supervision.reading.at_once
+        for first in range(0, len(reviews), most):
+            if stop():
+                return
+            batch = reviews[first : first + most]
+            yield from self._executor.carry_out_reviews(batch, snapshot, self._number)
 
     def _carry_out(self, ruled: Ruled, cleared: Cleared, snapshot: Snapshot) -> Done:
         """Act with whatever yes there is, and close the question it came from."""

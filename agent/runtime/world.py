@@ -1,21 +1,26 @@
 """The ports that a supervisor needs, in one value."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from agent.core.brief import Limits
 from agent.core.model import Mode
 from agent.core.policy import Policy
+from agent.core.review import Patience
 from agent.ports import (
     Approvals,
     Clock,
+    DiffSource,
     Drafter,
     EvidenceProbe,
     Issues,
     Journal,
     Machine,
+    PolicySource,
     Reviewer,
     TaskQueue,
     WaveStore,
+    Writer,
 )
 
 
@@ -34,6 +39,35 @@ class World:
     approvals: Approvals
     machine: Machine | None = None
     """None: nobody watches it."""
+    policies: PolicySource | None = None
+    """None: the policy at the start is in force until the end."""
+    writer: Writer | None = None
+    """None: prompts are worded from facts alone."""
+    diffs: DiffSource | None = None
+    """None: a reviewer is not shown what a branch changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How reviews are asked for, and what models may use up."""
+
+    limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
+    at_once: int = 4
+    task_tokens: int = 400_000
+    """Over all attempts of one task."""
+    wave_tokens: int = 4_000_000
+    worst_case: int = 0
+    """Tokens that one review can use at most; 0: reviewing is free."""
+
+    def tokens_left(self, spent: int, spent_by_wave: int) -> int:
+        """What is left after one more call for the task, and as many for the wave as run at once.
+
+        Above 0, these calls can be paid for even if each is as dear as can be.
+        """
+        of_task = self.task_tokens - spent - self.worst_case
+        of_wave = self.wave_tokens - spent_by_wave - self.worst_case * self.at_once
+        return min(of_task, of_wave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +79,9 @@ class Supervision:
     interval: float
     """Seconds between two ticks when nothing happened."""
     host: str = "master"
+    reading: Reading = field(default_factory=Reading)
+
+
+def spent_by(notes: Mapping[str, str], wave: str) -> int:
+    """Tokens that models have used on all tasks of the wave."""
+    return int(notes.get(f"spent/{wave}", "0"))

@@ -159,6 +159,14 @@ ASKED = [
 ]
 
 
+def test_what_no_rule_forbids_by_name_is_explained_by_what_would_permit_it(decide):
+    (answer,) = json.loads(decide(SNAPSHOT, "--ask", "move:T-1").stdout)["asked"]
+    assert (answer["clearance"], answer["rules"]) == ("refused", ["default_deny"])
+    assert answer["nearest"] == {"status": ["queued"]}
+    (answer,) = json.loads(decide(SNAPSHOT, "--ask", "patch-database:T-1").stdout)["asked"]
+    assert "nearest" not in answer
+
+
 @pytest.mark.parametrize(("asked", "task", "clearance", "rules"), ASKED)
 def test_asking_names_the_rules_and_changes_no_decision(decide, asked, task, clearance, rules):
     plain = json.loads(decide(world(**task)).stdout)

@@ -9,7 +9,7 @@ import pytest
 from agent import wiring
 from agent.adapters.config_toml import read_settings
 from agent.cli.console import Console
-from agent.cli.demo import play
+from agent.cli.demo import model, play
 from agent.errors import UserError, WavekeeperError
 from tests.acceptance.program import here
 
@@ -64,7 +64,9 @@ def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monk
     person = Person(tmp_path / "shop" / "wavekeeper.toml")
     person.start()
     try:
-        ending = play(Console(io.StringIO(), io.StringIO(), {}), tmp_path, EXPIRES)
+        with model() as answering:
+            console = Console(io.StringIO(), io.StringIO(), {})
+            ending = play(console, tmp_path, answering, EXPIRES)
     finally:
         person.over.set()
         person.join()

@@ -28,6 +28,11 @@ def test_it_carries_every_policy_and_every_prompt(installed):
         assert shipped == {path.name for path in (ROOT / what).iterdir() if path.is_file()}
 
 
+def test_it_carries_the_recording_that_the_demonstration_plays(installed):
+    shipped = installed / "agent" / "shipped" / "cassettes"
+    assert [path.name for path in shipped.iterdir()] == ["demo.json"]
+
+
 def test_it_carries_nothing_else_at_the_top(installed):
     names = {path.name.partition("-")[0] for path in installed.iterdir()}
     assert names == {"agent", "wavekeeper"}
@@ -45,6 +50,9 @@ def test_it_works_away_from_its_source(installed, tmp_path):
         "wiring.policy_in(None)\n"
         "assert wiring.shipped('prompts').is_relative_to(Path.cwd())\n"
         "assert (HERE / 'wave.toml').is_file()\n"
+        "from agent.cli.demo import model\n"
+        "with model() as answering:\n"
+        "    assert 'from a recording' in answering.said\n"
         f"SqliteQueue(Path({str(tmp_path / 'queue.db')!r}), SystemClock().now).close()\n"
     )
     asked = subprocess.run(

@@ -102,6 +102,11 @@ class Prober:
     def __init__(self, remote, folder, **options):
         self.evidence = GitEvidence(str(remote), folder, DOCUMENTS, **options)
 
+    def diff(self, commit=None):
+        """Up to the commit that a probe has just seen, if no other is named."""
+        commit = commit or self()[0].value or "0" * 40
+        return self.evidence.diff(spec("a", branch=BRANCH), commit)
+
     def __call__(self, **changes):
         task = spec("a", **({"branch": BRANCH} | changes))
         order = Order(kind=task.kind, branch=task.branch)

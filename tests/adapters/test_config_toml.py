@@ -27,6 +27,12 @@ kind = "documentation"
 risk = "low"
 max_running = 1
 
+[model]
+reviewer = "anthropic"
+base_url = "https://gateway.example.org/anthropic"
+key_variable = "REVIEW_KEY"
+tokens_per_wave = 1000
+
 [worker]
 command = ["my-agent", "--flag", ""]
 prompt = "file"
@@ -45,6 +51,15 @@ TERM = "dumb"
 """
 
 REFUSED = [
+    pytest.param(
+        'reviewer = "anthropic"',
+        'reviewer = "claude"',
+        "not one of none, anthropic",
+        id="unknown reviewer",
+    ),
+    pytest.param('"https://gateway', '"http://gateway', "starts with https://", id="no TLS"),
+    pytest.param('"https://gateway', '"https://me:key@gateway', "names no user", id="a key in it"),
+    pytest.param('"REVIEW_KEY"', '"sk-ant-123"', "no name of an environment", id="the key itself"),
     pytest.param('remote = "git', 'remtoe = "git', "did you mean 'remote'?", id="unknown key"),
     pytest.param('interval = "', 'intervall = "', "did you mean 'interval'?", id="in a table"),
     pytest.param('id = "docs"', 'ID = "docs"', "did you mean 'id'?", id="in a list of tables"),

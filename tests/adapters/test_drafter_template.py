@@ -17,6 +17,8 @@ from tests.core.prompt_specs import ANY, HOSTILE, PLAIN
 PROMPTS = Path(__file__).parents[2] / "prompts"
 SHIPPED = TemplateDrafter(PROMPTS)
 KINDS = get_args(DraftKind)
+FIRST = ("initial", "side_work")
+"""What follows no earlier attempt and no other task."""
 DEFECT = PLAIN.model_copy(
     update={
         "fixes": "D-1",
@@ -31,7 +33,7 @@ DEFECT = PLAIN.model_copy(
 
 
 def draft(kind: DraftKind, spec: TaskSpec = PLAIN, **facts: Any) -> str:
-    facts = {"goal": "Mail arrives.", "attempt": 1 if kind == "initial" else 2, **facts}
+    facts = {"goal": "Mail arrives.", "attempt": 1 if kind in FIRST else 2, **facts}
     return SHIPPED.draft(DraftRequest(kind=kind, spec=spec, **facts))
 
 
@@ -53,7 +55,7 @@ def section(prompt: str, name: str) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_the_least_facts_every_kind_stands_on_its_own(kind: DraftKind) -> None:
-    previous = None if kind == "initial" else "another prompt"
+    previous = None if kind in FIRST else "another prompt"
     for spec in (PLAIN, DEFECT, PLAIN.model_copy(update={"commit": "none"})):
         assert lint(draft(kind, spec), spec, previous=previous, new_evidence=False) == ()
 
@@ -97,7 +99,7 @@ REQUESTS = st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 def test_whatever_was_observed_every_kind_stands_on_its_own(request: DraftRequest) -> None:
     prompt = SHIPPED.draft(request)
-    previous = None if request.kind == "initial" else "another prompt"
+    previous = None if request.kind in FIRST else "another prompt"
     assert lint(prompt, request.spec, previous=previous, new_evidence=False) == ()
     assert "49" not in prompt  # of {{ 7 * 7 }}
 
@@ -116,6 +118,7 @@ def test_what_was_observed_stands_only_in_fences(kind: DraftKind) -> None:
         missing=(UNTRUSTED,),
         previous=UNTRUSTED,
         fixed=UNTRUSTED,
+        replaces="T-9",
         unmet=(UNTRUSTED,),
         evidence=(
             Evidence(
@@ -242,7 +245,30 @@ def test_a_release_says_what_was_fixed_and_a_narrower_task_that_it_is_smaller() 
         draft("release", fixed="jq is in the image: `make` ran."), "What exactly failed"
     )
     assert "jq is in the image: `make` ran." in released
-    assert "replaces a wider task" in draft("narrower")
+    narrower = draft("narrower", replaces="T-9")
+    assert "replaces a wider task" in narrower
+    assert "The wider task T-9 ended without proof." in narrower
+    assert "The wider task ended without proof." in draft("narrower")
+
+
+def test_a_reference_asks_for_the_rule_and_not_for_the_incident() -> None:
+    failed = section(
+        draft("reference", failed="jq: command not found", fixed="jq is in the image."),
+        "What exactly failed",
+    )
+    assert "jq: command not found" in failed
+    assert "jq is in the image." in failed
+    assert "Capture the reusable rule, not the timeline" in failed
+    assert "What ended it" not in draft("reference")
+
+
+def test_side_work_keeps_out_of_the_way_of_every_other_task() -> None:
+    prompt = draft("side_work")
+    assert "overlaps with none of them" in prompt
+    assert "Another task owns the rest" in prompt
+    assert "## What exactly failed" not in prompt
+    assert "## What is already done" not in prompt
+    assert "E assert" in section(draft("side_work", output="E assert 1"), "What exactly failed")
 
 
 def test_a_command_that_must_only_proceed_says_so() -> None:

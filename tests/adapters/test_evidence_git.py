@@ -352,3 +352,24 @@ def test_a_huge_diff(origin, probe):
     assert probe()[1].detail == (
         "20000 of 20000 changed paths outside the write scope, first `other/0`"
     )
+
+
+def test_the_diff_is_what_the_branch_changed_and_nothing_else(origin, probe):
+    assert probe.diff() is None
+    origin.pushed("src/one.py")
+    origin.push("main:elsewhere")
+    first = probe()[0].value
+    said = probe.diff(first)
+    assert "+++ b/src/one.py" in said
+    assert said.count("diff --git") == 1
+    origin.write("src/two.py")
+    origin.commit()
+    origin.push()
+    assert probe.diff(first) is None
+    assert probe.diff().count("diff --git") == 2
+    origin.push(f":{BRANCH}")
+    assert probe.diff() is None
+
+
+def test_a_remote_that_is_away_has_no_diff(tmp_path):
+    assert Prober(tmp_path / "absent", tmp_path / "evidence").diff() is None

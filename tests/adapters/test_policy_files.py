@@ -69,6 +69,22 @@ AT_THEIR_LINE = [
     pytest.param("window", "widen_at = 0.70", "widen_at = 70", 0, "widen_at", id="no share"),
     pytest.param("guard", 'result = ["read"]', 'result = "read"', 0, "result", id="no list"),
     pytest.param("window", "start = 5", "start = 5\nstart = 6", 1, "value already", id="key twice"),
+    pytest.param("guard", 'result = ["read"]', 'reslt = ["read"]', 0, "no fact", id="fact"),
+    pytest.param("guard", 'result = ["read"]', 'result = ["raed"]', 0, "no value", id="value"),
+    pytest.param("guard", 'result = ["read"]', 'lanes = ["free"]', 0, "may not read", id="unread"),
+    pytest.param("guard", 'match = [{ mode = "unknown" }]', 'match = [{ mode = "auto" }]', 0,
+                 "does not match", id="example"),
+    pytest.param("guard", 'match = [{ mode = "unknown" }]', 'match = [{ mood = "auto" }]', 0,
+                 "no fact 'mood'", id="fact of an example"),
+    pytest.param("guard", 'id = "read"', 'id = "never_read"', 0, "a forbid, and only", id="name"),
+    pytest.param("guard", "[rule.unless]\nmode =", "[rule.unless]\nmood =", 1, "no fact 'mood'",
+                 id="fact of an unless"),
+    pytest.param("guard", 'match = [{ mode = "unknown" }]',
+                 'match = [\n{ mode = "unknown" },\n{ mood = "x" },\n]', 2, "no fact 'mood'",
+                 id="fact of a second example"),
+    pytest.param("guard", 'match = [{ mode = "unknown" }]',
+                 'match = [\n{ mode = "unknown" },\n{ mode = "auto" },\n]', 2, "does not match",
+                 id="a second example"),
     pytest.param("submit", "per_tick = 3", "per_tick 3", 0, "not valid TOML", id="no TOML"),
     pytest.param("submit", "per_tick = 3", 'per_tick = "3', 0, "not valid TOML", id="open text"),
 ]  # fmt: skip
@@ -128,6 +144,13 @@ def test_a_policy_that_contradicts_itself_is_refused_on_one_line(folder, name, o
 def test_a_file_that_is_not_there_is_named(folder, name):
     (folder / f"{name}.toml").unlink()
     assert refusal(folder).startswith(f"{folder / name}.toml: cannot be read")
+
+
+def test_a_missing_forbid_is_told_at_the_first_rule(folder):
+    text = (folder / "guard.toml").read_text(encoding="utf-8")
+    first = text[: text.index("[[rule]]")].count("\n") + 1
+    spoil(folder, "guard", 'id = "never_patch_the_database"', 'id = "never_patch_it"')
+    assert refusal(folder).startswith(f"{folder / 'guard.toml'}:{first}: never_patch_the_database")
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(folder):

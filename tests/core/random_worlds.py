@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agent.core.model import Snapshot, Status, Task
+from agent.core.verdicts import Review
 from tests.core import worlds as w
 
 _BASES: Final[tuple[Callable[..., Task], ...]] = (
@@ -33,6 +34,7 @@ _TASK: Final[dict[str, tuple[Any, ...]]] = {
     "kind": ("infrastructure", "documentation"),
     "attempt": (2, 10, None),
     "attempts_left": (1, 0, None),
+    "tokens_left": (1, 0, None),
     "session_continuable": (False, None),
     "finished_at": (w.NOW, w.ago(100), None),
     "started_at": (w.ago(900), w.ago(9000), None),
@@ -59,7 +61,8 @@ _TASK: Final[dict[str, tuple[Any, ...]]] = {
     "prompt": ("Continue where you left off.", " ", None),
     "criteria": (None, (), w.proved_by("judgement"), w.proved_by("live-health", "judgement")),
     "evidence": ((), w.climbed(), *((*w.climbed(), one) for one in _DOUBTS)),
-    "review": tuple(w.reviewed(C1=said) for said in ("met", "unmet", "cannot-tell")),
+    "review": tuple(w.reviewed(C1=said) for said in ("met", "unmet", "cannot-tell"))
+    + tuple(Review(abstained="no answer", pending=pending) for pending in (True, False)),
     "blocked_by": ("D-1", "D-2"),
     "canary": (True,),
     "depends_on": (("T-0",), ("T-1", "T-9")),

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core import evidence
-from agent.core.evidence import Proof
-from agent.core.model import JudgeRecord, ProofKind, Review, Task, TaskKind
+from agent.core.evidence import Proof, substance
+from agent.core.model import JudgeRecord, ProofKind, Task, TaskKind
+from agent.core.verdicts import Review
 from tests.core import worlds as w
 
 
@@ -98,6 +99,30 @@ def test_an_older_value_is_no_contradiction():
     assert proof_of(older, *newer, kind="artifact-delivery").state == "proven"
 
 
+HERE, THERE = {"source": "https://ci.example"}, {"source": "https://registry.example"}
+TWO_SOURCES = [
+    pytest.param((HERE, THERE), "proven", id="both say so"),
+    pytest.param((HERE, THERE | {"value": "another"}), "contradicted", id="another value"),
+    pytest.param((HERE, THERE | {"holds": False}), "contradicted", id="one denies"),
+    pytest.param((HERE, THERE | {"holds": False, "observed_at": w.ago(11)}), "contradicted",
+                 id="one denied a little earlier"),
+    pytest.param((HERE, THERE | {"holds": False, "observed_at": w.ago(31)}), "proven",
+                 id="one denied before the last change"),
+    pytest.param((HERE, HERE | {"holds": False, "observed_at": w.ago(11)}), "proven",
+                 id="the same one denied a little earlier"),
+    pytest.param((HERE, THERE | {"holds": None}), "unknown", id="one could not be asked"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("looks", "state"), TWO_SOURCES)
+def test_two_sources_that_disagree_are_a_contradiction(looks, state):
+    whole = w.climbed(TaskKind.ARTIFACT_DELIVERY)
+    rest = [one for one in whole if one.kind is not ProofKind.DEV_DIGEST]
+    first = next(one for one in whole if one.kind is ProofKind.DEV_DIGEST)
+    seen = [w.seen("dev-digest", **{"value": first.value} | look) for look in looks]
+    assert proof_of(*rest, *seen, kind="artifact-delivery").state == state
+
+
 @pytest.mark.parametrize(
     ("kinds", "state"),
     [
@@ -163,6 +188,30 @@ def test_an_abstention_is_no_verdict():
     said = Review(abstained="the answer was cut off", criteria=w.reviewed(C1="met").criteria)
     proof = proof_of(*w.climbed(), criteria=w.proved_by("judgement"), review=said)
     assert proof.criteria == "cannot-tell"
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        pytest.param({"pending": True}, "needs-review", id="asked again"),
+        pytest.param({"seen": "of another result"}, "needs-review", id="of another result"),
+        pytest.param({"attempt": 2}, "needs-review", id="of another attempt"),
+    ],
+)
+def test_a_review_that_is_not_in_force_is_asked_for(said, state):
+    said = Review(**{"abstained": "no answer", **said})
+    proof = proof_of(*w.climbed(), criteria=w.proved_by("judgement"), review=said)
+    assert proof.criteria == state
+
+
+def test_a_review_stays_in_force_while_what_it_rests_on_is_the_same():
+    items = w.climbed()
+    again = w.climbed(observed_at=w.ago(1), detail="looked at again")
+    assert substance("done", None, items) == substance("done", None, reversed(again))
+    pushed = [one.model_copy(update={"value": "another"}) for one in items]
+    assert substance("done", None, items) != substance("done", None, pushed)
+    assert substance("done", None, items) != substance("gone", None, items)
+    assert substance("done", w.judged("pass"), items) != substance("done", None, items)
 
 
 def test_unmet_criteria_are_named_in_the_order_of_the_task():

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.actions import Action
+from agent.core import facts
+from agent.core.actions import Action, Refused
 from agent.core.board import assess
 from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
 from agent.core.model import Snapshot, Status, Task
@@ -166,6 +167,13 @@ def test_only_a_charged_failure_uses_up_the_budget(left, charged, expected):
 
 
 @pytest.mark.parametrize(
+    ("left", "expected"), [(1, "left"), (0, "spent"), (-5, "spent"), (None, "unknown")]
+)
+def test_tokens_that_nobody_has_counted_are_not_left(left, expected):
+    assert known(w.ended(tokens_left=left), Action.REVIEW)["tokens"] == expected
+
+
+@pytest.mark.parametrize(
     ("known_of_it", "expected"), [(None, "unknown"), (True, "yes"), (False, "no")]
 )
 def test_continuable(known_of_it, expected):
@@ -226,7 +234,30 @@ def test_criteria(criteria, review, expected):
     assert known(task, Action.ACCEPT)["criteria"] == expected
 
 
-@settings(max_examples=40)
+@pytest.mark.parametrize("spoilt", list(FACTS))
+@pytest.mark.parametrize("how", ["raises", "another word"])
+def test_a_fact_that_fails_refuses_whatever_needs_it_and_says_so(monkeypatch, spoilt, how):
+    """A fault of the code itself: it cannot be had without putting it there."""
+
+    def fails(_):
+        if how == "raises":
+            raise ZeroDivisionError
+        return "certainly"
+
+    monkeypatch.setitem(facts._DERIVE, spoilt, fails)
+    board = assess(w.world(w.proven(), wave={"grants": {"manual_takeover": ["T-1"]}}), w.policy())
+    for action in Action:
+        proposal, _ = ask(board, action, "T-1")
+        found, answer = clear(board, proposal, approved=True)
+        if spoilt in FOOTPRINT[action]:
+            assert isinstance(answer, Refused)
+            assert f"fact_failed_{spoilt}" in answer.rules
+            assert found[spoilt] == "unknown"
+        else:
+            assert not any(rule.startswith("fact_failed_") for rule in answer.rules)
+
+
+@settings(max_examples=15)
 @given(st.text(max_size=80))
 def test_no_text_of_a_worker_moves_a_fact(said):
     """Its final response, what it prints, and what a late report of it says."""

@@ -46,7 +46,7 @@ _CLEAN = {
     "failure": "infrastructure", "defect": "none", "continuable": "yes", "budget": "left",
     "prompt": "self-contained", "quality": "steady", "scopes": "distinct", "ceiling": "below",
     "host": "worker", "takeover": "asked", "grant": "given", "path": "established",
-    "persistence": "planned",
+    "persistence": "planned", "tokens": "left",
 }  # fmt: skip
 _WORKING = {"status": "working", "result": "none"}
 _RECORDED = {"defect": "recorded"}
@@ -115,6 +115,7 @@ FLOOR = [
     ("never_exceed_the_window", {"ceiling": "reached"}, {Action.WIDEN_WINDOW}),
     ("never_submit_in_a_burst", {"submit_slot": "taken"}, SENDS_PROMPT),
     ("never_spend_past_the_budget", {"budget": "spent"}, {Action.RETRY}),
+    ("never_spend_past_the_budget", {"tokens": "spent"}, {Action.REVIEW}),
     ("never_act_while_suspended", {"suspended": "yes"}, ACTING),
 ]  # fmt: skip
 FLOOR += [
@@ -246,7 +247,7 @@ def test_a_refusal_always_says_why():
 
 def test_what_nothing_permits_is_denied_by_that_name():
     facts = cell(Action.RETRY, status="working")
-    assert judge(Action.RETRY, facts) == (False, (guard.DEFAULT_DENY,))
+    assert judge(Action.RETRY, facts) == (False, ("default_deny",))
 
 
 @pytest.mark.parametrize("action", sorted(Action))

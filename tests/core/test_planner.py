@@ -8,6 +8,7 @@ from agent.core.actions import Action, Cleared, NeedsApproval, word
 from agent.core.board import assess
 from agent.core.model import Reported, Snapshot, Status, Supervisor
 from agent.core.planner import ask, decide
+from agent.core.verdicts import Review
 from tests.core import worlds as w
 
 FAR = "C-9"
@@ -34,6 +35,11 @@ def throttled(age: float) -> Any:
     return w.ended(last_error="rate_limit_error", **ended)
 
 
+def parked(seconds):
+    """A review that nobody answered, to be asked for again in so many seconds."""
+    return Review(abstained="no answer", pending=True, retry_at=w.ago(-seconds))
+
+
 ALONE = [
     pytest.param(w.ended(inspected=False), "inspect", "unread", id="failed and unread"),
     pytest.param(w.proven(inspected=False), "inspect", "unread", id="succeeded and unread"),
@@ -51,6 +57,12 @@ ALONE = [
                  "retry", "not met: C1", id="proven, and a criterion is unmet"),
     pytest.param(w.proven(criteria=w.proved_by("judgement"), review=w.reviewed(C1="cannot-tell")),
                  "hand-over", "cannot tell", id="proven, and the review cannot tell"),
+    pytest.param(w.proven(criteria=w.proved_by("judgement"), review=parked(60)), "leave-alone",
+                 "the review is parked: no answer; asked again after", id="the model is away"),
+    pytest.param(w.proven(criteria=w.proved_by("judgement"), review=parked(0)), "review",
+                 "asked for again: no answer", id="the model may be back"),
+    pytest.param(w.proven(criteria=w.proved_by("judgement"), tokens_left=0), "hand-over",
+                 "budget for reading the criteria is used up", id="no tokens left"),
     pytest.param(w.proven(criteria=()), "hand-over", "no criteria", id="proven without criteria"),
     pytest.param(CLAIMED, "retry", "only claimed", id="only claimed"),
     pytest.param(used(CLAIMED, attempts_left=0), "hand-over", "used up", id="claimed, spent"),

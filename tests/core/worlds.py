@@ -14,7 +14,6 @@ from agent.core.model import (
     CommandResult,
     ControlPlane,
     Criterion,
-    CriterionVerdict,
     Defect,
     Evidence,
     Heartbeat,
@@ -23,7 +22,6 @@ from agent.core.model import (
     Outcome,
     ProofKind,
     Remedy,
-    Review,
     Snapshot,
     Status,
     Supervisor,
@@ -33,6 +31,7 @@ from agent.core.model import (
 )
 from agent.core.planner import Decision, Decisions, decide
 from agent.core.policy import GuardPolicy, Policy, Rule
+from agent.core.verdicts import CriterionVerdict, Review
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -126,6 +125,7 @@ def task(status: Status | str = "running", **over: Any) -> Task:
         "status": status,
         "attempt": 1,
         "attempts_left": 2,
+        "tokens_left": 100_000,
         "session_continuable": True,
         "probe": "ok",
         "at_risk_polls": 0,

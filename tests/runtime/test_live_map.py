@@ -256,7 +256,7 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "attempt", "attemptsLeft",
         "age", "silentFor", "effectiveLiveness", "splitBrainLive", "recommendedAction", "unread",
-        "evidenceGaps", "unmet", "waitsFor", "blockedBy", "next", "asked", "why",
+        "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy", "next", "asked", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 

@@ -1,9 +1,11 @@
 """`wavekeeper demo`: a whole wave on a real repository, with troubles, in under 90 seconds.
 
 The coding agents are scripted programs; git, the remote, the processes, the signals, the queue,
-the guard and the supervisor are the real ones.
+the guard and the supervisor are the real ones. The reviewer is the real one as well: with a key in
+the environment it asks the real API, without one it is answered from a recording.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -20,10 +22,13 @@ from agent.adapters.config_toml import read_settings
 from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
 from agent.cli.demo.story import Row, amiss, rows, sentence
+from agent.cli.replay import replayed
 from agent.cli.run import Show, was_answered
 from agent.cli.stopping import Stop, signals
 from agent.runtime.tick import TickResult
 
+KEY: Final = "ANTHROPIC_API_KEY"
+API: Final = "https://api.anthropic.com"
 LIMIT: Final = 85.0
 """Seconds after which the demonstration gives up and says what is missing."""
 
@@ -36,8 +41,8 @@ EXPIRES: Final = 300.0
 
 def demo(console: Console, *, keep: bool, approve: bool) -> int:
     """Play the wave and show it; 0 only if every task ended as it should."""
-    with stage(keep=keep) as folder:
-        ending = play(console, folder, EXPIRES if approve else None)
+    with stage(keep=keep) as folder, model() as answering:
+        ending = play(console, folder, answering, EXPIRES if approve else None)
         if keep:
             console.line(f"kept: {folder}")
     if ending.stopped is not None:
@@ -60,13 +65,37 @@ class Ending:
     """The exit code of the signal that stopped it, if one did."""
 
 
-def play(console: Console, folder: Path, expires: float | None = None) -> Ending:
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers the reviewer's questions."""
+
+    address: str
+    key: str
+    said: str
+    """One line for the person who looks on."""
+
+
+@contextmanager
+def model() -> Iterator[Answering]:
+    """The real API where there is a key for it, else a recording."""
+    if key := os.environ.get(KEY):
+        said = f"Results are read by a model: {KEY} is set, and the real API is asked."
+        yield Answering(API, key, said)
+        return
+    with replayed(wiring.shipped("cassettes") / "demo.json") as address:
+        said = f"Results are read by a model played from a recording: {KEY} is not set."
+        yield Answering(address, "not-a-key", said)
+
+
+def play(
+    console: Console, folder: Path, answering: Answering, expires: float | None = None
+) -> Ending:
     """Run the wave in `folder`, from the first submit to the last accepted task.
 
     `expires`: a person is asked, and each question waits for so many seconds; None: nobody is.
     """
     begun = time.monotonic()
-    with staged(folder) as scene:
+    with staged(folder, answering.address) as scene:
         limit = LIMIT
         if expires is not None:
             scene.ask(wiring.shipped("policies") / "approval.toml", expires)
@@ -75,10 +104,11 @@ def play(console: Console, folder: Path, expires: float | None = None) -> Ending
         wave, tasks, _ = wiring.submit(settings, HERE / "wave.toml")
         console.line(f"{wave.goal}: {tasks} tasks, a repository with a bare origin, two hosts.")
         console.line("The coding agents are scripted programs; everything else is real.")
+        console.line(answering.said)
         if expires is not None:
             console.line(f"answer in another terminal: wavekeeper -C {scene.repository} approve")
         policy = wiring.policy_of(settings)
-        with wiring.open_world(settings, policy) as world:
+        with wiring.open_world(settings, policy, answering.key) as world:
             how = wiring.supervision(settings, policy)
             show = Show(console, world, how)
             show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))

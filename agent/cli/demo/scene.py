@@ -47,6 +47,10 @@ id = "infra"
 kind = "infrastructure"
 risk = "low"
 
+[model]
+reviewer = "anthropic"
+base_url = {address}
+
 [worker]
 command = [{python}, {agent}]
 prompt = "stdin"
@@ -66,7 +70,11 @@ GIT_AUTHOR_NAME = "demo agent"
 GIT_AUTHOR_EMAIL = "agent@example.invalid"
 GIT_COMMITTER_NAME = "demo agent"
 GIT_COMMITTER_EMAIL = "agent@example.invalid"
+GIT_AUTHOR_DATE = "{date}"
+GIT_COMMITTER_DATE = "{date}"
 """
+DATE: Final = "2026-01-01T00:00:00+00:00"
+"""Of every commit, so that a recording of the demonstration can be made again, byte for byte."""
 
 
 @dataclass
@@ -74,6 +82,8 @@ class Scene:
     """A folder with everything in it; nothing outside is touched."""
 
     folder: Path
+    address: str
+    """Of the API that the reviewer asks."""
     hosts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -111,7 +121,7 @@ class Scene:
         (own / shipped.name).write_text(text, encoding="utf-8")
         settings = self.settings.read_text(encoding="utf-8")
         asking = settings.replace('mode = "auto"', 'mode = "approve"')
-        self.settings.write_text(f"policies = {_quoted(own)}\n{asking}", encoding="utf-8")
+        self.settings.write_text(f"policies = {quoted(own)}\n{asking}", encoding="utf-8")
 
     def start_host(self, name: str, queues: tuple[str, ...]) -> None:
         """Start a worker host as a process of its own, as `wavekeeper work` does."""
@@ -164,14 +174,16 @@ class Scene:
 
     def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
         text = SETTINGS.format(
-            repository=_quoted(self.repository),
-            state=_quoted(self.folder / "state"),
-            python=_quoted(sys.executable),
-            agent=_quoted(HERE / "scripted_agent.py"),
-            workspace=_quoted(self.folder / "worktrees"),
-            toolbox=_quoted(self.folder / "toolbox"),
-            scene=_quoted(self.folder),
-            queues=", ".join(_quoted(queue) for queue in queues),
+            repository=quoted(self.repository),
+            state=quoted(self.folder / "state"),
+            python=quoted(sys.executable),
+            agent=quoted(HERE / "scripted_agent.py"),
+            workspace=quoted(self.folder / "worktrees"),
+            toolbox=quoted(self.folder / "toolbox"),
+            scene=quoted(self.folder),
+            address=quoted(self.address),
+            date=DATE,
+            queues=", ".join(quoted(queue) for queue in queues),
         )
         path.write_text(text, encoding="utf-8")
 
@@ -180,9 +192,9 @@ class Scene:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Scene]:
+def staged(folder: Path, address: str) -> Iterator[Scene]:
     """A built scene with its first two hosts; all hosts are stopped at the end."""
-    scene = Scene(folder)
+    scene = Scene(folder, address)
     scene.build()
     try:
         scene.start_host("host-a", ("main", "infra"))
@@ -192,7 +204,7 @@ def staged(folder: Path) -> Iterator[Scene]:
         scene.close()
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """As a TOML string."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
@@ -200,4 +212,5 @@ def _quoted(value: object) -> str:
 
 def _clean() -> dict[str, str]:
     """The environment without what would point git at another repository."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE}

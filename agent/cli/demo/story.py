@@ -52,8 +52,11 @@ def _told(world: World, standing: Standing) -> Row:
     task = standing.spec.id
     view = world.queue.get(task)
     steps = []
-    for entry in world.journal.entries(task=task, kinds=("intent",)):
-        proposal = entry.record.body["proposal"]
+    for entry in world.journal.entries(task=task, kinds=("intent", "outcome")):
+        body = entry.record.body
+        if "review" in body:
+            steps.append(str(body["said"]))
+        proposal = body.get("proposal", {"action": None})
         if proposal["action"] in _TOLD:
             steps.append(f"{_TOLD[proposal['action']]} ({proposal['reason']})")
     if (silence := longest_silence(world, task)) >= LEAST_SILENCE:

@@ -1,0 +1,47 @@
+"""The part of the wiring that needs a model's SDK, which is slow to import."""
+
+import os
+from pathlib import Path
+
+from agent.adapters.base_anthropic import Asking, Endpoint
+from agent.adapters.config_toml import ModelSettings
+from agent.adapters.drafter_anthropic import AnthropicWriter
+from agent.adapters.reviewer_anthropic import AnthropicReviewer
+from agent.errors import ConfigurationError
+from agent.ports import Reviewer, Writer
+
+
+def reviewer(own: ModelSettings, prompts: Path, key: str | None) -> Reviewer:
+    """The reviewer that asks the configured model; `key`: instead of the environment's."""
+    return AnthropicReviewer(prompts, _endpoint(own, key), _asking(own, own.review_model))
+
+
+def writer(own: ModelSettings, prompts: Path, key: str | None) -> Writer:
+    """The same for the slots of follow-up prompts."""
+    return AnthropicWriter(prompts, _endpoint(own, key), _asking(own, own.draft_model))
+
+
+def _asking(own: ModelSettings, model: str) -> Asking:
+    return Asking(
+        model=model,
+        effort=own.effort,
+        max_tokens=own.max_tokens,
+        channel=own.evidence_channel,
+        most_tokens=own.tokens_per_call,
+    )
+
+
+def _endpoint(own: ModelSettings, key: str | None) -> Endpoint:
+    key = key or os.environ.get(own.key_variable)
+    if not key or not key.isascii() or not key.isprintable():
+        raise ConfigurationError(
+            f"[model] asks a model, but {own.key_variable} holds no key; set it, or write "
+            'reviewer = "none" and drafter = "none"',
+        )
+    return Endpoint(
+        key=key,
+        base_url=own.base_url,
+        at_once=own.at_once,
+        deadline=own.deadline,
+        use_proxy=own.use_proxy,
+    )

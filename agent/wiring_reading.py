@@ -1,0 +1,43 @@
+"""The part of the wiring that says who reads results, and what reading may use up.
+
+The SDK takes seconds to import, so `agent.wiring_model` is imported by those who ask a model only.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from pathlib import Path
+
+from agent.adapters.config_toml import ModelSettings
+from agent.adapters.reviewer_evidence import EvidenceReviewer
+from agent.core.brief import Limits
+from agent.ports import Reviewer, Writer
+from agent.runtime.world import Reading
+
+
+def reviewer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Reviewer:
+    """The configured reviewer; `key`: instead of the environment's."""
+    if own.reviewer == "none":
+        return EvidenceReviewer()
+    from agent.wiring_model import reviewer
+
+    return reviewer(own, prompts, key)
+
+
+def writer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Writer | None:
+    """Who fills the slots of follow-up prompts; None: they are worded from facts alone."""
+    if own.drafter == "none":
+        return None
+    from agent.wiring_model import writer
+
+    return writer(own, prompts, key)
+
+
+def reading(own: ModelSettings) -> Reading:
+    """What the configuration says of reviews, and of what models may use up."""
+    return Reading(
+        limits=Limits(response=own.response_limit, diff=own.diff_limit),
+        at_once=own.at_once,
+        task_tokens=own.tokens_per_task,
+        wave_tokens=own.tokens_per_wave,
+        worst_case=0 if own.reviewer == own.drafter == "none" else own.tokens_per_call,
+    )
