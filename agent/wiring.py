@@ -16,7 +16,6 @@ from agent.adapters.clock_system import SystemClock
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
@@ -52,7 +51,7 @@ from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import open_code_queue
 from agent.wiring_reading import reading, reviewer_of, writer_of
-from agent.wiring_systems import Remembered, issues_in, refuse_unknown_names, service_probes
+from agent.wiring_systems import issues_in, probes_of, refuse_unknown_names
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -161,7 +160,6 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
-        seen = Remembered(git)
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings)),
@@ -170,7 +168,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             issues=issues_in(settings.issues, places.issues),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
-            probes=(seen, JudgeEvidence(), *service_probes(settings.services, seen)),
+            probes=probes_of(settings.services, git),
             diffs=git,
             writer=writer_of(settings.model, prompts, key),
             machine=ProcMachine(),
@@ -276,13 +274,12 @@ def holder(settings: Settings) -> str | None:
 def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
-    clock = SystemClock()
     refuse_unknown_names(path, wave, settings)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
         grants=wave.grants,
-        submitted_at=clock.now(),
+        submitted_at=SystemClock().now(),
         source=str(path.resolve()),
     )
     drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion

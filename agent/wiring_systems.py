@@ -16,6 +16,7 @@ from agent.adapters.evidence_command import CommandEvidence
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import GitHubActionsEvidence
 from agent.adapters.evidence_http import HttpEvidence
+from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.evidence_oci import OciEvidence
 from agent.adapters.issues_github import GitHubIssues
 from agent.adapters.issues_local import LocalIssues
@@ -73,6 +74,14 @@ def service_probes(
         HttpEvidence(services, pushed, recorded),
         CommandEvidence(services, pushed, recorded),
     )
+
+
+def probes_of(
+    services: Mapping[str, ServiceSettings], git: GitEvidence
+) -> tuple[EvidenceProbe, ...]:
+    """Every probe: git's and the judge's, and those of the configured services."""
+    seen = Remembered(git)
+    return (seen, JudgeEvidence(), *service_probes(services, seen))
 
 
 def refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
