@@ -2,7 +2,8 @@
 
 Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
 can mend it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
-is there; 130 and 143 interrupted and terminated, with everything left in a resumable state;
+is there; 5 a difference was found; 6 the guard refuses it; 7 what was approved has changed, and
+nothing was done; 130 and 143 interrupted and terminated, with everything left in a resumable state;
 141 nobody reads the output any more.
 """
 
@@ -69,6 +70,18 @@ class WorktreeError(WavekeeperError):
 
 class SpawnError(WavekeeperError):
     """A program could not be started; the message names it."""
+
+
+class GuardRefusesError(WavekeeperError):
+    """The guard refuses it, and nobody can approve it; the message names the rules."""
+
+    exit_code = 6
+
+
+class ChangedMeanwhileError(WavekeeperError):
+    """A question is no longer what was answered; nothing was done."""
+
+    exit_code = 7
 
 
 class NothingDoneError(WavekeeperError):

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from agent.core.actions import Action
+from agent.core.approvals import Card, StandingRule
 from agent.core.brief import Brief
 from agent.core.model import (
     CommandResult,
@@ -321,6 +323,37 @@ class WaveStore(Protocol):
         """Small values by name: cursor, window limit, when the last tick ended."""
 
     def note(self, values: Mapping[str, str]) -> None: ...
+
+
+class Approvals(Protocol):
+    """Questions to a person, and rules a person made. Every change is one transaction."""
+
+    def ask(self, card: Card) -> Card:
+        """Keep it under an id of its own; a live card of the same digest is given back instead."""
+
+    def card(self, card: str) -> Card | None: ...
+    def last(self, task: str | None, action: Action) -> Card | None:
+        """The latest card about this."""
+
+    def cards(self, *, live: bool) -> Sequence[Card]:
+        """Oldest first: those that wait for an answer or its effect, or all there ever were."""
+
+    def declined(self) -> Sequence[Card]:
+        """Of each task and action the latest card, if it was rejected or put off."""
+
+    def change(self, card: str, digest: str, how: Callable[[Card], Card]) -> Card:
+        """Change it if it still has this digest. ChangedMeanwhileError, also from `how`: it stays.
+
+        `how` is a function of `core/approvals.py`; of two at once the second sees the first's work.
+        """
+
+    def unseen(self) -> Sequence[Card]:
+        """Changed by a person and not looked at by the supervisor, or not in the journal yet."""
+
+    def rules(self) -> Sequence[StandingRule]: ...
+    def add_rule(self, rule: StandingRule) -> StandingRule: ...
+    def change_rule(self, rule: str, how: Callable[[StandingRule], StandingRule]) -> StandingRule:
+        """Change it; a UserError of `how` leaves it as it was, as does an unknown id."""
 
 
 class PolicySource(Protocol):

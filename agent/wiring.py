@@ -1,14 +1,17 @@
 """The only module that names both ports and adapters: which part plays which role."""
 
 import os
+import pwd
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from agent.adapters.approvals_memory import MemoryApprovals
+from agent.adapters.approvals_sqlite import SqliteApprovals
 from agent.adapters.clock_system import SystemClock
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
@@ -31,14 +34,22 @@ from agent.core.failures import same_failure
 from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.records import Standing, WaveRecord
-from agent.errors import ConfigurationError, PolicyError, UnusableStoreError, WaveFileError
-from agent.ports import TaskQueue, WaveStore
+from agent.errors import (
+    ConfigurationError,
+    PolicyError,
+    UnusableStoreError,
+    UserError,
+    WaveFileError,
+)
+from agent.places import Places
+from agent.ports import Approvals, TaskQueue, WaveStore
+from agent.runtime.answering import Answering
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.runtime.world import Supervision, World
-from agent.wiring_code_queue import LEDGER, open_code_queue
+from agent.wiring_code_queue import open_code_queue
 from agent.wiring_reading import reading, reviewer_of, writer_of
 from agent.wiring_systems import (
     issues_in,
@@ -66,58 +77,6 @@ def shipped(what: str) -> Path:
         if folder.is_dir():
             return folder
     raise ConfigurationError(f"the folder {what!r} is missing; install wavekeeper again")
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the state folder keeps what."""
-
-    state: Path
-
-    @property
-    def queue(self) -> Path:
-        """The embedded queue."""
-        return self.state / "queue.db"
-
-    @property
-    def code_queue(self) -> Path:
-        """Which task of a Code Queue is whose, and what was asked of it."""
-        return self.state / LEDGER
-
-    @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.state / "journal.db"
-
-    @property
-    def waves(self) -> Path:
-        """What the supervisor remembers."""
-        return self.state / "waves.db"
-
-    @property
-    def issues(self) -> Path:
-        """Recorded defects, as Markdown."""
-        return self.state / "issues"
-
-    @property
-    def lock(self) -> Path:
-        """Who supervises here."""
-        return self.state / "supervisor.lock"
-
-    @property
-    def evidence(self) -> Path:
-        """The mirror that evidence is read from."""
-        return self.state / "evidence"
-
-    @property
-    def runs(self) -> Path:
-        """One folder per attempt."""
-        return self.state / "runs"
-
-    @property
-    def clone(self) -> Path:
-        """The bare clone that worktrees hang on."""
-        return self.state / "clone"
 
 
 def policy_in(own: Path | None, repository: Path | None = None) -> Policy:
@@ -189,6 +148,16 @@ def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
 
 
 @contextmanager
+def open_journal(settings: Settings) -> Iterator[SqliteJournal]:
+    """The journal that is there, to be read. UserError if nothing was recorded yet."""
+    path = Places(settings.state).journal
+    if not path.exists():
+        raise UserError(f"{path} is not there; `wavekeeper run` writes it")
+    with SqliteJournal(path) as journal:
+        yield journal
+
+
+@contextmanager
 def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
@@ -213,6 +182,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             references=references_in(
                 remote(settings), places.state / "references", policy.completion.documents
             ),
+            approvals=stack.enter_context(SqliteApprovals(places.approvals)),
             policies=watched_policy(settings, policy),
         )
 
@@ -227,6 +197,9 @@ def open_reading(settings: Settings) -> Iterator[World]:
         if places.waves.exists():
             store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
+        approvals: Approvals = MemoryApprovals()
+        if places.approvals.exists():
+            approvals = stack.enter_context(SqliteApprovals(places.approvals))
         queue: TaskQueue = MemoryQueue(clock.now)
         if settings.code_queue is not None and places.code_queue.exists():
             queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
@@ -245,7 +218,23 @@ def open_reading(settings: Settings) -> Iterator[World]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
+            approvals=approvals,
         )
+
+
+@contextmanager
+def open_answering(settings: Settings, policy: Policy) -> Iterator[Answering]:
+    """What a person needs to answer questions; nothing is locked, so that several may."""
+    with ExitStack() as stack:
+        world = stack.enter_context(open_reading(settings))
+        journal = stack.enter_context(SqliteJournal(_places(settings).journal))
+        yield Answering(replace(world, journal=journal), policy, _who())
+
+
+def _who() -> str:
+    """As the system knows the user, whatever the environment says."""
+    names = {user.pw_uid: user.pw_name for user in pwd.getpwall()}
+    return f"{names.get(os.getuid(), f'user {os.getuid()}')}@{socket.gethostname()}"
 
 
 def supervision(

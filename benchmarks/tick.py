@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.adapters.approvals_memory import MemoryApprovals
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.issues_local import LocalIssues
@@ -105,6 +106,7 @@ def measure(known: int, ticks: int, folder: Path) -> tuple[float, float, float]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
             probes=(JudgeEvidence(),),
+            approvals=MemoryApprovals(),
         )
         ticker = Ticker(world, Supervision(policy=policy, mode="auto", interval=300))
         ticker.tick()  # the first one reads everything there is

@@ -133,9 +133,9 @@ def test_no_broad_except_swallows_what_it_caught(path):
 
 def test_every_adapter_file_is_named_after_its_port():
     ports = {
-        "base", "clock", "config", "drafter", "evidence", "issues", "journal", "lock", "machine",
-        "policy", "queue", "reference", "remedy", "remote", "reviewer", "runner", "wave", "waves",
-        "worktree",
+        "approvals", "base", "clock", "config", "drafter", "evidence", "issues", "journal", "lock",
+        "machine", "policy", "queue", "reference", "remedy", "remote", "reviewer", "runner", "wave",
+        "waves", "worktree",
     }  # fmt: skip
     for path in (ROOT / "agent" / "adapters").glob("*_*.py"):
         if path.name == "__init__.py":

@@ -29,7 +29,7 @@ remote = "origin"             # where work must arrive: a remote's name, or a UR
 state = ".wavekeeper"         # queue, journal and worktrees; keep it out of git
 
 [supervisor]
-mode = "observe"              # observe: only propose; auto: do what the guard clears
+mode = "observe"              # observe: propose; approve: ask you; auto: do what the guard clears
 interval = "5m"               # between two looks at the queues
 
 [[queue]]

@@ -12,6 +12,7 @@ from agent.core.authority import Authority, authority_of, read_lock
 from agent.core.gate import Survey, survey
 from agent.core.guard import lint
 from agent.core.policy import (
+    ApprovalPolicy,
     CompletionPolicy,
     FailuresPolicy,
     GuardPolicy,
@@ -25,6 +26,7 @@ from agent.core.toml_text import TomlDocument, TomlFaultError, did_you_mean, par
 from agent.errors import PolicyError
 
 FILES: Final[dict[str, type[BaseModel]]] = {
+    "approval": ApprovalPolicy,
     "completion": CompletionPolicy,
     "failures": FailuresPolicy,
     "guard": GuardPolicy,
@@ -59,6 +61,8 @@ def read_policy(
     tables: dict[str, Any] = {
         name: _table(paths[name], documents[name], model) for name, model in FILES.items()
     }
+    if paths["approval"].parent != folder:
+        _refuse_loosened(folder, paths["approval"], documents["approval"], tables["approval"])
     found = _surveyed(paths["guard"], documents["guard"], tables["guard"])
     policy = Policy(**tables, hash=_hash(raw))
     if locked:
@@ -125,6 +129,18 @@ def _surveyed(path: Path, document: TomlDocument, guard: GuardPolicy) -> Survey:
     if found.problems:
         raise PolicyError(f"{path}: {found.problems[0]}; the policy is refused")
     return found
+
+
+def _refuse_loosened(folder: Path, path: Path, document: TomlDocument, own: ApprovalPolicy) -> None:
+    """A repository that was cloned must not switch its own questions off."""
+    shipped = folder / path.name
+    known = ApprovalPolicy.model_validate(_parsed(shipped, _read(shipped)).data)
+    if (found := own.loosened(known)) is not None:
+        where, what = found
+        raise PolicyError(
+            f"{path}:{document.line(where)}: {'.'.join(where)}: {what}; a file of your own may "
+            "tighten approvals, not loosen them (`R` in `wavekeeper approve` makes a rule)",
+        )
 
 
 def lock_of(policy: Policy) -> str:

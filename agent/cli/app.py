@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from agent import __version__
+from agent.cli.app_record import record_app, rules_app
 from agent.cli.console import Console, standard
 from agent.cli.errors import ended
+from agent.cli.options import Json, Own, console_of
 from agent.errors import UserError
 
 app = typer.Typer(
@@ -20,8 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
 def call(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
@@ -33,15 +33,9 @@ def call(arguments: Sequence[str] | None = None, console: Console | None = None)
     )
 
 
-def _console(context: typer.Context) -> Console:
-    """The console that `call` was given."""
-    console: Console = context.obj
-    return console
-
-
 def _version(context: typer.Context, *, asked: bool) -> None:
     if asked:
-        _console(context).line(f"wavekeeper {__version__}")
+        console_of(context).line(f"wavekeeper {__version__}")
         raise typer.Exit
 
 
@@ -73,7 +67,7 @@ def init(
     """Write a short wavekeeper.toml into this folder."""
     from agent.cli.init import init as command
 
-    command(_console(context), Path.cwd())
+    command(console_of(context), Path.cwd())
 
 
 @app.command(epilog="Example: wavekeeper submit w7.toml")
@@ -87,7 +81,7 @@ def submit(
     from agent import wiring
     from agent.cli.submit import submit as command
 
-    command(_console(context), wiring.settings_above(Path.cwd()), wave, check=check)
+    command(console_of(context), wiring.settings_above(Path.cwd()), wave, check=check)
 
 
 @app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
@@ -116,7 +110,7 @@ def run(
     from agent.cli.run import run as command
 
     asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
-    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), asked))
+    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), asked))
 
 
 @app.command(epilog="Example: wavekeeper work --name build-1")
@@ -131,16 +125,24 @@ def work(
     from agent import wiring
     from agent.cli.work import work as command
 
-    raise typer.Exit(command(_console(context), wiring.settings_above(Path.cwd()), name))
+    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), name))
 
 
 @app.command(epilog="Example: wavekeeper status --json")
-def status(context: typer.Context, *, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    *,
+    as_json: Json = False,
+    line: Annotated[
+        bool, typer.Option("--line", help="A few words, for a prompt or tmux.")
+    ] = False,
+) -> None:
     """Show the live map of the wave, and what comes next."""
     from agent import wiring
     from agent.cli.status import status as command
 
-    command(_console(context), wiring.settings_above(Path.cwd()), as_json=as_json)
+    settings = wiring.settings_above(Path.cwd())
+    command(console_of(context), settings, as_json=as_json, line=line)
 
 
 @app.command(epilog="Example: wavekeeper doctor")
@@ -148,7 +150,7 @@ def doctor(context: typer.Context, *, as_json: Json = False) -> None:
     """Say what is missing on this machine, and how to fix it."""
     from agent.cli.doctor import doctor as command
 
-    raise typer.Exit(command(_console(context), Path.cwd(), as_json=as_json))
+    raise typer.Exit(command(console_of(context), Path.cwd(), as_json=as_json))
 
 
 @app.command(epilog="Example: wavekeeper demo --keep")
@@ -156,6 +158,9 @@ def demo(
     context: typer.Context,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave its folder, to look around.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Ask you; answer in another terminal.")
+    ] = False,
     delivery: Annotated[
         bool, typer.Option("--delivery", help="From a commit to production, registry and all.")
     ] = False,
@@ -164,10 +169,10 @@ def demo(
     if delivery:
         from agent.cli.demo_delivery import demo_delivery
 
-        raise typer.Exit(demo_delivery(_console(context), keep=keep))
+        raise typer.Exit(demo_delivery(console_of(context), keep=keep))
     from agent.cli.demo import demo as command
 
-    raise typer.Exit(command(_console(context), keep=keep))
+    raise typer.Exit(command(console_of(context), keep=keep, approve=approve))
 
 
 @app.command(epilog="Example: wavekeeper decide snapshot.json --ask interrupt:T-1")
@@ -185,7 +190,7 @@ def decide(
     """Decide on one snapshot, offline: the same file in, the same bytes out."""
     from agent.cli.decide import decide as command
 
-    command(_console(context), snapshot, policies, ask or [])
+    command(console_of(context), snapshot, policies, ask or [])
 
 
 @app.command("eval", epilog="Example: wavekeeper eval cases.jsonl")
@@ -204,15 +209,14 @@ def evaluate(
     from agent.cli.evaluate import evaluate as command
 
     settings = wiring.settings_above(Path.cwd())
-    command(_console(context), settings, cases, recorded, as_json=as_json)
+    command(console_of(context), settings, cases, recorded, as_json=as_json)
 
+
+app.add_typer(record_app)
 
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
+policy_app.add_typer(rules_app)
 app.add_typer(policy_app, name="policy")
-
-Own = Annotated[
-    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
-]
 
 
 @policy_app.command("check", epilog="Example: wavekeeper policy check --policies ours")
@@ -220,7 +224,7 @@ def policy_check(context: typer.Context, policies: Own = None) -> None:
     """Load a policy as `run` would: every rule, every state, the reviewed lock."""
     from agent.cli.policy import check as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)
 
 
 @policy_app.command("show", epilog="Example: wavekeeper policy show")
@@ -228,7 +232,7 @@ def policy_show(context: typer.Context, policies: Own = None) -> None:
     """Show all that the guard permits, for a person to review."""
     from agent.cli.policy import show as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)
 
 
 @policy_app.command("export", epilog="Example: wavekeeper policy export --cedar --to out")
@@ -246,7 +250,7 @@ def policy_export(
 
     if not cedar:
         raise UserError("policy export: name the language; there is --cedar")
-    command(_console(context), policies, folder)
+    command(console_of(context), policies, folder)
 
 
 @policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")
@@ -257,4 +261,4 @@ def policy_lock(
     """Record in DIR that a person has reviewed what its policy permits."""
     from agent.cli.policy import lock as command
 
-    command(_console(context), policies)
+    command(console_of(context), policies)

@@ -20,7 +20,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from agent.core.text import one_line
+from agent.core.text import one_line, visible
 from agent.errors import WavekeeperError
 
 _ENDLESS: Final = 100_000
@@ -95,9 +95,23 @@ class Console:
         """`text` cleaned, for a table or a line of several styles."""
         return Text(self.clean(text), style)
 
+    def lines(self, text: str) -> list[str]:
+        """`text` cleaned line by line, with its indents; show each with a mark of ours in front."""
+        shown = (one.rstrip() for one in visible(text).expandtabs(4).split("\n"))
+        return [one.encode(self._encoding, _ERRORS).decode(self._encoding) for one in shown]
+
+    def ask(self, text: str) -> None:
+        """A question, with the cursor behind it."""
+        self._write(f"{self.clean(text)} ")
+
     def line(self, text: str, style: str = "") -> None:
         """One line on standard output; it is never cut off."""
         self.show(self.text(text, style))
+
+    def line_as_it_is(self, text: str) -> None:
+        """One line with its indents and columns; a break inside is shown, never obeyed."""
+        kept = " <U+000A> ".join(self.lines(text))
+        self.show(Text(kept))
 
     def show(self, what: RenderableType) -> None:
         """Something laid out, whose texts all came from `text`."""
@@ -111,6 +125,10 @@ class Console:
     def json(self, value: object) -> None:
         """One JSON object; ASCII, so that no terminal and no encoding can be hurt by it."""
         self._write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+    def json_line(self, value: object) -> None:
+        """One JSON object on one line, ASCII as well."""
+        self._write(json.dumps(value, separators=(",", ":"), ensure_ascii=True) + "\n")
 
     def error(self, message: str) -> None:
         """One line on standard error, with the program's name in front."""

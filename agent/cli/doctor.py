@@ -29,6 +29,7 @@ from agent.cli.doctor_systems import Check, State, systems, tried
 from agent.core.model import Noun
 from agent.core.queueing import TaskView
 from agent.errors import QueueUnavailableError, WavekeeperError
+from agent.places import Places
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _PATIENCE: Final = 15.0
@@ -195,7 +196,7 @@ def _worker(settings: Settings) -> Check:
 
 
 def _state(settings: Settings) -> Iterator[Check]:
-    places = wiring.Places(settings.state)
+    places = Places(settings.state)
     folder = _folder(settings.state)
     yield folder
     if folder.state == "fail":

@@ -42,7 +42,7 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
     _refuse(asked, how)
     with wiring.open_world(settings, policy) as world:
         show = Show(console, world, how)
-        show.stop = stop = Stop(idle=show.refresh)
+        show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
         def until(_: TickResult) -> bool:
             return asked.once or (asked.until_done and not world.store.standings(settled=False))
@@ -54,6 +54,11 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
         if stop.exit_code is not None:
             return stop.exit_code
         return _ending(console, world.store.standings()) if asked.until_done else 0
+
+
+def was_answered(world: World) -> bool:
+    """A person has said something that the supervisor has not taken up."""
+    return any(not card.seen for card in world.approvals.unseen())
 
 
 class Show:
@@ -117,7 +122,11 @@ class Lines:
         told = [result.policy_said] if result.policy_said else []
         told += [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
-        told += [_not_done(one) for key, one in held.items() if key not in self._held]
+        told += [
+            _not_done(one, result.cards.get(one.proposal.task))
+            for key, one in held.items()
+            if key not in self._held
+        ]
         self._held = set(held)
         if not told and sentences and result.sentence != self._sentence:
             told = [result.sentence]
@@ -139,8 +148,11 @@ def _key(one: Decision) -> tuple[object, ...]:
     return one.proposal.task, one.proposal.attempt, one.proposal.action, one.clearance.rules
 
 
-def _not_done(one: Decision) -> str:
+def _not_done(one: Decision, card: str | None) -> str:
     proposal, answer = one.proposal, one.clearance
+    if card is not None:
+        about = f"{proposal.task or 'window'} {proposal.action}"
+        return f"{card} asks: {about}: {proposal.reason} (`wavekeeper approve` answers)"
     why = f"{word(answer)}: {', '.join(answer.rules)}"
     return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
 
@@ -164,7 +176,7 @@ def _mode(asked: str | None) -> Mode | None:
             return mode
     if asked is None:
         return None
-    raise UserError(f"--mode {asked!r}: there are observe and auto")
+    raise UserError(f"--mode {asked!r}: there are observe, approve and auto")
 
 
 def _interval(asked: str | None) -> float | None:
@@ -175,8 +187,6 @@ def _interval(asked: str | None) -> float | None:
 
 
 def _refuse(asked: Asked, how: Supervision) -> None:
-    if how.mode == "approve":
-        raise UserError("approve comes with a later release; use --mode observe or --mode auto")
     if asked.once and asked.until_done:
         raise UserError("--once and --until-done contradict each other; use one of them")
     if asked.until_done and how.mode == "observe":

@@ -3,15 +3,17 @@
 from agent import wiring
 from agent.adapters.config_toml import Settings
 from agent.cli.console import Console
-from agent.cli.views import page
+from agent.cli.views import page, prompt
 from agent.runtime.live_map import LiveMap
 from agent.runtime.onlooker import Onlooker
 
 
-def status(console: Console, settings: Settings, *, as_json: bool) -> None:
-    """Show the map as a page, or as one JSON object `wavekeeper.status/1`."""
+def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -> None:
+    """Show the map as a page, in one short line, or as one JSON object `wavekeeper.status/1`."""
     here = _look(settings)
-    if as_json:
+    if line:
+        console.line(prompt(here))
+    elif as_json:
         console.json(here.model_dump(mode="json"))
     elif not here.waves:
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")

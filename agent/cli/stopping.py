@@ -27,15 +27,16 @@ class Stop(threading.Event):
     """An event that a signal handler may set.
 
     The lock of an ordinary event may be held by the very code that the signal interrupts; this
-    one is a flag and a pipe. Only one thread may wait. `idle` is called in it about once a second
-    while it waits, `noticed` once when it is first seen that a signal has come, and `at_once` by
-    the handler of the second one.
+    one is a flag and a pipe. Only one thread may wait. While it waits, `idle` is called in it about
+    once a second, and it waits no longer when `wake` says so. `noticed` is called once when it is
+    first seen that a signal has come, and `at_once` by the handler of the second one.
     """
 
     def __init__(
         self,
         *,
         idle: Callable[[], None] | None = None,
+        wake: Callable[[], bool] | None = None,
         every: float = 1.0,
         noticed: Callable[[], None] | None = None,
         at_once: Callable[[int], NoReturn] | None = None,
@@ -43,6 +44,7 @@ class Stop(threading.Event):
         super().__init__()
         self._asked = False
         self._idle = idle
+        self._wake = wake
         self._every = every
         self._noticed = noticed
         self._at_once = at_once or _raise_at_once
@@ -70,7 +72,7 @@ class Stop(threading.Event):
         return self._asked
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set or `timeout` seconds are over; whether it is set."""
+        """Wait until it is set, `timeout` seconds are over or `wake` says so; whether it is set."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self.is_set():
             left = self._every if end is None else end - time.monotonic()
@@ -79,6 +81,8 @@ class Stop(threading.Event):
             select.select([self._reading], [], [], min(left, self._every))
             if self._idle is not None and not self._asked:
                 self._idle()
+            if self._wake is not None and self._wake():
+                break
         return self.is_set()
 
     def handle(self, number: int, _frame: FrameType | None) -> None:

@@ -45,6 +45,12 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     yield console.text(f"lanes: {_lanes(here)}; {here.lanes.advice}: {here.lanes.reason}")
     yield console.text(f"queues: {'; '.join(map(_queue, here.queues)) or 'none can be seen'}")
     yield console.text(f"supervisor: {_supervisor(here)}")
+    if asked := [one.asked for one in here.tasks if one.asked and one.asked.state == "pending"]:
+        oldest = duration(max(0.0, (here.now - min(one.at for one in asked)).total_seconds()))
+        waits = "1 waits" if len(asked) == 1 else f"{len(asked)} wait"
+        yield console.text(
+            f"questions: {waits} for you, the oldest {oldest}; `wavekeeper approve` answers", "bold"
+        )
     if here.unread:
         yield console.text(f"unread results: {', '.join(here.unread)}")
     yield console.text(f"now: {here.sentence}")
@@ -65,6 +71,17 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
         yield console.text(f"BLOCKERS ({len(here.blockers)})", "bold")
         for blocker in here.blockers:
             yield _below(console, _blocker(blocker))
+
+
+def prompt(here: LiveMap) -> str:
+    """The map in a few words, for a shell's prompt or the line of a terminal multiplexer."""
+    at_risk = sum(one.group == "working" and _mark(one) == "!" for one in here.tasks)
+    waves = ",".join(wave.id for wave in here.waves) or "-"
+    parts = [f"wavekeeper {waves} {here.lanes.busy}/{here.lanes.limit}"]
+    parts += [
+        f"{mark}{count}" for mark, count in (("?", here.counts.needs_you), ("!", at_risk)) if count
+    ]
+    return " ".join(parts)
 
 
 def picture(console: Console, here: LiveMap, foot: str) -> RenderableType:
@@ -208,9 +225,15 @@ def _mark(task: MappedTask) -> str:
 
 
 def _next(task: MappedTask) -> str:
-    coming = task.next
+    coming, asked = task.next, task.asked
     if coming is None:
         return task.why or ""
+    if asked is not None and asked.state == "pending":
+        return f"{asked.card} asks: {asked.action}: {coming.reason}"
+    if asked is not None and asked.state == "approved":
+        return (
+            f"{asked.action} approved by {asked.answered_by} ({asked.card}); done at the next look"
+        )
     if coming.action is Action.LEAVE_ALONE:
         return coming.reason
     if coming.clearance == "cleared":

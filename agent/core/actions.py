@@ -49,6 +49,8 @@ SENDS_PROMPT: Final = frozenset(
     {Action.SUBMIT, Action.RETRY, Action.RELEASE, Action.REPLACE, Action.SPLIT_DEFECT},
 )
 """Puts an attempt into a queue, so it carries a prompt and takes a lane."""
+WORDED: Final = SENDS_PROMPT | {Action.WRITE_REFERENCE}
+"""Carries words that are drafted, and cleared again with them."""
 
 
 class Proposal(Noun):

@@ -100,6 +100,9 @@ class Situation:
     """New attempts that may still be created in this tick."""
     approved: bool = False
     """A person has said yes to exactly this."""
+    consented: bool = False
+    """`policies/approval.toml` or a rule a person made speaks for this; it stands for consent,
+    never for a person's own word."""
 
 
 def derive(action: Action, situation: Situation) -> dict[str, str]:
@@ -132,7 +135,8 @@ def _consent(situation: Situation) -> str:
     """In `auto` the user has said yes beforehand; in `approve` a person says it each time."""
     if situation.snapshot.mode is None:
         return "unknown"
-    return "given" if situation.snapshot.mode == "auto" or situation.approved else "missing"
+    given = situation.snapshot.mode == "auto" or situation.approved or situation.consented
+    return "given" if given else "missing"
 
 
 def _approval(situation: Situation) -> str:

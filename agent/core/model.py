@@ -212,6 +212,8 @@ class Task(Noun):
     production_adjacent: bool | None = None
     fixes: str | None = None
     """The id of the defect this infrastructure task fixes."""
+    declined: dict[str, str] = {}
+    """What a person rejected or put off: action and grounds' digest, to one sentence about it."""
 
 
 class Queue(Noun):

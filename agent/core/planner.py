@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core import guard
+from agent.core import grounds, guard
 from agent.core.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
+from agent.core.approvals import on_grounds
 from agent.core.board import Board, assess
 from agent.core.facts import Situation, told
 from agent.core.interventions import Case, propose
@@ -70,11 +71,11 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     """Assess, plan and clear one snapshot; a pure function of its arguments."""
     board = assess(snapshot, policy)
     proposals = {
-        task: propose(case, snapshot.now, policy.failures.most_attempts)
+        task: _unless_declined(case, propose(case, snapshot.now, policy.failures.most_attempts))
         for task, case in board.cases.items()
     }
     if (beside := side_work(board, proposals)) is not None:
-        proposals[beside.task or ""] = beside
+        proposals[beside.task or ""] = _unless_declined(board.cases[beside.task or ""], beside)
     lanes, sends = board.lanes.free or 0, sends_of(board)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
@@ -109,6 +110,18 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
     return known.get(proposal.action, len(known)), natural(proposal.task or "")
 
 
+def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
+    """A person's no holds, and takes no lane, for as long as its grounds do."""
+    if not case.task.declined:
+        return proposal
+    said = case.task.declined.get(on_grounds(proposal.action, grounds.of(case, proposal)))
+    if said is None:
+        return proposal
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=said
+    )
+
+
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:
     if proposal.action not in SENDS_PROMPT or (lanes > 0 and sends > 0):
         return None
@@ -134,11 +147,13 @@ def clear(
     sends: int | None = None,
     prompt_stands: bool = True,
     approved: bool = False,
+    consented: bool = False,
 ) -> tuple[dict[str, str], Clearance]:
     """Put one proposal to the guard.
 
     `lanes` and `sends` are what is left of both when earlier proposals of the tick are carried
-    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft.
+    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft;
+    `approved` and `consented` say whose yes there is, see `Situation`.
     """
     case = board.cases.get(proposal.task) if proposal.task else None
     situation = Situation(
@@ -159,6 +174,7 @@ def clear(
         lanes_free=board.lanes.free if lanes is None else lanes,
         sends_left=sends_of(board) if sends is None else sends,
         approved=approved,
+        consented=consented,
     )
     known, failed = told(proposal.action, situation)
     return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)

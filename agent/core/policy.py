@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agent.core.actions import Action
+from agent.core.actions import READING, Action
 from agent.core.model import ProofKind, TaskKind
 
 Seconds = Annotated[float, Field(ge=0, strict=True)]
@@ -216,6 +216,62 @@ class GuardPolicy(Table):
     rule: tuple[Rule, ...]
 
 
+Tier = Literal["told", "low", "medium", "high"]
+TIERS: Final[tuple[Tier, ...]] = ("told", "low", "medium", "high")
+"""The least strict first. What is `told` is done and reported; a person is asked about the rest."""
+NEVER_ASKED: Final = READING | {
+    Action.RUN_HEAVY_CHECK,
+    Action.PATCH_DATABASE,
+    Action.REVERT_CHANGES,
+}
+"""Either needs nobody's consent or is refused whoever consents."""
+
+
+class ExpiresPolicy(Table):
+    """Seconds that a question of each tier waits for its answer."""
+
+    low: Annotated[float, Field(gt=0, strict=True)]
+    medium: Annotated[float, Field(gt=0, strict=True)]
+    high: Annotated[float, Field(gt=0, strict=True)]
+
+
+class RulesPolicy(Table):
+    """What a rule that a person makes may cover at most."""
+
+    longest: Seconds
+    most_uses: Count
+
+
+class ApprovalPolicy(Table):
+    """`policies/approval.toml`."""
+
+    expires: ExpiresPolicy
+    rules: RulesPolicy
+    tier: dict[Action, Tier]
+
+    @model_validator(mode="after")
+    def _every_action(self) -> Self:
+        asked = set(Action) - NEVER_ASKED
+        if absent := sorted(asked - set(self.tier)):
+            raise ValueError(f"no tier for {absent[0].value!r}")
+        if strange := sorted(set(self.tier) - asked):
+            raise ValueError(f"nobody is ever asked about {strange[0].value!r}; remove it")
+        return self
+
+    def loosened(self, shipped: Self) -> tuple[tuple[str, ...], str] | None:
+        """Where this is less strict than `shipped`, and how; None: nowhere."""
+        for action, tier in self.tier.items():
+            least = shipped.tier[action]
+            if TIERS.index(tier) < TIERS.index(least):
+                return ("tier", action), f"{tier!r} loosens {least!r}"
+        for part in ("expires", "rules"):
+            mine, its = getattr(self, part), getattr(shipped, part)
+            for name in type(mine).model_fields:
+                if getattr(mine, name) > getattr(its, name):
+                    return (part, name), f"more than {getattr(its, name):g}"
+        return None
+
+
 class Policy(Table):
     """Everything in `policies/`, and the hash that names it."""
 
@@ -225,5 +281,6 @@ class Policy(Table):
     window: WindowPolicy
     submit: SubmitPolicy
     guard: GuardPolicy
+    approval: ApprovalPolicy
     hash: str
     """The sha256 over all policy files."""

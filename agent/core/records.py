@@ -12,10 +12,14 @@ from agent.core.verdicts import Review
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
-RecordKind = Literal["start", "tick", "decision", "intent", "outcome", "settled", "policy", "stop"]
+RecordKind = Literal[
+    "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "policy",
+    "stop",
+]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
-intent that a crash left open, found by reading the queue back; `policy` is a policy file that was
-edited while the supervisor ran, and what became of it."""
+intent that a crash left open, found by reading the queue back; `answered` is what a person said to
+a question, `closed` how a question ended without being carried out; `policy` is a policy file that
+was edited while the supervisor ran, and what became of it."""
 
 
 class Record(Noun):

@@ -19,6 +19,13 @@ _ESCAPE_SEQUENCE: Final = re.compile(
     r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?",
 )
 _SUSPECT: Final = re.compile(r"[^\n\t\x20-\x7e]")
+_BLANK: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)))),
+)
+"""Shown as nothing although they count as letters or marks: fillers and variation selectors."""
+_PILED: Final = re.compile(r"(?<=[\u0300-\u036f]{4})[\u0300-\u036f]")
+"""The fifth accent on one letter, and those above it, which reach into the lines around it."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _OPENING: Final = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _CLOSING: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*")
@@ -33,14 +40,19 @@ def visible(text: str) -> str:
     Newlines and tabs stay; a Windows newline becomes a plain one. The result can be encoded, so
     a lone surrogate is shown as well.
     """
-    return _SUSPECT.sub(_shown, _ESCAPE_SEQUENCE.sub("␛", text.replace("\r\n", "\n")))
+    plain = _ESCAPE_SEQUENCE.sub("␛", text.replace("\r\n", "\n"))
+    return _SUSPECT.sub(_shown, _PILED.sub(_coded, plain))
 
 
 def _shown(found: re.Match[str]) -> str:
     character = found[0]
-    if unicodedata.category(character) not in _HIDDEN:
+    if unicodedata.category(character) not in _HIDDEN and character not in _BLANK:
         return character
-    return f"<U+{ord(character):04X}>"
+    return _coded(found)
+
+
+def _coded(found: re.Match[str]) -> str:
+    return f"<U+{ord(found[0]):04X}>"
 
 
 def one_line(text: str) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.core import guard, planner
-from agent.core.actions import Action, Cleared, Proposal
+from agent.core import grounds, guard, planner
+from agent.core.actions import Action, Cleared, Proposal, digest
 from agent.core.board import assess
 from agent.core.model import Snapshot
 from agent.core.records import Record, RecordKind
+from agent.core.replaying import Consent
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
 from agent.runtime import reviewing
 from agent.runtime.drafting import stands_on_its_own
@@ -42,14 +43,19 @@ class Executor:
         self._observer = observer
         self._used: set[tuple[str, datetime]] = set()
 
-    def carry_out(self, cleared: Cleared, snapshot: Snapshot, tick: int) -> Done:
-        """Do it, unless the world has moved on since it was cleared."""
+    def carry_out(
+        self, cleared: Cleared, snapshot: Snapshot, tick: int, consent: Consent | None = None
+    ) -> Done:
+        """Do it, unless the world has moved on since it was cleared.
+
+        `consent`: whose yes the clearance rests on, if it rests on one.
+        """
         proposal = cleared.proposal
         if proposal.action is Action.REVIEW:
             return self.carry_out_reviews([cleared], snapshot, tick)[0]
-        if (void := self._begun(cleared, snapshot, tick)) is not None:
+        if (void := self._begun(cleared, snapshot, tick, consent)) is not None:
             return void
-        return self._act(proposal, key_of(proposal, tick), tick)
+        return self._act(proposal, key_of(proposal, tick), tick, _named(consent))
 
     def carry_out_reviews(
         self, batch: Sequence[Cleared], snapshot: Snapshot, tick: int
@@ -68,12 +74,15 @@ class Executor:
         self._write("outcome", key_of(proposal, tick), tick, proposal, body)
         return Done(proposal, str(body["result"]), read.said)
 
-    def _begun(self, cleared: Cleared, snapshot: Snapshot, tick: int) -> Done | None:
+    def _begun(
+        self, cleared: Cleared, snapshot: Snapshot, tick: int, consent: Consent | None = None
+    ) -> Done | None:
         """Look again, and write down what is about to be done; else why it is not."""
         proposal, key = cleared.proposal, key_of(cleared.proposal, tick)
         now = self._world.clock.now()
-        if (why := self._void(cleared, snapshot, now)) is not None:
-            self._write("outcome", key, tick, proposal, {"result": "void", "said": why})
+        if (why := self._void(cleared, snapshot, now, consent)) is not None:
+            said = {"result": "void", "said": why, **_named(consent)}
+            self._write("outcome", key, tick, proposal, said)
             return Done(proposal, "void", why)
         self._used = {one for one in self._used if one[1] >= now} | {_once(cleared)}
         intent = {
@@ -81,6 +90,7 @@ class Executor:
             "clearance": cleared.digest,
             "policy": cleared.policy,
             "rules": list(cleared.rules),
+            **_named(consent),
         }
         self._write("intent", key, tick, proposal, intent)
         return None
@@ -97,7 +107,8 @@ class Executor:
                 continue
             except WavekeeperError as error:
                 result, said = "failed", str(error)
-            self._write("settled", key, tick, proposal, {"result": result, "said": said})
+            whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
+            self._write("settled", key, tick, proposal, {"result": result, "said": said, **whose})
             settled.append(Done(proposal, result, said))
         return settled
 
@@ -109,7 +120,9 @@ class Executor:
         REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
         return "done", "it had taken effect"
 
-    def _void(self, cleared: Cleared, snapshot: Snapshot, now: datetime) -> str | None:
+    def _void(
+        self, cleared: Cleared, snapshot: Snapshot, now: datetime, consent: Consent | None
+    ) -> str | None:
         if _once(cleared) in self._used:
             return f"{guard.STALE_CLEARANCE}: it has been used"
         proposal = cleared.proposal
@@ -122,10 +135,19 @@ class Executor:
         if case is not None and case.task.probe != "ok" and proposal.action is Action.ACCEPT:
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
         stands = stands_on_its_own(board, proposal, self._world.store)
-        _, answer = planner.clear(board, proposal, prompt_stands=stands)
+        person = consent is not None and consent.by == "person"
+        _, answer = planner.clear(
+            board,
+            proposal,
+            prompt_stands=stands,
+            approved=person,
+            consented=consent is not None and not person,
+        )
+        if consent is not None and consent.ground not in (None, digest(grounds.of(case, proposal))):
+            return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)
 
-    def _act(self, proposal: Proposal, key: str, tick: int) -> Done:
+    def _act(self, proposal: Proposal, key: str, tick: int, whose: Mapping[str, object]) -> Done:
         try:
             if proposal.action not in ACT:
                 raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
@@ -135,9 +157,10 @@ class Executor:
             # Whether it took effect is unknown: the intent stays open and is settled by reading.
             return Done(proposal, "open", str(error))
         except WavekeeperError as error:
-            self._write("outcome", key, tick, proposal, {"result": "failed", "said": str(error)})
+            failed = {"result": "failed", "said": str(error), **whose}
+            self._write("outcome", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
-        self._write("outcome", key, tick, proposal, {"result": "done", "said": said})
+        self._write("outcome", key, tick, proposal, {"result": "done", "said": said, **whose})
         for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
             self._observer.refresh(str(task))
         return Done(proposal, "done", said)
@@ -154,6 +177,11 @@ class Executor:
             body={"action": proposal.action.value, **body},
         )
         self._world.journal.append([record])
+
+
+def _named(consent: Consent | None) -> dict[str, object]:
+    """Whose yes it was, for the journal."""
+    return {} if consent is None else {"consent": consent.model_dump(exclude_none=True)}
 
 
 def _once(cleared: Cleared) -> tuple[str, datetime]:

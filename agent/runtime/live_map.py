@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.actions import Action, ClearanceWord, NeedsApproval, word
+from agent.core.approvals import Card
 from agent.core.board import Board
 from agent.core.interventions import Case
 from agent.core.liveness import WORKING
@@ -35,6 +36,17 @@ class Next(Noun):
     reason: str
 
 
+class Asked(Noun):
+    """The live question to a person about a task."""
+
+    card: str
+    state: Literal["pending", "deferred", "approved"]
+    action: Action
+    at: AwareDatetime
+    expires_at: AwareDatetime
+    answered_by: str | None = None
+
+
 class MappedTask(Noun):
     """One task on the map. Its texts are as they came: whoever shows them cleans them."""
 
@@ -50,7 +62,7 @@ class MappedTask(Noun):
     age: float | None = None
     """Seconds in this state: since the attempt began, ended, or the task was last acted upon."""
     silent_for: float | None = None
-    """Seconds since anything was heard of a running attempt."""
+    """Seconds since the trace of a running attempt advanced; None: it does not run."""
     effective_liveness: Literal["live", "at-risk", "not-running"] | None = None
     split_brain_live: bool = False
     recommended_action: str | None = None
@@ -68,6 +80,8 @@ class MappedTask(Noun):
     """The id of the defect it waits for."""
     next: Next | None = None
     """None: the task is settled."""
+    asked: Asked | None = None
+    """None: no question about it waits for a person, or for being carried out."""
     why: str | None = None
     """How it came to where it stands, where the supervisor noted it."""
 
@@ -156,11 +170,18 @@ def live_map(
     waves: Sequence[WaveRecord],
     standings: Sequence[Standing],
     supervised: Supervised,
+    cards: Sequence[Card] = (),
 ) -> LiveMap:
-    """The map of all `standings`, the settled ones included, as `decisions` saw them."""
+    """The map of all `standings`, the settled ones included, as `decisions` saw them.
+
+    `cards`: the live questions; one that waits for an answer comes before one that has it.
+    """
     board = decisions.board
     decided = {one.proposal.task: one for one in decisions.tasks}
-    tasks = [_task(one, board, decided.get(one.spec.id)) for one in standings]
+    by_task = {one.proposal.task: one for one in sorted(cards, key=_open_last)}
+    tasks = [
+        _task(one, board, decided.get(one.spec.id), by_task.get(one.spec.id)) for one in standings
+    ]
     tasks.sort(key=lambda one: (GROUPS.index(one.group), _natural(one.id)))
     counted = Counter(one.group for one in tasks)
     return LiveMap(
@@ -186,7 +207,24 @@ def live_map(
     )
 
 
-def _task(standing: Standing, board: Board, decision: Decision | None) -> MappedTask:
+def _open_last(card: Card) -> bool:
+    return card.state == "pending"
+
+
+def _asked(card: Card) -> dict[str, object]:
+    return {
+        "card": card.id,
+        "state": card.state,
+        "action": card.proposal.action,
+        "at": card.asked_at,
+        "expires_at": card.expires_at,
+        "answered_by": card.answer.who if card.answer else None,
+    }
+
+
+def _task(
+    standing: Standing, board: Board, decision: Decision | None, card: Card | None
+) -> MappedTask:
     spec, case = standing.spec, board.cases.get(standing.spec.id)
     settled = standing.status in SETTLED_STANDINGS
     told: dict[str, object] = {}
@@ -209,7 +247,8 @@ def _task(standing: Standing, board: Board, decision: Decision | None) -> Mapped
             "why": standing.why,
             "tokens": standing.spent,
             **told,
-            "group": _group(standing, case, decision),
+            "group": _group(standing, case, decision, card),
+            "asked": None if settled or card is None else _asked(card),
             "next": None if settled or decision is None else _next(decision),
         },
     )
@@ -224,7 +263,7 @@ def _assessed(case: Case, now: datetime) -> dict[str, object]:
         "attempt": task.attempt,
         "attempts_left": task.attempts_left,
         "age": None if began is None else _seconds(began, now),
-        "silent_for": None if alive.silent_for is None else _finite(alive.silent_for),
+        "silent_for": _quiet(task, now) if task.status in WORKING else None,
         "effective_liveness": alive.effective,
         "split_brain_live": alive.split_brain_live,
         "recommended_action": alive.recommended_action,
@@ -236,11 +275,27 @@ def _assessed(case: Case, now: datetime) -> dict[str, object]:
     }
 
 
-def _group(standing: Standing, case: Case | None, decision: Decision | None) -> Group:
+def _quiet(task: Task, now: datetime) -> float | None:
+    """Seconds without a word of this attempt; a heartbeat says that it lives, not that it works."""
+    trace = task.trace
+    last = trace.last_event_at if trace and trace.attempt in (None, task.attempt) else None
+    since = last or task.started_at
+    return None if since is None else _seconds(since, now)
+
+
+def _group(
+    standing: Standing, case: Case | None, decision: Decision | None, card: Card | None
+) -> Group:
     if standing.status == "handed-over":
         return "needs-you"
     if standing.status in SETTLED_STANDINGS:
         return "done"
+    if case is not None and case.task.waiting_for == "permission":
+        return "needs-you"
+    if card is not None:
+        decision = None
+        if card.state == "pending":
+            return "needs-you"
     if decision is not None and isinstance(decision.clearance, NeedsApproval):
         return "needs-you"
     return "working" if case is not None and case.task.status in WORKING else "waiting"
@@ -309,11 +364,6 @@ def _waves(waves: Sequence[WaveRecord], standings: Sequence[Standing]) -> tuple[
 
 def _seconds(since: datetime, now: datetime) -> float:
     return round(max(0.0, (now - since).total_seconds()), 3)
-
-
-def _finite(seconds: float) -> float | None:
-    """None for silence since ever: JSON has no infinity."""
-    return None if seconds == float("inf") else round(max(0.0, seconds), 3)
 
 
 def _natural(name: str) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
+from agent.core.approvals import with_declined
 from agent.core.lessons import durable
 from agent.core.liveness import polls_before
 from agent.core.model import (
@@ -68,6 +69,7 @@ class Observer:
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._world.clock.now()
         tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
+        tasks = with_declined(tasks, self._world.approvals.declined())
         tasks += self._settled_dependencies(standings)
         tasks += self._fixers(standings, now, reachable=reachable)
         return self._snapshot(now, tasks, reachable=reachable)

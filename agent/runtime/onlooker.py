@@ -35,6 +35,11 @@ class Onlooker:
             self._world.store.waves(),
             self._standings(),
             Supervised(by=supervised_by, last_tick_at=last),
+            [
+                one
+                for one in self._world.approvals.cards(live=True)
+                if snapshot.now < one.expires_at
+            ],
         )
 
     def _standings(self) -> list[Standing]:

@@ -1,18 +1,18 @@
 """One tick: observe, assess, review, plan, clear, act. It ends in one sentence of English."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.core import planner
-from agent.core.actions import SENDS_PROMPT, Action, Cleared, Refused, digest, word
-from agent.core.board import Board
+from agent.core.actions import Action, Cleared, digest
 from agent.core.liveness import polls_after
 from agent.core.model import Snapshot
 from agent.core.planner import Decision, Decisions
 from agent.core.policy import Policy
 from agent.core.records import Record
-from agent.runtime.drafting import draft, stands_on_its_own
+from agent.core.replaying import Ruled, body_of
+from agent.runtime.desk import Desk
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
 from agent.runtime.world import Supervision, World
@@ -31,6 +31,8 @@ class TickResult:
     """The one that was in force."""
     policy_said: str | None = None
     """What became of a policy that was edited, if one was found before this tick."""
+    cards: Mapping[str | None, str] = field(default_factory=dict)
+    """The question put to a person about a task's decision, by task."""
 
     @property
     def changed(self) -> bool:
@@ -46,45 +48,57 @@ class Ticker:
         self._supervision = supervision
         self._observer = Observer(world, supervision)
         self._executor = Executor(world, supervision, self._observer)
+        self._desk = Desk(world)
         self._number = world.journal.last_tick()
 
     def tick(self, stop: Callable[[], bool] = lambda: False) -> TickResult:
         """One whole tick. `stop` is asked before each action; what was begun is finished."""
         self._number += 1
         settled = self._executor.settle(self._number)
+        self._desk.begin(self._number, self._world.clock.now())
         snapshot = self._observer.observe()
         decisions = planner.decide(snapshot, self._supervision.policy)
-        drafted = tuple(self._drafted(decisions.board, one) for one in decisions.in_order)
-        everything = (*drafted, *([decisions.window] if decisions.window else []))
+        board, seen = decisions.board, digest(snapshot)
+        wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
+        everything = tuple(self._desk.rule(board, one, seen) for one in wanted)
+        self._desk.end(board, everything)
         self._journal(snapshot, decisions, everything)
         self._remember_polls(decisions)
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
         unsure = {record.task for record in self._world.journal.unresolved()}
         cleared = [
-            one.clearance
+            (one, one.decision.clearance)
             for one in everything
-            if isinstance(one.clearance, Cleared)
-            and one.proposal.action is not Action.LEAVE_ALONE
-            and one.proposal.task not in unsure
+            if isinstance(one.decision.clearance, Cleared)
+            and one.decision.proposal.action is not Action.LEAVE_ALONE
+            and one.decision.proposal.task not in unsure
         ]
         done += self._carried_out(cleared, snapshot, stop)
         self._end()
-        policy = self._supervision.policy
         return TickResult(
-            self._number, decisions.sentence, snapshot, everything, tuple(done), policy
+            self._number,
+            decisions.sentence,
+            snapshot,
+            tuple(ruled.decision for ruled in everything),
+            tuple(done),
+            self._supervision.policy,
+            cards={one.decision.proposal.task: one.card for one in everything if one.card},
         )
 
     def _carried_out(
-        self, cleared: Sequence[Cleared], snapshot: Snapshot, stop: Callable[[], bool]
+        self,
+        cleared: Sequence[tuple[Ruled, Cleared]],
+        snapshot: Snapshot,
+        stop: Callable[[], bool],
     ) -> Iterator[Done]:
         """One action after the other; then the reviews, several at once."""
-        reviews = [one for one in cleared if one.proposal.action is Action.REVIEW]
-        for one in cleared:
+        reviews = [one for _, one in cleared if one.proposal.action is Action.REVIEW]
+        for ruled, one in cleared:
             if stop():
                 return
             if one.proposal.action is not Action.REVIEW:
-                yield self._executor.carry_out(one, snapshot, self._number)
+                yield self._carry_out(ruled, one, snapshot)
         most = self._supervision.reading.at_once
         for first in range(0, len(reviews), most):
             if stop():
@@ -92,23 +106,17 @@ class Ticker:
             batch = reviews[first : first + most]
             yield from self._executor.carry_out_reviews(batch, snapshot, self._number)
 
-    def _drafted(self, board: Board, decision: Decision) -> Decision:
-        """The same decision with the words that would be sent, cleared again with them."""
-        world = self._world
-        # A model is paid for words that may be sent, not for those that are refused anyway.
-        writer = None if isinstance(decision.clearance, Refused) else world.writer
-        proposal = draft(board, decision.proposal, world.store, world.drafter, writer)
-        if proposal.action not in (*SENDS_PROMPT, Action.WRITE_REFERENCE):
-            return decision
-        stands = stands_on_its_own(board, proposal, self._world.store)
-        facts, answer = planner.clear(board, proposal, prompt_stands=stands)
-        if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
-            return replace(decision, proposal=proposal, clearance=answer, facts=facts)
-        # Words can only take a permission away: what was refused for another reason stays so.
-        return decision
+    def _carry_out(self, ruled: Ruled, cleared: Cleared, snapshot: Snapshot) -> Done:
+        """Act with whatever yes there is, and close the question it came from."""
+        proposal, now = cleared.proposal, self._world.clock.now()
+        if not self._desk.may(ruled.consent, now, proposal):
+            return Done(proposal, "void", "the rule that covered it has no use left")
+        done = self._executor.carry_out(cleared, snapshot, self._number, ruled.consent)
+        self._desk.carried_out(ruled.consent, done)
+        return done
 
     def _journal(
-        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Decision, ...]
+        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Ruled, ...]
     ) -> None:
         """One record per task, doing nothing included, and the snapshot they rest on."""
         seen = digest(snapshot)
@@ -124,28 +132,12 @@ class Ticker:
                 "policy": self._supervision.policy.hash,
             },
         )
-        records = [self._record(snapshot.now, seen, decision) for decision in everything]
+        records = [self._record(snapshot.now, seen, ruled) for ruled in everything]
         self._world.journal.append([tick, *records], snapshot)
 
-    def _record(self, at: datetime, seen: str, decision: Decision) -> Record:
-        answer, questions = decision.clearance, decision.questions
-        body: dict[str, object] = {
-            "snapshot": seen,
-            "facts": dict(decision.facts),
-            "proposal": decision.proposal.model_dump(mode="json", exclude_none=True),
-            "clearance": word(answer),
-            "rules": list(answer.rules),
-        }
-        if questions is not None:
-            body["questions"] = {
-                "completionQuality": questions.completion_quality,
-                "completionState": questions.completion_state,
-                "selfBlockingRisk": questions.self_blocking_risk,
-                "nextAction": questions.next_action,
-            }
-        return Record(
-            kind="decision", at=at, tick=self._number, task=decision.proposal.task, body=body
-        )
+    def _record(self, at: datetime, seen: str, ruled: Ruled) -> Record:
+        task, body = ruled.decision.proposal.task, body_of(ruled, seen)
+        return Record(kind="decision", at=at, tick=self._number, task=task, body=body)
 
     def _remember_polls(self, decisions: Decisions) -> None:
         """Keep what the next tick needs: evidence that was fetched, and polls that found a risk."""

@@ -8,6 +8,7 @@ from agent.core.model import Mode
 from agent.core.policy import Policy
 from agent.core.review import Patience
 from agent.ports import (
+    Approvals,
     Clock,
     DiffSource,
     Drafter,
@@ -37,6 +38,7 @@ class World:
     reviewer: Reviewer
     drafter: Drafter
     probes: Sequence[EvidenceProbe]
+    approvals: Approvals
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None

@@ -73,12 +73,6 @@ FAULTS = [
     ),
     pytest.param(state_is_read_only, ["run"], "name another", id="read-only state"),
     pytest.param(corrupt_queue, ["run"], "it is not a queue; name another", id="corrupt queue"),
-    pytest.param(
-        nothing,
-        ["run", "--mode", "approve"],
-        "approve comes with a later release; use --mode observe or --mode auto",
-        id="mode approve",
-    ),
 ]
 
 MORE_FAULTS = [
@@ -115,18 +109,14 @@ MORE_FAULTS = [
         "wavekeeper.toml:2: unknown key 'mdoe'; did you mean 'mode'?",
         id="unknown key in the settings",
     ),
-    pytest.param(
-        settings('[supervisor]\nmode = "approve"\n'),
-        ["run"],
-        "approve comes with a later release",
-        id="approve in the settings",
-    ),
     pytest.param(state_is_a_file, ["status"], "it is no folder", id="reading a file as state"),
     pytest.param(state_cannot_be, ["submit", "w.toml"], "name another", id="no place for state"),
     pytest.param(
         corrupt_queue, ["status"], "it is not a queue; name another", id="reading no queue"
     ),
-    pytest.param(nothing, ["run", "--mode", "x"], "there are observe and auto", id="no such mode"),
+    pytest.param(
+        nothing, ["run", "--mode", "x"], "there are observe, approve and auto", id="no such mode"
+    ),
     pytest.param(
         nothing,
         ["run", "--mode", "observe", "--until-done"],

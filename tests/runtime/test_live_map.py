@@ -4,12 +4,16 @@ import json
 
 import pytest
 
+from agent.cli.views import page, prompt
 from agent.core import planner
 from agent.core.actions import NeedsApproval, Refused
 from agent.core.planner import Decisions
+from agent.core.queueing import NewEvent
+from agent.runtime.answering import Answering
 from agent.runtime.live_map import GROUPS, Supervised, live_map
 from agent.runtime.onlooker import Onlooker
 from agent.runtime.world import Supervision
+from tests.acceptance.test_cli_views import drawn
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 
 PUSHED = "d" * 40
@@ -73,6 +77,53 @@ def test_a_running_task_works_and_its_silence_is_measured(world):
     assert (here.lanes.busy, here.lanes.limit) == (1, 5)
     world.clock.move(30)
     assert the(look(world), "T-1").status == "lost"  # its lease ran out
+
+
+def test_its_silence_is_that_of_the_trace_whatever_the_heartbeat_says(world):
+    world.submit(spec())
+    world.ticker().tick()
+    lease = world.queue.claim("h", ["main"], lease=60)
+    for _ in range(3):
+        world.clock.move(30)
+        world.queue.beat(lease, (), extend=60)
+    assert the(look(world), "T-1").silent_for == 90
+    world.queue.beat(
+        lease, (NewEvent(at=world.clock.now(), kind="output", text="a word"),), extend=60
+    )
+    assert the(look(world), "T-1").silent_for == 0
+
+
+def test_a_question_and_its_answer_are_on_the_map(world):
+    world.submit(spec("T-1"), spec("T-2"))
+    world.ticker("approve").tick()
+    person = Answering(world.world, POLICY, "ana@host")
+    person.approve(person.card("A-1"), via="panel", looked=1.0)
+    world.clock.move(30)
+    here = look(world, mode="approve")
+    assert here.needs_you == ("T-2",)
+    assert (the(here, "T-2").asked.card, the(here, "T-2").asked.state) == ("A-2", "pending")
+    assert (the(here, "T-1").asked.answered_by, the(here, "T-1").group) == ("ana@host", "waiting")
+    assert prompt(here) == "wavekeeper w1 0/5 ?1"
+    lines = drawn(lambda console: page(console, here))
+    assert "questions: 1 waits for you, the oldest 30s; `wavekeeper approve` answers" in lines
+    (first,) = [line for line in lines if line.startswith("  T-1")]
+    assert "submit approved by ana@host (A-1); done at the next look" in first
+    (second,) = [line for line in lines if line.startswith("? T-2")]
+    assert "A-2 asks: submit: planned" in second
+
+
+def test_a_worker_that_waits_for_a_permission_needs_you(world):
+    world.submit(spec())
+    snapshot = world.ticker().tick().snapshot
+    waiting = replace_task(snapshot, status="running", waiting_for="permission")
+    standings = world.world.store.standings()
+    here = live_map(planner.decide(waiting, POLICY), [], standings, Supervised())
+    assert the(here, "T-1").group == "needs-you"
+
+
+def replace_task(snapshot, **over):
+    (task,) = snapshot.tasks
+    return snapshot.model_copy(update={"tasks": (task.model_copy(update=over),)})
 
 
 def test_a_result_is_unread_until_it_was_inspected_then_its_gaps_show(tmp_path):
@@ -205,7 +256,7 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "attempt", "attemptsLeft",
         "age", "silentFor", "effectiveLiveness", "splitBrainLive", "recommendedAction", "unread",
-        "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy", "next", "why",
+        "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy", "next", "asked", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 

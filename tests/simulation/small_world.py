@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from agent.adapters.approvals_memory import MemoryApprovals
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.issues_local import LocalIssues
@@ -114,6 +115,7 @@ class SmallWorld:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
             probes=(self.remote, JudgeEvidence()),
+            approvals=MemoryApprovals(),
         )
         self.leases: dict[str, Lease] = {}
         """What a host that vanished still holds in its hand."""

@@ -23,7 +23,7 @@ from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
 from agent.cli.demo.story import Row, amiss, rows, sentence
 from agent.cli.replay import replayed
-from agent.cli.run import Show
+from agent.cli.run import Show, was_answered
 from agent.cli.stopping import Stop, signals
 from agent.runtime.tick import TickResult
 
@@ -33,10 +33,16 @@ LIMIT: Final = 85.0
 """Seconds after which the demonstration gives up and says what is missing."""
 
 
-def demo(console: Console, *, keep: bool) -> int:
+PATIENCE: Final = 1800.0
+"""The same, where a person answers."""
+EXPIRES: Final = 300.0
+"""Seconds that a question waits there, so that one can be seen to expire."""
+
+
+def demo(console: Console, *, keep: bool, approve: bool) -> int:
     """Play the wave and show it; 0 only if every task ended as it should."""
     with stage(keep=keep) as folder, model() as answering:
-        ending = play(console, folder, answering)
+        ending = play(console, folder, answering, EXPIRES if approve else None)
         if keep:
             console.line(f"kept: {folder}")
     if ending.stopped is not None:
@@ -81,24 +87,35 @@ def model() -> Iterator[Answering]:
         yield Answering(address, "not-a-key", said)
 
 
-def play(console: Console, folder: Path, answering: Answering) -> Ending:
-    """Run the wave in `folder`, from the first submit to the last accepted task."""
+def play(
+    console: Console, folder: Path, answering: Answering, expires: float | None = None
+) -> Ending:
+    """Run the wave in `folder`, from the first submit to the last accepted task.
+
+    `expires`: a person is asked, and each question waits for so many seconds; None: nobody is.
+    """
     begun = time.monotonic()
     with staged(folder, answering.address) as scene:
+        limit = LIMIT
+        if expires is not None:
+            scene.ask(wiring.shipped("policies") / "approval.toml", expires)
+            limit = PATIENCE
         settings = read_settings(scene.settings)
         wave, tasks, _ = wiring.submit(settings, HERE / "wave.toml")
         console.line(f"{wave.goal}: {tasks} tasks, a repository with a bare origin, two hosts.")
         console.line("The coding agents are scripted programs; everything else is real.")
         console.line(answering.said)
+        if expires is not None:
+            console.line(f"answer in another terminal: wavekeeper -C {scene.repository} approve")
         policy = wiring.policy_of(settings)
         with wiring.open_world(settings, policy, answering.key) as world:
             how = wiring.supervision(settings, policy)
             show = Show(console, world, how)
-            show.stop = stop = Stop(idle=show.refresh)
+            show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
             def over(_: TickResult) -> bool:
                 _accident(scene, console)
-                late = time.monotonic() - begun > LIMIT
+                late = time.monotonic() - begun > limit
                 return late or not world.store.standings(settled=False)
 
             with signals(stop), console.live():

@@ -1,6 +1,7 @@
 """Sets the scene of the demonstration: a repository, its bare origin, hosts, an accident."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,18 @@ class Scene:
         toolbox.mkdir()
         (toolbox / "python3").symlink_to(sys.executable)
         self._configure(self.settings, ("main", "edge", "infra"))
+
+    def ask(self, shipped: Path, expires: float) -> None:
+        """Have a person asked, by questions that wait for so many seconds."""
+        own = self.folder / "policies"
+        own.mkdir()
+        text = re.sub(
+            r"(?m)^(low|medium|high) = .*", rf"\1 = {expires}", shipped.read_text("utf-8")
+        )
+        (own / shipped.name).write_text(text, encoding="utf-8")
+        settings = self.settings.read_text(encoding="utf-8")
+        asking = settings.replace('mode = "auto"', 'mode = "approve"')
+        self.settings.write_text(f"policies = {quoted(own)}\n{asking}", encoding="utf-8")
 
     def start_host(self, name: str, queues: tuple[str, ...]) -> None:
         """Start a worker host as a process of its own, as `wavekeeper work` does."""

@@ -1,0 +1,63 @@
+"""Where the state folder keeps what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.wiring_code_queue import LEDGER
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the state folder keeps what."""
+
+    state: Path
+
+    @property
+    def queue(self) -> Path:
+        """The embedded queue."""
+        return self.state / "queue.db"
+
+    @property
+    def code_queue(self) -> Path:
+        """Which task of a Code Queue is whose, and what was asked of it."""
+        return self.state / LEDGER
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.state / "journal.db"
+
+    @property
+    def approvals(self) -> Path:
+        """Questions to a person."""
+        return self.state / "approvals.db"
+
+    @property
+    def waves(self) -> Path:
+        """What the supervisor remembers."""
+        return self.state / "waves.db"
+
+    @property
+    def issues(self) -> Path:
+        """Recorded defects, as Markdown."""
+        return self.state / "issues"
+
+    @property
+    def lock(self) -> Path:
+        """Who supervises here."""
+        return self.state / "supervisor.lock"
+
+    @property
+    def evidence(self) -> Path:
+        """The mirror that evidence is read from."""
+        return self.state / "evidence"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per attempt."""
+        return self.state / "runs"
+
+    @property
+    def clone(self) -> Path:
+        """The bare clone that worktrees hang on."""
+        return self.state / "clone"

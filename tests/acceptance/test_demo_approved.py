@@ -1,0 +1,89 @@
+"""The demonstration's wave with a person who answers every question, and the record of it."""
+
+import io
+import re
+import threading
+
+import pytest
+
+from agent import wiring
+from agent.adapters.config_toml import read_settings
+from agent.cli.console import Console
+from agent.cli.demo import model, play
+from agent.errors import UserError, WavekeeperError
+from tests.acceptance.program import here
+
+pytestmark = pytest.mark.long
+EXPIRES = 8.0
+
+
+class Person(threading.Thread):
+    """Says yes to all but the first question whether to accept, which it lets expire.
+
+    It puts words of its own into the first prompt that follows a failure.
+    """
+
+    def __init__(self, settings):
+        super().__init__()
+        self.settings = settings
+        self.over = threading.Event()
+        self.edited = self.expired = None
+
+    def run(self):
+        while not self.over.wait(0.3):
+            if self.settings.exists():
+                self.answer()
+
+    def answer(self):
+        try:
+            settings = read_settings(self.settings)
+            policy = wiring.policy_of(settings)
+        except UserError:
+            return  # it is being written
+        with wiring.open_answering(settings, policy) as answering:
+            for card in answering.waiting():
+                if self.expired is None and card.proposal.action == "accept":
+                    self.expired = card.id
+                if card.id != self.expired:
+                    self.say_yes(answering, card)
+
+    def say_yes(self, answering, card):
+        try:
+            if card.proposal.action == "retry" and self.edited is None:
+                new = card.proposal.prompt.replace(
+                    "## Background\n", "## Background\n\nTake care.\n"
+                )
+                card = answering.edit(card, new).card
+                self.edited = card.proposal.task
+            answering.approve(card, via="command", looked=None)
+        except WavekeeperError:
+            return  # it changed meanwhile and is asked anew
+
+
+def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monkeypatch):
+    person = Person(tmp_path / "shop" / "wavekeeper.toml")
+    person.start()
+    try:
+        with model() as answering:
+            console = Console(io.StringIO(), io.StringIO(), {})
+            ending = play(console, tmp_path, answering, EXPIRES)
+    finally:
+        person.over.set()
+        person.join()
+    assert ending.amiss == []
+    assert person.edited is not None
+    monkeypatch.chdir(tmp_path / "shop")
+    for row in ending.told:
+        said = here("explain", row.task)
+        assert said.returncode == 0
+        assert "ACCEPTED at" in said.stdout
+        assert "rule   accept_what_is_proven (guard.toml:" in said.stdout
+        assert re.search(r"ok     commit-pushed [0-9a-f]{12}", said.stdout)
+        assert "the worker's own words were not used as evidence" in said.stdout
+        assert re.search(r"person   accept approved by \S+ at", said.stdout)
+    assert "prompt edited" in here("explain", person.edited).stdout
+    log = here("log").stdout
+    assert re.search(rf"accept expired \({person.expired}\): nobody answered in time", log)
+    assert here("verify").returncode == 0
+    assert here("replay", "last", "--check").returncode == 0
+    assert here("approve").stdout == "nothing waits for you\n"

@@ -1,0 +1,10 @@
+import pytest
+
+from agent.adapters.approvals_memory import MemoryApprovals
+from tests.adapters.approvals_contract import ApprovalsContract
+
+
+class TestMemoryApprovals(ApprovalsContract):
+    @pytest.fixture
+    def approvals(self):
+        return MemoryApprovals()
