@@ -44,8 +44,10 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
         show = Show(console, world, how)
         show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
-        def until(_: TickResult) -> bool:
-            return asked.once or (asked.until_done and not world.store.standings(settled=False))
+        def until(result: TickResult) -> bool:
+            # After a change one more look, so that what was learnt is still written down.
+            settled = not result.changed and not world.store.standings(settled=False)
+            return asked.once or (asked.until_done and settled)
 
         with signals(stop), console.live():
             wiring.loop(settings, world, how, show.tell).run(stop, until=until)

@@ -113,10 +113,12 @@ def play(
             show = Show(console, world, how)
             show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
 
-            def over(_: TickResult) -> bool:
+            def over(result: TickResult) -> bool:
                 _accident(scene, console)
                 late = time.monotonic() - begun > limit
-                return late or not world.store.standings(settled=False)
+                # After a change one more look, so that what was learnt is still written down.
+                settled = not result.changed and not world.store.standings(settled=False)
+                return late or settled
 
             with signals(stop), console.live():
                 wiring.loop(settings, world, how, show.tell).run(stop, until=over)
