@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.config_toml import read_settings
 from tests.acceptance.program import COMMAND, Project, environment
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,15 @@ def test_every_command_of_the_product_works_and_prints_what_it_says(project):
         assert ended.returncode == 0, ended.stderr
         if output:
             assert _shape(ended.stdout) == _shape(output), command
+
+
+@pytest.mark.parametrize("table", ["queue", "model"])
+def test_every_settings_it_shows_are_read(tmp_path, table):
+    (text,) = [text for text in _blocks("toml") if text.startswith(f"[{table}]")]
+    path = tmp_path / "wavekeeper.toml"
+    path.write_text(text, encoding="utf-8")
+    settings = read_settings(path)
+    assert table in settings.model_fields_set
 
 
 def test_every_command_it_names_exists():
