@@ -41,12 +41,13 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "submit.per_tick_low_memory": AT_MOST,
     "submit.low_memory": AT_LEAST,
     "submit.clearance_seconds": AT_MOST,
+    "completion.claims_count": AT_MOST,
     "failures.default_wait": AT_LEAST,
     "failures.stale_cancel_within": AT_MOST,
     "failures.durable_after": AT_LEAST,
     "failures.most_attempts": AT_MOST,
 }
-"""Each number of the policy files, and the side on which it is the stricter one."""
+"""Each number and flag of the policy files, and the side on which it is the stricter one."""
 
 
 @dataclass(frozen=True, slots=True)

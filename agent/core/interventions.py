@@ -85,11 +85,11 @@ def _out_of_the_way(defect: Defect) -> bool:
 
 
 def _release(case: Case, defect: Defect) -> Proposal:
-    if not case.task.session_continuable:
-        return _do(case, Action.HAND_OVER, f"{defect.id} is fixed, but the task cannot go on")
-    if not case.release_first:
-        return _leave(case, f"{defect.id} is fixed; another task goes first to see whether it is")
     how = "fixed" if defect.status == "fixed" else "bridged"
+    if not case.task.session_continuable:
+        return _do(case, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot go on")
+    if not case.release_first:
+        return _leave(case, f"{defect.id} is {how}; another task goes first to see whether it is")
     reason = f"{defect.id} is {how}; the task goes on under its own identity"
     return _do(case, Action.RELEASE, reason, defect=defect.id, prompt=True)
 
