@@ -8,7 +8,7 @@ import pytest
 from agent.core.brief import Limits
 from agent.core.evaluation import case_of, cost, decided, scores
 from agent.core.verdicts import CriterionVerdict, Review, Usage
-from tests.acceptance.program import Project
+from tests.acceptance.program import Project, here
 from tests.acceptance.test_readme import ROOT
 
 CASES = ROOT / "tests" / "model" / "cases.jsonl"
@@ -16,9 +16,12 @@ RECORDED = ("--recorded", str(ROOT / "cassettes" / "eval.json"))
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
+    """A whole project with the cases, and this process in its folder."""
     project = Project.whole(tmp_path)
     shutil.copy(CASES, project.folder / "cases.jsonl")
+    monkeypatch.chdir(project.folder)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     return project
 
 
@@ -35,8 +38,9 @@ def test_it_counts_what_is_false_by_source(project):
     assert ended.stdout.splitlines()[5] == "abstentions: 1 cannot-tell"
 
 
-def test_as_json_it_says_the_same_with_tokens_and_cost(project):
-    ended = project.run("eval", "cases.jsonl", *RECORDED, "--json")
+@pytest.mark.usefixtures("project")
+def test_as_json_it_says_the_same_with_tokens_and_cost():
+    ended = here("eval", "cases.jsonl", *RECORDED, "--json")
     told = json.loads(ended.stdout)
     assert told["schema"] == "wavekeeper.eval/1"
     total = told["scores"][-1]
@@ -45,8 +49,9 @@ def test_as_json_it_says_the_same_with_tokens_and_cost(project):
     assert total["dollars"] > 0
 
 
-def test_without_a_model_everything_is_left_to_a_person(project):
-    ended = project.run("eval", "cases.jsonl")
+@pytest.mark.usefixtures("project")
+def test_without_a_model_everything_is_left_to_a_person():
+    ended = here("eval", "cases.jsonl")
     assert ended.stdout.splitlines()[0] == "reviewer: evidence"
     assert ended.stdout.splitlines()[-1] == "abstentions: 6 cannot-tell"
 
@@ -61,7 +66,7 @@ def test_without_a_model_everything_is_left_to_a_person(project):
 )
 def test_bad_cases_take_one_line(project, text, says):
     project.write("cases.jsonl", text)
-    ended = project.run("eval", "cases.jsonl", *RECORDED)
+    ended = here("eval", "cases.jsonl", *RECORDED)
     assert ended.returncode == 2
     assert says in ended.stderr
     assert ended.stderr.count("\n") == 1
@@ -70,7 +75,7 @@ def test_bad_cases_take_one_line(project, text, says):
 def test_a_model_without_a_key_takes_one_line(project):
     with (project.folder / "wavekeeper.toml").open("a") as file:
         file.write('\n[model]\nreviewer = "anthropic"\n')
-    ended = project.run("eval", "cases.jsonl")
+    ended = here("eval", "cases.jsonl")
     assert ended.returncode == 2
     assert "ANTHROPIC_API_KEY holds no key; set it, or write" in ended.stderr
 

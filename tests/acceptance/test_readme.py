@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.config_toml import read_settings
-from tests.acceptance.program import COMMAND, Project, environment
+from tests.acceptance.program import COMMAND, Project, environment, here
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,14 +66,7 @@ def test_every_command_it_names_exists():
     named = set(re.findall(r"`wavekeeper ([a-z]+)", README))
     assert {"run", "work", "submit", "status"} <= named | {"submit", "status"}
     for name in named:
-        asked = subprocess.run(
-            [*COMMAND, name, "--help"],
-            capture_output=True,
-            env=environment(),
-            timeout=60,
-            check=False,
-        )
-        assert asked.returncode == 0, name
+        assert here(name, "--help").returncode == 0, name
 
 
 def test_the_makefile_has_what_it_names():
