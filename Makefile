@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests start hundreds of processes: without bytecode each of them would compile the program anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo demo-delivery test test-long lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test

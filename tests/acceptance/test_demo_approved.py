@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.acceptance.program import here
 
 pytestmark = pytest.mark.long
 EXPIRES = 8.0
+ROOT = Path(__file__).parents[2]
 
 
 class Person(threading.Thread):
@@ -60,6 +62,18 @@ class Person(threading.Thread):
             return  # it changed meanwhile and is asked anew
 
 
+def shown_in_the_readme(begin):
+    """The block of the README that begins so."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return text[text.index(begin) :].partition("\n```")[0]
+
+
+def labels(text):
+    """What the lines of an explanation begin with; times are no labels."""
+    words = {line.split()[0] for line in text.splitlines() if line.strip()}
+    return {word for word in words if not word[0].isdigit()}
+
+
 def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monkeypatch):
     person = Person(tmp_path / "shop" / "wavekeeper.toml")
     person.start()
@@ -82,6 +96,7 @@ def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monk
         assert "the worker's own words were not used as evidence" in said.stdout
         assert re.search(r"person   accept approved by \S+ at", said.stdout)
     assert "prompt edited" in here("explain", person.edited).stdout
+    assert labels(shown_in_the_readme("T-2 of wave demo")) <= labels(here("explain", "T-2").stdout)
     log = here("log").stdout
     assert re.search(rf"accept expired \({person.expired}\): nobody answered in time", log)
     assert here("verify").returncode == 0

@@ -106,3 +106,12 @@ def _known(table):
     recorded = r"recorded \(missing-tool: demo-lint; recorded before anything is done\); "
     plain = re.sub(recorded, "", re.sub(r"\s+", " ", table))
     return _shape(re.sub(r"through \d+ s|in \d+ attempts and \d+ s", "", plain))
+
+
+def test_the_question_it_shows_fits_a_small_terminal_and_puts_the_claim_last():
+    block = README[README.index("A-7  retry T-2") :].partition("\n```")[0]
+    lines = block.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    parts = [line.split()[0] for line in lines if re.match(r"  [A-Z]{4,}", line)]
+    assert parts == ["WILL", "GUARD", "SEEN", "CLAIM"]
