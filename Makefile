@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The tests start hundreds of processes: without bytecode each of them would compile the program anew.
 export PYTHONDONTWRITEBYTECODE :=
+# One more than there are processors, because many tests wait for a process.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .PHONY: demo demo-delivery test test-long lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
@@ -21,7 +23,7 @@ demo-delivery: $(VENV)/ready
 	$(BIN)/wavekeeper demo --delivery
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q -n auto -m "not long"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not long"
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m long
