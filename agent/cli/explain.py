@@ -47,7 +47,8 @@ def _lines(told: Account, policy: str, broken: str | None) -> Iterable[str]:
             yield f'    policy "{rule.source}"'
     yield from _evidence(told)
     if told.attempts:
-        yield f"  attempts {told.attempts}, {told.charged} of them counted; cost not known here"
+        counted = f"{told.attempts}, {told.charged} of them counted"
+        yield f"  attempts {counted}; {told.tokens:,} tokens for reviews and drafts"
     for step in told.steps:
         by = f", yes of {step.by}" if step.by else ""
         why = f" ({step.reason})" if step.reason else ""

@@ -92,6 +92,8 @@ class Account(Noun):
     """The worker said something of its own; it was not used as evidence."""
     attempts: int | None = None
     charged: int = 0
+    tokens: int = 0
+    """What models have used up for this task, over all its attempts. Workers' own are not known."""
     steps: tuple[Step, ...] = ()
     persons: tuple[PersonSaid, ...] = ()
     not_chosen: tuple[str, ...] = ()
@@ -158,6 +160,7 @@ def account(
         claimed=bool(seen and seen.final_response),
         attempts=seen.attempt if seen else None,
         charged=len(standing.charged) if standing else 0,
+        tokens=standing.spent if standing else 0,
         steps=tuple(_steps(journal, task)),
         persons=tuple(_persons(journal, task)),
         not_chosen=_not_chosen(snapshot, proposal, policy),

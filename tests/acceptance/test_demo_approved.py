@@ -95,6 +95,7 @@ def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monk
         assert re.search(r"ok     commit-pushed [0-9a-f]{12}", said.stdout)
         assert "the worker's own words were not used as evidence" in said.stdout
         assert re.search(r"person   accept approved by \S+ at", said.stdout)
+    assert re.search(r"; [1-9][\d,]* tokens for reviews", here("explain", "T-2").stdout)
     assert "prompt edited" in here("explain", person.edited).stdout
     assert labels(shown_in_the_readme("T-2 of wave demo")) <= labels(here("explain", "T-2").stdout)
     log = here("log").stdout
