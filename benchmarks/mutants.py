@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 FILES = ("agent/core/guard.py", "agent/core/facts.py")
 TESTS = (
     "tests/core/test_guard.py",
+    "tests/core/test_guard_lint.py",
     "tests/core/test_facts.py",
     "tests/core/test_injection.py",
     "tests/core/test_gate.py",
