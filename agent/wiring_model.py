@@ -1,13 +1,11 @@
 """The part of the wiring that needs a model's SDK, which is slow to import."""
 
-import os
 from pathlib import Path
 
 from agent.adapters.base_anthropic import Asking, Endpoint
 from agent.adapters.config_toml import ModelSettings
 from agent.adapters.drafter_anthropic import AnthropicWriter
 from agent.adapters.reviewer_anthropic import AnthropicReviewer
-from agent.errors import ConfigurationError
 from agent.ports import Reviewer, Writer
 
 
@@ -32,14 +30,8 @@ def _asking(own: ModelSettings, model: str) -> Asking:
 
 
 def _endpoint(own: ModelSettings, key: str | None) -> Endpoint:
-    key = key or os.environ.get(own.key_variable)
-    if not key or not key.isascii() or not key.isprintable():
-        raise ConfigurationError(
-            f"[model] asks a model, but {own.key_variable} holds no key; set it, or write "
-            'reviewer = "none" and drafter = "none"',
-        )
     return Endpoint(
-        key=key,
+        key=key or own.key(),
         base_url=own.base_url,
         at_once=own.at_once,
         deadline=own.deadline,

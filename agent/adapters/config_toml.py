@@ -1,6 +1,7 @@
 """Reads `wavekeeper.toml`. Every complaint is one line: FILE:LINE: what is wrong; what to do."""
 
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -165,6 +166,16 @@ class ModelSettings(TomlModel):
     price_in: Annotated[float, Field(ge=0, strict=False)] = 4.0
     """US dollars for a million tokens of input, for the estimate that is shown."""
     price_out: Annotated[float, Field(ge=0, strict=False)] = 20.0
+
+    def key(self) -> str:
+        """The key, from the environment alone. ConfigurationError: there is none."""
+        key = os.environ.get(self.key_variable)
+        if not key or not key.isascii() or not key.isprintable():
+            raise ConfigurationError(
+                f"[model] asks a model, but {self.key_variable} holds no key; set it, or write "
+                'reviewer = "none" and drafter = "none"',
+            )
+        return key
 
 
 class _Queue(TomlModel):

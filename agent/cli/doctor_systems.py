@@ -14,7 +14,7 @@ from agent import wiring
 from agent.adapters.base_http import HttpError
 from agent.adapters.base_remedies import RemedySettings
 from agent.adapters.base_services import Look, ServiceSettings
-from agent.adapters.config_toml import NAME, Settings
+from agent.adapters.config_toml import NAME, ModelSettings, Settings
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.evidence_github_actions import Actions
 from agent.adapters.evidence_http import look_once, value_at
@@ -56,6 +56,9 @@ def systems(settings: Settings) -> Iterator[Check]:
         yield from _service(name, service)
     for name, remedy in settings.remedies.items():
         yield tried(f"remedy {name}", partial(_remedy, policy, f"remedy {name}", remedy))
+    model = settings.model
+    if (model.reviewer, model.drafter) != ("none", "none"):
+        yield tried("model", partial(_model, model))
     own_issues = settings.issues
     if own_issues.home == "github" and own_issues.repository is not None:
         github = GitHubIssues(
@@ -65,6 +68,20 @@ def systems(settings: Settings) -> Iterator[Check]:
             authority=own_issues.authority,
         )
         yield tried("issues", lambda: f"{own_issues.repository}: {github.check()}")
+
+
+def _model(model: ModelSettings) -> str:
+    """Whether there is a key; the model itself is not asked, because every question costs."""
+    model.key()
+    asked = [
+        f"{job} {name}"
+        for job, who, name in (
+            ("reviews by", model.reviewer, model.review_model),
+            ("drafts by", model.drafter, model.draft_model),
+        )
+        if who != "none"
+    ]
+    return f"{' and '.join(asked)} at {model.base_url}; {model.key_variable} is set, not tried"
 
 
 def _ladder(policy: Callable[[], Policy], name: str, service: ServiceSettings) -> str | Check:

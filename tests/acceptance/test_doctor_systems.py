@@ -136,3 +136,24 @@ def test_a_remedy_that_is_for_nothing_is_told(server, tmp_path):
     found = checks(tmp_path, whole(server.url).replace('"missing-tool"', '"mising-tool"'))
     assert found["remedy mend"].state == "warn"
     assert "did you mean 'missing-tool'" in found["remedy mend"].said
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "state", "says"),
+    [
+        pytest.param('reviewer = "anthropic"', "k", "ok", "reviews by", id="a key is there"),
+        pytest.param('drafter = "anthropic"', "k", "ok", "drafts by", id="for drafts"),
+        pytest.param('reviewer = "anthropic"', None, "fail", "holds no key; set it", id="no key"),
+    ],
+)
+def test_a_model_needs_a_key_and_is_not_asked(tmp_path, monkeypatch, settings, key, state, says):
+    monkeypatch.delenv("OWN_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OWN_KEY", key)
+    found = checks(tmp_path, f'[model]\n{settings}\nkey_variable = "OWN_KEY"\n')["model"]
+    assert found.state == state
+    assert says in found.said
+
+
+def test_without_a_model_there_is_nothing_to_say_of_one(tmp_path):
+    assert "model" not in checks(tmp_path, "")
