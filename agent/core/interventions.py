@@ -6,12 +6,17 @@ when there is a clear reason"; leaving alone is a proposal like any other, with 
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from agent.core.actions import Action, Proposal
 from agent.core.evidence import Proof
 from agent.core.failures import Failure
 from agent.core.liveness import WORKING, Liveness
-from agent.core.model import SETTLED, TERMINAL, Defect, Remedy, Status, Task
+from agent.core.model import SETTLED, TERMINAL, Defect, ProofKind, Remedy, Status, Task
+from agent.core.text import visible
+
+_SAME: Final = 300
+"""Characters at the end of an output by which it is known again; prompts carry at least these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +245,27 @@ def _own_fault(case: Case) -> Proposal:
         return _do(case, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
     if task.attempts_left <= 0:
         return _do(case, Action.HAND_OVER, f"its attempts are used up: {what}")
+    if _learnt_nothing(task):
+        why = "the last attempt changed nothing: the same commit fails in the same words"
+        return _do(case, Action.HAND_OVER, f"{why}: {what}")
     return _retry(case, what, charged=True)
+
+
+def _learnt_nothing(task: Task) -> bool:
+    """Whether another prompt would say what this attempt's prompt has said already.
+
+    A prompt that repeats the last one without new evidence is refused, so a person is asked.
+    """
+    failing = next((one for one in task.judge.commands if not one.ok), None) if task.judge else None
+    pushed = [
+        item.value
+        for item in task.evidence
+        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
+    ]
+    if not task.prompt or failing is None or not pushed or not pushed[-1]:
+        return False
+    said = " ".join(visible(failing.output).split())[-_SAME:]
+    return bool(said) and pushed[-1] in task.prompt and said in " ".join(task.prompt.split())
 
 
 def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:

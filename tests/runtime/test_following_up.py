@@ -18,7 +18,11 @@ from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 PUSHED = "d" * 40
 MISSING = "make: demo-lint: command not found"
-WRONG = Turn(commit=PUSHED, checks="AssertionError: 3 != 4")
+
+
+def wrong(number: int) -> Turn:
+    """Another wrong answer each time."""
+    return Turn(commit=PUSHED, checks=f"AssertionError: 3 != {number + 3}")
 
 
 def issues(folder: Path) -> dict[str, str]:
@@ -26,7 +30,7 @@ def issues(folder: Path) -> dict[str, str]:
 
 
 def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_waits(tmp_path):
-    world = SmallWorld(tmp_path, {("T-1", n): WRONG for n in (1, 2, 3)})
+    world = SmallWorld(tmp_path, {("T-1", n): wrong(n) for n in (1, 2, 3)})
     world.submit(spec(), spec("T-2", depends_on=("T-1",)))
     world.run(ticks=12)
     assert world.outcome()["T-1"] == ("handed-over", 3)
@@ -38,7 +42,7 @@ def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_wait
 
 
 def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tmp_path):
-    never = {("fix-d-1", n): WRONG for n in (1, 2, 3)}
+    never = {("fix-d-1", n): wrong(n) for n in (1, 2, 3)}
     world = SmallWorld(tmp_path, {("T-1", 1): Turn(commit=PUSHED, checks=MISSING)} | never)
     world.submit(spec())
     world.run(ticks=20)
@@ -51,7 +55,7 @@ def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tm
 
 def test_whoever_mends_a_defect_by_hand_closes_its_issue_and_the_wave_goes_on(tmp_path):
     stopped = {(one, 1): Turn(commit=PUSHED, checks=MISSING) for one in ("T-1", "T-2")}
-    never = {("fix-d-1", n): WRONG for n in (1, 2, 3)}
+    never = {("fix-d-1", n): wrong(n) for n in (1, 2, 3)}
     world = SmallWorld(tmp_path, stopped | never)
     world.submit(spec(), spec("T-2"))
     world.run(ticks=20)
@@ -79,7 +83,7 @@ def proposed(world: SmallWorld, **over: object) -> Proposal:
 
 
 def test_a_task_that_cannot_go_on_is_replaced_by_what_is_left_of_it(tmp_path):
-    world = SmallWorld(tmp_path, {("T-1", 1): WRONG})
+    world = SmallWorld(tmp_path, {("T-1", 1): wrong(1)})
     world.submit(spec(), spec("T-2", depends_on=("T-1",)))
     ticker = world.ticker()
     ticker.tick()

@@ -18,7 +18,6 @@ from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 
 PUSHED = "d" * 40
 BLOCKED = Turn(commit=PUSHED, checks="make: demo-lint: command not found")
-WRONG = Turn(commit=PUSHED, checks="AssertionError: 3 != 4")
 
 
 def look(world, *, mode="auto", by="somebody"):
@@ -147,7 +146,13 @@ def test_a_result_is_unread_until_it_was_inspected_then_its_gaps_show(tmp_path):
 
 
 def test_accepted_is_done_and_handed_over_needs_you(tmp_path):
-    world = SmallWorld(tmp_path, {("T-2", attempt): WRONG for attempt in range(1, 9)})
+    world = SmallWorld(
+        tmp_path,
+        {
+            ("T-2", attempt): Turn(commit=PUSHED, checks=f"AssertionError: 3 != {attempt + 3}")
+            for attempt in range(1, 9)
+        },
+    )
     world.submit(spec("T-1"), spec("T-2"))
     world.run(ticks=60)
     here = look(world)

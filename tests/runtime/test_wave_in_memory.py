@@ -24,10 +24,25 @@ STORIES = [
         id="fails its check, right the second time",
     ),
     pytest.param(
-        {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)},
+        {
+            ("T-1", n): Turn(commit=PUSHED, checks=f"AssertionError: 3 != {n + 3}")
+            for n in range(1, 9)
+        },
         ("handed-over", 3),
         ["submit", *["inspect", "retry"] * 2, "inspect", "hand-over"],
         id="never right: its attempts are used up",
+    ),
+    pytest.param(
+        {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)},
+        ("handed-over", 2),
+        ["submit", "inspect", "retry", "inspect", "hand-over"],
+        id="wrong in the same words twice: another prompt would say nothing new",
+    ),
+    pytest.param(
+        {("T-1", n): Turn(commit=f"{n}" * 40, checks="AssertionError: 3 != 4") for n in (1, 2)},
+        ("accepted", 3),
+        ["submit", *["inspect", "retry"] * 2, "inspect", "accept"],
+        id="wrong in the same words, but with another commit: it goes on",
     ),
     pytest.param(
         {("T-1", 1): Turn(vanish=True)},
