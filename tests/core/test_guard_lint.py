@@ -1,9 +1,11 @@
-"""What is wrong with a rule table is told with the way to its place."""
+"""What is wrong with a rule table is told with its place, and what decided in a fixed order."""
 
 import pytest
 
-from agent.core.guard import lint
+from agent.core.actions import Action, Proposal, Refused
+from agent.core.guard import clear, judge, lint
 from agent.core.policy import GuardPolicy, Rule
+from tests.core import worlds as w
 
 KNOWN = {
     "id": "read_it", "effect": "permit", "actions": ("review",), "why": "why", "source": "source",
@@ -54,3 +56,22 @@ def test_what_an_example_does_not_name_is_unknown():
 
 def test_no_example_is_looked_at_before_its_words_are_right():
     assert len(faults(when={"mood": ("good",)}, match=({"result": "read"},))) == 1
+
+
+NAMES = [f"{letter}_rule" for letter in "hdbgafec"]
+"""In no order, and enough of them that a set does not happen to be sorted."""
+
+
+def test_the_rules_that_decided_are_told_in_order():
+    rules = tuple(Rule(**KNOWN | {"id": name}) for name in NAMES)
+    facts = {"result": "read", "tokens": "left"}
+    assert judge(Action.REVIEW, facts, GuardPolicy(rule=rules)) == (True, tuple(sorted(NAMES)))
+
+
+def test_the_facts_that_failed_are_told_in_order():
+    asked = Proposal(action=Action.REVIEW, task="T-1", reason="asked")
+    facts = {"result": "unknown", "tokens": "unknown"}
+    said = clear(asked, facts, w.policy(), w.NOW, failed=NAMES)
+    assert isinstance(said, Refused)
+    failed = [rule for rule in said.rules if rule.startswith("fact_failed_")]
+    assert failed == [f"fact_failed_{name}" for name in sorted(NAMES)]
