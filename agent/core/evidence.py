@@ -4,7 +4,7 @@ Policy: "A Code Queue task is not complete merely because it pushed code." What 
 claim; what the supervisor fetched itself is observed; only observed evidence proves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,7 +113,7 @@ def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
     return [_newest(group) for group in asked.values()]
 
 
-def _newest(items: Iterable[Evidence]) -> Evidence:
+def _newest(items: Sequence[Evidence]) -> Evidence:
     """The latest item; at the same moment the one that denies, so that doubt wins.
 
     An undated denial may be the latest of all, an undated yes may not.
@@ -125,7 +125,7 @@ def _newest(items: Iterable[Evidence]) -> Evidence:
         doubt = {True: 0, None: 1, False: 2}[item.holds]
         return at, doubt, item.value or "", item.id
 
-    return max(items, key=place)
+    return items[0] if len(items) == 1 else max(items, key=place)
 
 
 def _stale(item: Evidence, task: Task) -> bool:
@@ -162,7 +162,9 @@ def _value(kind: ProofKind, task: Task) -> str | None:
 
 def _identities(task: Task) -> list[Rung]:
     """One commit from push to production, and one digest: compared here, not by a reviewer."""
-    rungs = []
+    rungs: list[Rung] = []
+    if len(task.evidence) < 2:  # noqa: PLR2004 - one item cannot disagree with itself
+        return rungs
     for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
         said = [(kind, value) for kind in kinds for value in _values(kind, task)]
         if len({value for _, value in said}) > 1:
@@ -175,11 +177,13 @@ def _identities(task: Task) -> list[Rung]:
 def _values(kind: ProofKind, task: Task) -> list[str]:
     """What its newest yes names, and what other places that still hold say instead."""
     newest = _value(kind, task)
+    if newest is None:
+        return []
     items = [one for one in task.evidence if one.kind is kind and one.origin == "observed"]
     others = [
         one.value for one in _by_source(items) if one.holds and one.value and not _stale(one, task)
     ]
-    return sorted({newest, *others} - {None}) if newest is not None else []
+    return sorted({newest, *others})
 
 
 def _criteria(
