@@ -213,7 +213,7 @@ def judge(
     """Permitted or not, and the sorted ids of the rules that decided."""
     known = dict(facts)
     broken = {rule.name for rule in _FLOOR_OF[action] if rule.broken_by(action, known)}
-    speaking = [rule for rule in policy.rule if action in rule.actions and rule.matches(known)]
+    speaking = [rule for rule in policy.about[action] if rule.matches(known)]
     broken |= {rule.id for rule in speaking if rule.effect == "forbid"}
     if broken:
         return False, tuple(sorted(broken))

@@ -215,6 +215,13 @@ class GuardPolicy(Table):
 
     rule: tuple[Rule, ...]
 
+    @cached_property
+    def about(self) -> dict[Action, tuple[Rule, ...]]:
+        """The rules that name each action, in their order."""
+        return {
+            action: tuple(rule for rule in self.rule if action in rule.actions) for action in Action
+        }
+
 
 Tier = Literal["told", "low", "medium", "high"]
 TIERS: Final[tuple[Tier, ...]] = ("told", "low", "medium", "high")
