@@ -141,7 +141,7 @@ def _stale(item: Evidence, task: Task) -> bool:
     changed = task.started_at if item.kind in _JUDGED else task.finished_at or task.started_at
     if item.observed_at < changed:
         return True
-    pushed = _value(ProofKind.COMMIT_PUSHED, task)
+    pushed = commit_of(task.evidence)
     return (
         item.kind is ProofKind.CHECKS_PASSED
         and task.judge is not None
@@ -151,11 +151,14 @@ def _stale(item: Evidence, task: Task) -> bool:
     )
 
 
-def _value(kind: ProofKind, task: Task) -> str | None:
+def commit_of(evidence: Iterable[Evidence]) -> str | None:
+    """The commit that was last seen on the remote branch."""
+    return _value(ProofKind.COMMIT_PUSHED, evidence)
+
+
+def _value(kind: ProofKind, evidence: Iterable[Evidence]) -> str | None:
     held = [
-        item
-        for item in task.evidence
-        if item.kind is kind and item.origin == "observed" and item.holds
+        item for item in evidence if item.kind is kind and item.origin == "observed" and item.holds
     ]
     return _newest(held).value if held else None
 
@@ -176,7 +179,7 @@ def _identities(task: Task) -> list[Rung]:
 
 def _values(kind: ProofKind, task: Task) -> list[str]:
     """What its newest yes names, and what other places that still hold say instead."""
-    newest = _value(kind, task)
+    newest = _value(kind, task.evidence)
     if newest is None:
         return []
     items = [one for one in task.evidence if one.kind is kind and one.origin == "observed"]

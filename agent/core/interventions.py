@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final
 
 from agent.core.actions import Action, Proposal
-from agent.core.evidence import Proof
+from agent.core.evidence import Proof, commit_of
 from agent.core.failures import Failure
 from agent.core.liveness import WORKING, Liveness
-from agent.core.model import SETTLED, TERMINAL, Defect, ProofKind, Remedy, Status, Task
+from agent.core.model import SETTLED, TERMINAL, Defect, Remedy, Status, Task
 from agent.core.text import visible
 
 _SAME: Final = 300
@@ -256,16 +256,12 @@ def _learnt_nothing(task: Task) -> bool:
 
     A prompt that repeats the last one without new evidence is refused, so a person is asked.
     """
-    failing = next((one for one in task.judge.commands if not one.ok), None) if task.judge else None
-    pushed = [
-        item.value
-        for item in task.evidence
-        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
-    ]
-    if not task.prompt or failing is None or not pushed or not pushed[-1]:
+    failing = task.judge.failing if task.judge else None
+    pushed = commit_of(task.evidence)
+    if not task.prompt or failing is None or not pushed:
         return False
     said = " ".join(visible(failing.output).split())[-_SAME:]
-    return bool(said) and pushed[-1] in task.prompt and said in " ".join(task.prompt.split())
+    return bool(said) and pushed in task.prompt and said in " ".join(task.prompt.split())
 
 
 def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:

@@ -131,6 +131,11 @@ class JudgeRecord(Noun):
     commands: tuple[CommandResult, ...] = ()
     reason: str | None = None
 
+    @property
+    def failing(self) -> CommandResult | None:
+        """The first command that failed."""
+        return next((one for one in self.commands if not one.ok), None)
+
 
 class Criterion(Noun):
     """One thing that must be true for the task to be accepted."""

@@ -6,9 +6,10 @@ from typing import Final
 from agent.core.actions import SENDS_PROMPT, Action, Proposal
 from agent.core.board import Board
 from agent.core.defects import narrower_of, queue_for, task_for
+from agent.core.evidence import commit_of
 from agent.core.interventions import Case
 from agent.core.lessons import document
-from agent.core.model import CommandResult, ProofKind
+from agent.core.model import CommandResult
 from agent.core.prompts import DraftKind, DraftRequest, lint
 from agent.core.queueing import TaskSpec
 from agent.core.records import Standing
@@ -123,12 +124,7 @@ def _named(spec: TaskSpec, store: WaveStore) -> TaskSpec:
 
 def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -> DraftRequest:
     task, judge = case.task, case.task.judge
-    failing = next((one for one in judge.commands if not one.ok), None) if judge else None
-    pushed = [
-        item
-        for item in task.evidence
-        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
-    ]
+    failing = judge.failing if judge else None
     splitting = proposal.action is Action.SPLIT_DEFECT
     first = proposal.spec is not None
     return DraftRequest(
@@ -142,7 +138,7 @@ def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -
         failed=_what_failed(case, failing),
         output=failing.output if failing else None,
         last_error=task.last_error,
-        commit=None if splitting or not pushed else pushed[-1].value,
+        commit=None if splitting else commit_of(task.evidence),
         previous=None if first else task.prompt,
         fixed=_what_was_fixed(case, proposal),
         replaces=standing.spec.id if proposal.action is Action.REPLACE else None,

@@ -9,8 +9,8 @@ from typing import Final
 
 from agent.core.actions import Action, Proposal
 from agent.core.defects import blocked_issue, issue_of
+from agent.core.evidence import commit_of
 from agent.core.lessons import document_of
-from agent.core.model import ProofKind
 from agent.core.queueing import Order, Receipt, TaskSpec
 from agent.errors import NothingDoneError
 from agent.runtime.named import (
@@ -157,14 +157,9 @@ def _touch(world: World, proposal: Proposal, key: str) -> str:
     if defect is None or defect.issue is None:
         raise NothingDoneError("the defect that it is for is not recorded")
     names = {"task": task_of(proposal), "defect": defect.id}
-    pushed = [
-        item.value
-        for item in standing_of(world, proposal).evidence
-        if item.kind is ProofKind.COMMIT_PUSHED and item.origin == "observed" and item.holds
-    ]
-    done = world.remedies.carry_out(
-        proposal.remedy, names | ({"commit": pushed[-1]} if pushed and pushed[-1] else {}), key=key
-    )
+    if pushed := commit_of(standing_of(world, proposal).evidence):
+        names["commit"] = pushed
+    done = world.remedies.carry_out(proposal.remedy, names, key=key)
     world.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
     return done.said
 

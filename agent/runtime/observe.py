@@ -206,7 +206,7 @@ class Observer:
             return defect
         if self._world.issues.is_open(defect.issue) is not False:
             return defect
-        fixed = defect.model_copy(update={"status": "fixed"})
+        fixed = defect.model_copy(update={"status": "fixed", "proven_by": None})
         self._world.store.save_defect(fixed)
         return fixed
 

@@ -134,8 +134,9 @@ def _remember_accepted(world: World, proposal: Proposal, key: str, at: datetime)
     world.store.add_outcome(
         Outcome(task=standing.spec.id, result="accepted", attributable=True, at=at), key=key
     )
+    # Whoever went past a bridge has not shown that the fix holds.
     if (fixed := defect_of(world, standing.spec.fixes)) is not None:
-        world.store.save_defect(fixed.model_copy(update={"status": "fixed"}))
+        world.store.save_defect(fixed.model_copy(update={"status": "fixed", "proven_by": None}))
     passed = defect_of(world, standing.blocked_by)
     if passed is not None and standing.canary and passed.proven_by is None:
         world.store.save_defect(passed.model_copy(update={"proven_by": standing.spec.id}))

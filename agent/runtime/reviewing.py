@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agent.core.actions import Proposal
 from agent.core.brief import Brief, brief
-from agent.core.model import ProofKind
+from agent.core.evidence import commit_of
 from agent.core.records import Standing
 from agent.core.review import followed_up
 from agent.core.verdicts import Review
@@ -65,14 +65,10 @@ def _shown(world: World, how: Supervision, proposal: Proposal) -> tuple[Standing
 
 def _diff(world: World, standing: Standing) -> str | None:
     """What was changed up to the very commit that the evidence is about; None: there is none."""
-    commits = [
-        one.value
-        for one in standing.evidence
-        if one.kind is ProofKind.COMMIT_PUSHED and one.origin == "observed" and one.holds
-    ]
-    if world.diffs is None or not commits or commits[-1] is None:
+    commit = commit_of(standing.evidence)
+    if world.diffs is None or commit is None:
         return None
-    diff = world.diffs.diff(standing.spec, commits[-1])
+    diff = world.diffs.diff(standing.spec, commit)
     if diff is None:
         raise NothingDoneError("what the branch changed cannot be read now; tried again")
     return diff
