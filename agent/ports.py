@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agent.core.actions import Action
-from agent.core.approvals import Card, StandingRule
-from agent.core.brief import Brief
-from agent.core.model import (
+from agent.core.approval.requests import Card, StandingRule
+from agent.core.journal.records import Entry, Record, Standing, WaveRecord
+from agent.core.model.actions import Action
+from agent.core.model.nouns import (
     CommandResult,
     ControlPlane,
     Defect,
@@ -22,9 +22,8 @@ from agent.core.model import (
     Remedy,
     Snapshot,
 )
-from agent.core.policy import Policy
-from agent.core.prompts import DraftRequest, Slots
-from agent.core.queueing import (
+from agent.core.model.policy import Policy
+from agent.core.model.queueing import (
     Beat,
     Capabilities,
     Changes,
@@ -40,8 +39,9 @@ from agent.core.queueing import (
     TaskView,
     TraceEvent,
 )
-from agent.core.records import Entry, Record, Standing, WaveRecord
-from agent.core.verdicts import Review, Usage
+from agent.core.model.verdicts import Review, Usage
+from agent.core.prompts.linter import DraftRequest, Slots
+from agent.core.review.brief import Brief
 
 
 class Clock(Protocol):

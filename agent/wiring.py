@@ -10,30 +10,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from agent.adapters.approvals_memory import MemoryApprovals
-from agent.adapters.approvals_sqlite import SqliteApprovals
-from agent.adapters.clock_system import SystemClock
-from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
-from agent.adapters.drafter_template import TemplateDrafter
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.journal_memory import MemoryJournal
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.adapters.lock_file import FileLock
-from agent.adapters.machine_proc import ProcMachine
-from agent.adapters.policy_files import LOCK, WatchedPolicy, read_policy
-from agent.adapters.queue_memory import MemoryQueue
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.adapters.remote_git import remote_of
-from agent.adapters.reviewer_evidence import EvidenceReviewer
-from agent.adapters.runner_command import CommandRunner
-from agent.adapters.wave_toml import read_wave
-from agent.adapters.waves_memory import MemoryWaves
-from agent.adapters.waves_sqlite import SqliteWaves
-from agent.adapters.worktree_git import GitWorktrees
-from agent.core.failures import same_failure
-from agent.core.model import Mode
-from agent.core.policy import Policy
-from agent.core.records import Standing, WaveRecord
+from agent.adapters.agents.command import CommandRunner
+from agent.adapters.common.clock import SystemClock
+from agent.adapters.common.lock import FileLock
+from agent.adapters.common.machine import ProcMachine
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
+from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
+from agent.adapters.files.wave import read_wave
+from agent.adapters.git.remote import remote_of
+from agent.adapters.git.worktrees import GitWorktrees
+from agent.adapters.model.no_model import EvidenceReviewer
+from agent.adapters.model.templates import TemplateDrafter
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.memory import MemoryQueue
+from agent.adapters.state.approvals import SqliteApprovals
+from agent.adapters.state.approvals_memory import MemoryApprovals
+from agent.adapters.state.journal import SqliteJournal
+from agent.adapters.state.journal_memory import MemoryJournal
+from agent.adapters.state.waves import SqliteWaves
+from agent.adapters.state.waves_memory import MemoryWaves
+from agent.core.assess.failures import same_failure
+from agent.core.journal.records import Standing, WaveRecord
+from agent.core.model.nouns import Mode
+from agent.core.model.policy import Policy
 from agent.errors import (
     ConfigurationError,
     PolicyError,
@@ -41,14 +41,14 @@ from agent.errors import (
     UserError,
     WaveFileError,
 )
-from agent.places import Places
+from agent.paths import Places
 from agent.ports import Approvals, TaskQueue, WaveStore
-from agent.runtime.answering import Answering
-from agent.runtime.intake import plan
+from agent.runtime.approval_answers import Answering
+from agent.runtime.context import Supervision, World
 from agent.runtime.loop import Loop
+from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
-from agent.runtime.world import Supervision, World
 from agent.wiring_code_queue import open_code_queue
 from agent.wiring_reading import reading, reviewer_of, writer_of
 from agent.wiring_systems import (

@@ -5,15 +5,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.adapters.clock_system import SystemClock
-from agent.adapters.config_code_queue import CodeQueueSettings
-from agent.adapters.queue_code_queue import CodeQueue, Manner
-from agent.adapters.queue_code_queue_cli import CommandLine
-from agent.adapters.queue_code_queue_http import Proxy, token_of
-from agent.adapters.queue_code_queue_ledger import Ledger
-from agent.adapters.queue_code_queue_reader import Way
-from agent.adapters.queue_code_queue_submit import SubmitDiscipline
-from agent.core.code_queue import Names
+from agent.adapters.code_queue.cli import CommandLine
+from agent.adapters.code_queue.config import CodeQueueSettings
+from agent.adapters.code_queue.http import Proxy, token_of
+from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.code_queue.queue import CodeQueue, Manner
+from agent.adapters.code_queue.reader import Way
+from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.words import Names
+from agent.adapters.common.clock import SystemClock
 
 LEDGER: Final = "code-queue.db"
 """The file of the state folder that says which task is whose."""

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from agent.adapters.base_anthropic import Asking, Endpoint
-from agent.adapters.config_toml import ModelSettings
-from agent.adapters.drafter_anthropic import AnthropicWriter
-from agent.adapters.reviewer_anthropic import AnthropicReviewer
+from agent.adapters.files.config import ModelSettings
+from agent.adapters.model.anthropic_api import Asking, Endpoint
+from agent.adapters.model.drafter import AnthropicWriter
+from agent.adapters.model.reviewer import AnthropicReviewer
 from agent.ports import Reviewer, Writer
 
 

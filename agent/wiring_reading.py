@@ -7,11 +7,11 @@ The SDK takes seconds to import, so `agent.wiring_model` is imported by those wh
 
 from pathlib import Path
 
-from agent.adapters.config_toml import ModelSettings
-from agent.adapters.reviewer_evidence import EvidenceReviewer
-from agent.core.brief import Limits
+from agent.adapters.files.config import ModelSettings
+from agent.adapters.model.no_model import EvidenceReviewer
+from agent.core.review.brief import Limits
 from agent.ports import Reviewer, Writer
-from agent.runtime.world import Reading
+from agent.runtime.context import Reading
 
 
 def reviewer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Reviewer:

@@ -8,25 +8,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from agent.adapters.base_probe import Known
-from agent.adapters.base_remedies import RemedySettings
-from agent.adapters.base_services import IssueSettings, ServiceSettings
-from agent.adapters.config_toml import Settings
-from agent.adapters.evidence_command import CommandEvidence
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_github_actions import GitHubActionsEvidence
-from agent.adapters.evidence_http import HttpEvidence
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.evidence_oci import OciEvidence
-from agent.adapters.issues_github import GitHubIssues
-from agent.adapters.issues_local import LocalIssues
-from agent.adapters.reference_git import GitReferences
-from agent.adapters.remedy_command import CommandRemedies
-from agent.adapters.wave_toml import WaveFile
-from agent.adapters.worktree_git import GitWorktrees
-from agent.core.model import Evidence, ProofKind
-from agent.core.queueing import TaskSpec, TaskView
-from agent.core.toml_text import did_you_mean
+from agent.adapters.evidence.command import CommandEvidence
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.github_actions import GitHubActionsEvidence
+from agent.adapters.evidence.http import HttpEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.evidence.oci import OciEvidence
+from agent.adapters.evidence.probe import Known
+from agent.adapters.evidence.settings import IssueSettings, ServiceSettings
+from agent.adapters.files.config import Settings
+from agent.adapters.files.toml_text import did_you_mean
+from agent.adapters.files.wave import WaveFile
+from agent.adapters.git.references import GitReferences
+from agent.adapters.git.worktrees import GitWorktrees
+from agent.adapters.issues.github import GitHubIssues
+from agent.adapters.issues.local import LocalIssues
+from agent.adapters.remedies.command import CommandRemedies
+from agent.adapters.remedies.settings import RemedySettings
+from agent.core.model.nouns import Evidence, ProofKind
+from agent.core.model.queueing import TaskSpec, TaskView
 from agent.errors import WaveFileError
 from agent.ports import EvidenceProbe, Issues, References, Remedies
 

@@ -12,8 +12,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from agent.core import contract
-from agent.core.model import Snapshot, Task
+from agent.core.model.nouns import Snapshot, Task
+from agent.core.plan import contract
 from tests.core import worlds as w
 
 OUTPUT = 4000

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.adapters.policy_files import read_policy
+from agent.adapters.files.policy import read_policy
 from agent.core import cedar
-from agent.core.actions import Action, Cleared, Proposal
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.gate import survey
-from agent.core.guard import clear, judge
+from agent.core.guard.check import survey
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import clear, judge
+from agent.core.model.actions import Action, Cleared, Proposal
 from tests.core import worlds as w
 
 try:

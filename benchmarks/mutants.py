@@ -27,7 +27,7 @@ import pydantic  # noqa: F401
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = ("agent/core/guard.py", "agent/core/facts.py")
+FILES = ("agent/core/guard/guard.py", "agent/core/guard/facts.py")
 TESTS = (
     "tests/core/test_guard.py",
     "tests/core/test_guard_lint.py",

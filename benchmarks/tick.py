@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.adapters.approvals_memory import MemoryApprovals
-from agent.adapters.drafter_template import TemplateDrafter
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.issues_local import LocalIssues
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.adapters.policy_files import read_policy
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.adapters.reviewer_evidence import EvidenceReviewer
-from agent.adapters.waves_sqlite import SqliteWaves
-from agent.core.model import Command, Criterion
-from agent.core.queueing import Lease, NewEvent, QueueSpec, Report, TaskSpec
-from agent.core.records import Standing, WaveRecord
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.files.policy import read_policy
+from agent.adapters.issues.local import LocalIssues
+from agent.adapters.model.no_model import EvidenceReviewer
+from agent.adapters.model.templates import TemplateDrafter
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.state.approvals_memory import MemoryApprovals
+from agent.adapters.state.journal import SqliteJournal
+from agent.adapters.state.waves import SqliteWaves
+from agent.core.journal.records import Standing, WaveRecord
+from agent.core.model.nouns import Command, Criterion
+from agent.core.model.queueing import Lease, NewEvent, QueueSpec, Report, TaskSpec
+from agent.runtime.context import Supervision, World
 from agent.runtime.effects import order_of
 from agent.runtime.tick import Ticker
-from agent.runtime.world import Supervision, World
 
 ROOT = Path(__file__).parents[1]
 CHANGED = 10

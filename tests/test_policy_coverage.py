@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from agent.adapters.lock_file import FileLock
+from agent.adapters.common.lock import FileLock
+from agent.runtime.context import Supervision
 from agent.runtime.loop import SOON, Loop
-from agent.runtime.world import Supervision
 from tests.simulation.small_world import POLICY as IN_FORCE
 from tests.simulation.small_world import SmallWorld, spec
 

@@ -31,7 +31,7 @@ def approve(
 ) -> None:
     """Answer what waits for a person, one question after the other."""
     from agent import wiring
-    from agent.cli import approve as command
+    from agent.cli.approval import command
 
     console, settings = console_of(context), wiring.settings_above(Path.cwd())
     if listed or as_json:
@@ -52,7 +52,7 @@ def reject(
 ) -> None:
     """Say no to a question; it is asked again only if something changes."""
     from agent import wiring
-    from agent.cli.approve import reject as command
+    from agent.cli.approval.command import reject as command
 
     command(console_of(context), wiring.settings_above(Path.cwd()), card, message, digest)
 
@@ -68,7 +68,7 @@ def defer(
 ) -> None:
     """Put a question off."""
     from agent import wiring
-    from agent.cli.approve import defer as command
+    from agent.cli.approval.command import defer as command
 
     command(console_of(context), wiring.settings_above(Path.cwd()), card, how_long)
 
@@ -139,7 +139,7 @@ def replay(
 ) -> None:
     """Decide again what was decided, offline; 5 if anything comes out otherwise."""
     from agent import wiring
-    from agent.cli.again import again as command
+    from agent.cli.replay import again as command
 
     settings = wiring.settings_above(Path.cwd())
     raise typer.Exit(command(console_of(context), settings, session, policies, check=check))

@@ -20,7 +20,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from agent.core.text import one_line, visible
+from agent.core.model.text import one_line, visible
 from agent.errors import WavekeeperError
 
 _ENDLESS: Final = 100_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent import wiring
 from agent.cli.console import Console
-from agent.core.contract import NotASnapshotError, answer, ask_of, read
+from agent.core.plan.contract import NotASnapshotError, answer, ask_of, read
 from agent.errors import UserError
 
 

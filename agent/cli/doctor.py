@@ -18,18 +18,18 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
-from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.adapters.queue_code_queue_ledger import Ledger
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.state.journal import SqliteJournal
+from agent.adapters.state.waves import SqliteWaves
 from agent.cli.console import Console
 from agent.cli.doctor_code_queue import examine_code_queue
 from agent.cli.doctor_systems import Check, State, systems, tried
-from agent.core.model import Noun
-from agent.core.queueing import TaskView
+from agent.core.model.nouns import Noun
+from agent.core.model.queueing import TaskView
 from agent.errors import QueueUnavailableError, WavekeeperError
-from agent.places import Places
+from agent.paths import Places
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _PATIENCE: Final = 15.0

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from agent.adapters.config_code_queue import CodeQueueSettings
-from agent.adapters.queue_code_queue_reader import Way
-from agent.core import code_queue as shape
-from agent.core.code_queue import Listing, Names, Seen
+from agent.adapters.code_queue import words as shape
+from agent.adapters.code_queue.config import CodeQueueSettings
+from agent.adapters.code_queue.reader import Way
+from agent.adapters.code_queue.words import Listing, Names, Seen
 from agent.errors import NoAnswerError, WavekeeperError
 from agent.wiring_code_queue import open_ways
 

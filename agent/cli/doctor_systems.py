@@ -11,19 +11,19 @@ from functools import cache, partial
 from typing import Literal
 
 from agent import wiring
-from agent.adapters.base_http import HttpError
-from agent.adapters.base_remedies import RemedySettings
-from agent.adapters.base_services import Look, ServiceSettings
-from agent.adapters.config_toml import NAME, ModelSettings, Settings
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_github_actions import Actions
-from agent.adapters.evidence_http import look_once, value_at
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.evidence_oci import Registry
-from agent.adapters.issues_github import GitHubIssues
-from agent.core.model import Noun, TaskKind
-from agent.core.policy import Policy
-from agent.core.toml_text import did_you_mean
+from agent.adapters.common.http import HttpError
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.github_actions import Actions
+from agent.adapters.evidence.http import look_once, value_at
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.evidence.oci import Registry
+from agent.adapters.evidence.settings import Look, ServiceSettings
+from agent.adapters.files.config import NAME, ModelSettings, Settings
+from agent.adapters.files.toml_text import did_you_mean
+from agent.adapters.issues.github import GitHubIssues
+from agent.adapters.remedies.settings import RemedySettings
+from agent.core.model.nouns import Noun, TaskKind
+from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError
 
 State = Literal["ok", "warn", "fail"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.table import Table
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
+from agent.cli.cassette_server import replayed
 from agent.cli.console import Console
-from agent.cli.replay import replayed
-from agent.core.evaluation import Case, Score, case_of, cost, scores
+from agent.cli.evaluation import Case, Score, case_of, cost, scores
 from agent.errors import UserError
 from agent.ports import Reviewer
 from agent.wiring_reading import reading, reviewer_of

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
-from agent.adapters.policy_lines import rule_lines
+from agent.adapters.files.config import Settings
+from agent.adapters.files.policy_lines import rule_lines
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.runtime.account import Account, PersonSaid, account, decision_about
+from agent.runtime.explain import Account, PersonSaid, account, decision_about
 
 _MARK: Final = {True: "ok", False: "NO", None: "??"}
 _SHORT: Final = 12

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.adapters.config_toml import NAME, SAMPLE
+from agent.adapters.files.config import NAME, SAMPLE
 from agent.cli.console import Console
 from agent.errors import ConfigurationError
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console
-from agent.core.records import Entry, Record
+from agent.core.journal.records import Entry, Record
 from agent.ports import Journal
-from agent.runtime.account import whose_yes
+from agent.runtime.explain import whose_yes
 
 _BETWEEN_LOOKS: Final = 0.2
 """Seconds between two looks for new records when following."""

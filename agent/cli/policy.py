@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from agent import wiring
-from agent.adapters.policy_files import LOCK, lock_of, reviewed_in
+from agent.adapters.files.policy import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
 from agent.core import cedar
-from agent.core.authority import authority_of
-from agent.core.gate import survey
+from agent.core.guard.baseline import authority_of
+from agent.core.guard.check import survey
 from agent.errors import PolicyError, UserError
 
 

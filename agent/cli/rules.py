@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from pydantic import ValidationError
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console
-from agent.core.approvals import Card, StandingRule, rule_made
-from agent.core.policy import Policy
-from agent.core.text import one_line
+from agent.core.approval.requests import Card, StandingRule, rule_made
+from agent.core.model.policy import Policy
+from agent.core.model.text import one_line
 from agent.errors import UserError
 
 _DAYS: int = 7

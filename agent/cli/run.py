@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Final, get_args
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.cli.views import picture
-from agent.core.actions import Action, Cleared, word
-from agent.core.durations import seconds
-from agent.core.model import Mode
-from agent.core.planner import Decision
-from agent.core.records import Standing
+from agent.core.journal.records import Standing
+from agent.core.model.actions import Action, Cleared, word
+from agent.core.model.durations import seconds
+from agent.core.model.nouns import Mode
+from agent.core.plan.planner import Decision
 from agent.errors import UserError
+from agent.runtime.context import Supervision, World
 from agent.runtime.executor import Done
 from agent.runtime.onlooker import Onlooker
 from agent.runtime.tick import TickResult
-from agent.runtime.world import Supervision, World
 
 _COSTLY: Final = 20
 """Looking may take one part in so many of the time between two ticks."""

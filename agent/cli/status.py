@@ -1,11 +1,11 @@
 """`wavekeeper status`: the live map, read without the lock and without changing anything."""
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console
 from agent.cli.views import page, prompt
-from agent.runtime.live_map import LiveMap
 from agent.runtime.onlooker import Onlooker
+from agent.runtime.status import LiveMap
 
 
 def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -> None:

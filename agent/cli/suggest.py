@@ -3,7 +3,7 @@
 from typing import Final
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console
 from agent.core.suggesting import ENOUGH, HASTY, Answers, tally
 

@@ -1,11 +1,11 @@
 """`wavekeeper verify`: does the journal say what was written, from the first record to the last."""
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console
 from agent.errors import JournalBrokenError, UserError
 from agent.ports import Journal
-from agent.runtime.history import sessions
+from agent.runtime.replay import sessions
 
 
 def verify(console: Console, settings: Settings, head: str | None) -> None:

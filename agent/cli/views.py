@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.console import Console
-from agent.core.actions import Action
-from agent.core.guard import OBSERVING
-from agent.core.model import TERMINAL, Queue
-from agent.runtime.live_map import Blocker, LiveMap, MappedTask
+from agent.core.guard.guard import OBSERVING
+from agent.core.model.actions import Action
+from agent.core.model.nouns import TERMINAL, Queue
+from agent.runtime.status import Blocker, LiveMap, MappedTask
 
 _GROUPS: Final = {
     "needs-you": "NEEDS YOU",

@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from agent import wiring
-from agent.adapters.config_toml import Settings
+from agent.adapters.files.config import Settings
 from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.errors import UserError

@@ -9,9 +9,9 @@ alone holds.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from agent.core.actions import Action
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.policy import GuardPolicy, Rule
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.model.actions import Action
+from agent.core.model.policy import GuardPolicy, Rule
 
 
 def schema() -> str:

@@ -3,17 +3,17 @@
 from itertools import chain, count
 from typing import Final
 
-from agent.core.actions import SENDS_PROMPT, Action, Proposal
-from agent.core.board import Board
-from agent.core.defects import narrower_of, queue_for, task_for
-from agent.core.evidence import commit_of
-from agent.core.interventions import Case
-from agent.core.lessons import document
-from agent.core.model import CommandResult
-from agent.core.prompts import DraftKind, DraftRequest, lint
-from agent.core.queueing import TaskSpec
-from agent.core.records import Standing
-from agent.core.verdicts import Usage
+from agent.core.assess.assessment import Board
+from agent.core.assess.proof import commit_of
+from agent.core.journal.records import Standing
+from agent.core.model.actions import SENDS_PROMPT, Action, Proposal
+from agent.core.model.nouns import CommandResult
+from agent.core.model.queueing import TaskSpec
+from agent.core.model.verdicts import Usage
+from agent.core.plan.defects import narrower_of, queue_for, task_for
+from agent.core.plan.lessons import document
+from agent.core.plan.next_action import Case
+from agent.core.prompts.linter import DraftKind, DraftRequest, lint
 from agent.ports import Drafter, WaveStore, Writer
 from agent.runtime.reviewing import charge
 

@@ -7,12 +7,13 @@ so that after a crash nothing is lost or repeated. What is remembered is in `rem
 from collections.abc import Callable
 from typing import Final
 
-from agent.core.actions import Action, Proposal
-from agent.core.defects import blocked_issue, issue_of
-from agent.core.evidence import commit_of
-from agent.core.lessons import document_of
-from agent.core.queueing import Order, Receipt, TaskSpec
+from agent.core.assess.proof import commit_of
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.queueing import Order, Receipt, TaskSpec
+from agent.core.plan.defects import blocked_issue, issue_of
+from agent.core.plan.lessons import document_of
 from agent.errors import NothingDoneError
+from agent.runtime.context import World
 from agent.runtime.named import (
     attempt_of,
     cause_of,
@@ -22,7 +23,6 @@ from agent.runtime.named import (
     task_of,
     words_of,
 )
-from agent.runtime.world import World
 
 Act = Callable[[World, Proposal, str], str]
 Happened = Callable[[World, Proposal, str], bool]

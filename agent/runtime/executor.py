@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.core import grounds, guard, planner
-from agent.core.actions import Action, Cleared, Proposal, digest
-from agent.core.board import assess
-from agent.core.model import Snapshot
-from agent.core.records import Record, RecordKind
-from agent.core.replaying import Consent
+from agent.core.assess.assessment import assess
+from agent.core.guard import guard
+from agent.core.journal.records import Record, RecordKind
+from agent.core.journal.replay import Consent
+from agent.core.model.actions import Action, Cleared, Proposal, digest
+from agent.core.model.nouns import Snapshot
+from agent.core.plan import decision_basis, planner
 from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
 from agent.runtime import reviewing
+from agent.runtime.context import Supervision, World
 from agent.runtime.drafting import stands_on_its_own
 from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
 from agent.runtime.remembering import REMEMBER
-from agent.runtime.world import Supervision, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,10 @@ class Executor:
             approved=person,
             consented=consent is not None and not person,
         )
-        if consent is not None and consent.ground not in (None, digest(grounds.of(case, proposal))):
+        if consent is not None and consent.ground not in (
+            None,
+            digest(decision_basis.of(case, proposal)),
+        ):
             return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from agent.core.records import Record
+from agent.core.journal.records import Record
 from agent.errors import UserError
 from agent.ports import SupervisorLock
+from agent.runtime.context import Supervision, World
 from agent.runtime.tick import Ticker, TickResult
-from agent.runtime.world import Supervision, World
 
 SOON = 1.0
 """Seconds until the tick that follows a change."""

@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from agent.core.actions import Proposal
-from agent.core.model import Defect
-from agent.core.queueing import TaskSpec
-from agent.core.records import Standing
+from agent.core.journal.records import Standing
+from agent.core.model.actions import Proposal
+from agent.core.model.nouns import Defect
+from agent.core.model.queueing import TaskSpec
 from agent.errors import NothingDoneError
-from agent.runtime.world import World
+from agent.runtime.context import World
 
 
 def task_of(proposal: Proposal) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from agent.core.approvals import with_declined
-from agent.core.lessons import durable
-from agent.core.liveness import polls_before
-from agent.core.model import (
+from agent.core.approval.requests import with_declined
+from agent.core.assess.liveness import polls_before
+from agent.core.journal.records import Standing, WaveRecord
+from agent.core.model.nouns import (
     TERMINAL,
     ControlPlane,
     Defect,
@@ -25,11 +25,11 @@ from agent.core.model import (
     Wave,
     Window,
 )
-from agent.core.policy import LivenessPolicy, Policy
-from agent.core.queueing import Changes, Cursor, TaskView
-from agent.core.records import Standing, WaveRecord
+from agent.core.model.policy import LivenessPolicy, Policy
+from agent.core.model.queueing import Changes, Cursor, TaskView
+from agent.core.plan.lessons import durable
 from agent.errors import QueueUnavailableError
-from agent.runtime.world import Supervision, World, spent_by
+from agent.runtime.context import Supervision, World, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
 _CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}

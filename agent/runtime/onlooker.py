@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from agent.core import planner
-from agent.core.model import Supervisor
-from agent.core.records import Standing
-from agent.runtime.live_map import LiveMap, Supervised, live_map
+from agent.core.journal.records import Standing
+from agent.core.model.nouns import Supervisor
+from agent.core.plan import planner
+from agent.runtime.context import Supervision, World
 from agent.runtime.observe import Observer
-from agent.runtime.world import Supervision, World
+from agent.runtime.status import LiveMap, Supervised, live_map
 
 
 class Onlooker:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from agent.core.actions import Action, Proposal
-from agent.core.lessons import document_of
-from agent.core.model import TERMINAL, Outcome, Status
-from agent.core.records import Standing
+from agent.core.journal.records import Standing
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.nouns import TERMINAL, Outcome, Status
+from agent.core.plan.lessons import document_of
 from agent.errors import NothingDoneError
+from agent.runtime.context import World
 from agent.runtime.named import (
     attempt_of,
     cause_of,
@@ -19,7 +20,6 @@ from agent.runtime.named import (
     task_of,
     words_of,
 )
-from agent.runtime.world import World
 
 Remember = Callable[[World, Proposal, str, datetime], None]
 

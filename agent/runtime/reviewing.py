@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.core.actions import Proposal
-from agent.core.brief import Brief, brief
-from agent.core.evidence import commit_of
-from agent.core.records import Standing
-from agent.core.review import followed_up
-from agent.core.verdicts import Review
+from agent.core.assess.proof import commit_of
+from agent.core.journal.records import Standing
+from agent.core.model.actions import Proposal
+from agent.core.model.verdicts import Review
+from agent.core.review.brief import Brief, brief
+from agent.core.review.review import followed_up
 from agent.errors import NothingDoneError, WavekeeperError
 from agent.ports import WaveStore
-from agent.runtime.world import Supervision, World, spent_by
+from agent.runtime.context import Supervision, World, spent_by
 
 
 @dataclass(frozen=True, slots=True)

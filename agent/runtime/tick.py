@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.core import planner
-from agent.core.actions import Action, Cleared, digest
-from agent.core.liveness import polls_after
-from agent.core.model import Snapshot
-from agent.core.planner import Decision, Decisions
-from agent.core.policy import Policy
-from agent.core.records import Record
-from agent.core.replaying import Ruled, body_of
-from agent.runtime.desk import Desk
+from agent.core.assess.liveness import polls_after
+from agent.core.journal.records import Record
+from agent.core.journal.replay import Ruled, body_of
+from agent.core.model.actions import Action, Cleared, digest
+from agent.core.model.nouns import Snapshot
+from agent.core.model.policy import Policy
+from agent.core.plan import planner
+from agent.core.plan.planner import Decision, Decisions
+from agent.runtime.approval_queue import Desk
+from agent.runtime.context import Supervision, World
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
-from agent.runtime.world import Supervision, World
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from typing import Literal
 
 from pydantic import AwareDatetime, ValidationError
 
-from agent.core.model import Command, CommandResult, JudgeRecord, Noun
-from agent.core.queueing import Lease, Report
-from agent.core.text import one_line
+from agent.core.model.nouns import Command, CommandResult, JudgeRecord, Noun
+from agent.core.model.queueing import Lease, Report
+from agent.core.model.text import one_line
 from agent.errors import LockHeldError, SpawnError, UnusableStoreError, WorktreeError
 from agent.ports import Checkout, Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
-from agent.runtime.pulse import OUT_OF_REACH, Pulse
+from agent.runtime.heartbeat import OUT_OF_REACH, Pulse
 
 SameFailure = Callable[[CommandResult, str], bool]
 """Whether a command failed with the failure of this fingerprint."""

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.adapters.journal_sqlite import SqliteJournal
+from agent.adapters.state.journal import SqliteJournal
 from agent.cli.app import call
 from agent.cli.console import Console
 

@@ -12,10 +12,10 @@ import pexpect
 import pexpect.fdpexpect
 
 from agent import wiring
-from agent.adapters.policy_lines import rule_lines
+from agent.adapters.files.policy_lines import rule_lines
+from agent.cli.approval.keys import Keys
+from agent.cli.approval.prompt import Desk
 from agent.cli.console import Console
-from agent.cli.desk import Desk
-from agent.cli.keys import Keys
 from tests.acceptance.program import COMMAND, environment, heeding_signals
 
 QUESTION = r"\? \[y.*?digest [0-9a-f]{12} "

@@ -11,10 +11,10 @@ import pexpect
 import pytest
 
 from agent import wiring
-from agent.adapters.approvals_sqlite import SqliteApprovals
-from agent.adapters.policy_files import read_policy
+from agent.adapters.files.policy import read_policy
+from agent.adapters.state.approvals import SqliteApprovals
 from agent.cli.rules import drafted, made
-from agent.core.actions import Action
+from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
 from tests.acceptance.program import GOOD, Project, here
 from tests.acceptance.terminals import QUESTION, desk, program

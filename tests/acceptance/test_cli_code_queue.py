@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.queueing import QueueSpec
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.queueing import QueueSpec
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.queue_world import ORDER
 from tests.standins import code_queue as standin

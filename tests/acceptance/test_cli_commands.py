@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent import __version__
-from agent.adapters.config_toml import SAMPLE, read_settings
-from agent.adapters.lock_file import FileLock
-from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.common.lock import FileLock
+from agent.adapters.files.config import SAMPLE, read_settings
+from agent.adapters.state.waves import SqliteWaves
 from agent.cli.doctor import examine, reach
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.processes import running, until

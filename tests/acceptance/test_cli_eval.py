@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from agent.core.brief import Limits
-from agent.core.evaluation import case_of, cost, decided, scores
-from agent.core.verdicts import CriterionVerdict, Review, Usage
+from agent.cli.evaluation import case_of, cost, decided, scores
+from agent.core.model.verdicts import CriterionVerdict, Review, Usage
+from agent.core.review.brief import Limits
 from tests.acceptance.program import Project, here
 from tests.acceptance.test_readme import ROOT
 

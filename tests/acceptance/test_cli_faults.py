@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.lock_file import FileLock
+from agent.adapters.common.lock import FileLock
 from agent.cli.console import Console, standard
 from agent.cli.errors import ended
 from tests.acceptance.program import GOOD, SETTINGS, Project, here

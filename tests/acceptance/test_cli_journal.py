@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from agent import wiring
-from agent.adapters.approvals_sqlite import SqliteApprovals
+from agent.adapters.state.approvals import SqliteApprovals
 from tests.acceptance.program import Project, here
 from tests.acceptance.terminals import program
 

@@ -7,8 +7,8 @@ import pytest
 
 from agent.cli.console import Console
 from agent.cli.views import page, picture
-from agent.core.model import Queue
-from agent.runtime.live_map import (
+from agent.core.model.nouns import Queue
+from agent.runtime.status import (
     Blocker,
     Counts,
     LaneUse,

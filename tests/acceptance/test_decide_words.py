@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.core import contract
-from agent.core.actions import WINDOW_ACTIONS, Action
+from agent.core.model.actions import WINDOW_ACTIONS, Action
+from agent.core.plan import contract
 from tests.acceptance.test_decide import NOW, SNAPSHOT, world
 from tests.core import worlds as w
 

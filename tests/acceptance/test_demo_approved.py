@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import wiring
-from agent.adapters.config_toml import read_settings
+from agent.adapters.files.config import read_settings
 from agent.cli.console import Console
 from agent.cli.demo import model, play
 from agent.errors import UserError, WavekeeperError

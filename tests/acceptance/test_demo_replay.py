@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from agent.cli.cassette_server import replayed
 from agent.cli.demo import model
-from agent.cli.replay import replayed
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT
 

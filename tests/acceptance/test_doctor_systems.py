@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from agent.adapters.config_toml import read_settings
+from agent.adapters.files.config import read_settings
 from agent.cli.doctor_systems import systems
 from tests.adapters.loopback import Reply, nobody, served
 

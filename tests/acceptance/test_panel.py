@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.cli.approval.panel import Panel, asks
 from agent.cli.console import Console
-from agent.cli.panel import Panel, asks
-from agent.core.actions import Action, Proposal
-from agent.core.approvals import Warned
-from agent.core.model import Evidence
+from agent.core.approval.requests import Warned
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.nouns import Evidence
 from tests.adapters.approvals_contract import NOW, card
 
 LONG = "word " * 60

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.config_toml import read_settings
+from agent.adapters.files.config import read_settings
 from tests.acceptance.program import COMMAND, Project, environment, here
 
 ROOT = Path(__file__).parents[2]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from agent import wiring
-from agent.adapters.base_services import SERVICE_PROOFS
-from agent.adapters.config_toml import read_settings
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.issues_github import GitHubIssues
-from agent.adapters.issues_local import LocalIssues
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.settings import SERVICE_PROOFS
+from agent.adapters.files.config import read_settings
+from agent.adapters.issues.github import GitHubIssues
+from agent.adapters.issues.local import LocalIssues
 from agent.cli.demo_delivery.images import digest_of
-from agent.core.model import ProofKind, TaskKind
+from agent.core.model.nouns import ProofKind, TaskKind
 from agent.errors import WaveFileError
 from agent.wiring_systems import Remembered, issues_in, service_probes
 from tests.acceptance.program import GOOD

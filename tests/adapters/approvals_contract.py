@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.actions import Action, Proposal
-from agent.core.approvals import (
+from agent.core.approval.requests import (
     Answer,
     Card,
     StandingRule,
@@ -16,6 +15,7 @@ from agent.core.approvals import (
     deferred,
     reworded,
 )
+from agent.core.model.actions import Action, Proposal
 from agent.errors import ChangedMeanwhileError, UserError
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.queue_code_queue import CodeQueue, Manner
-from agent.adapters.queue_code_queue_cli import CommandLine
-from agent.adapters.queue_code_queue_http import Proxy
-from agent.adapters.queue_code_queue_ledger import Ledger
-from agent.adapters.queue_code_queue_submit import SubmitDiscipline
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.code_queue import COMMANDS, PATHS, Names
-from agent.core.queueing import Lease, Order
+from agent.adapters.code_queue.cli import CommandLine
+from agent.adapters.code_queue.http import Proxy
+from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.code_queue.queue import CodeQueue, Manner
+from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.words import COMMANDS, PATHS, Names
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.queueing import Lease, Order
 from tests.adapters.queue_world import ORDER, Clock, World
 from tests.standins import code_queue as standin
 from tests.standins.code_queue import Fault, Server

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
+from agent.adapters.queue.embedded import SqliteQueue
 from tests.adapters.code_queue_world import bench
 from tests.adapters.queue_world import Clock
 from tests.standins.code_queue import serving

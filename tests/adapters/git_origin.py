@@ -4,8 +4,8 @@ import os
 import shutil
 import subprocess
 
-from agent.adapters.evidence_git import GitEvidence
-from agent.core.queueing import Order, TaskView
+from agent.adapters.evidence.git import GitEvidence
+from agent.core.model.queueing import Order, TaskView
 from tests.adapters.waves_contract import NOW, spec
 
 BRANCH = "wave/a"

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.actions import digest
-from agent.core.model import Queue, Snapshot, Task, Trace
-from agent.core.records import GENESIS, Record, chain
+from agent.core.journal.records import GENESIS, Record, chain
+from agent.core.model.actions import digest
+from agent.core.model.nouns import Queue, Snapshot, Task, Trace
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ to it too.
 
 import pytest
 
-from agent.core.model import Status
-from agent.core.queueing import Cursor, QueueSpec
+from agent.core.model.nouns import Status
+from agent.core.model.queueing import Cursor, QueueSpec
 from tests.adapters.queue_contract_acting import ActingContract
 from tests.adapters.queue_contract_work import WorkContract
 from tests.adapters.queue_world import LEASE, World

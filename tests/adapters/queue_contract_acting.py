@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core.model import Status
-from agent.core.queueing import Receipt
+from agent.core.model.nouns import Status
+from agent.core.model.queueing import Receipt
 from agent.errors import KeyReusedError, UserError
 from tests.adapters.queue_world import ORDER, World
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.model import Status
-from agent.core.queueing import Lease, NewEvent, QueueSpec
+from agent.core.model.nouns import Status
+from agent.core.model.queueing import Lease, NewEvent, QueueSpec
 from tests.adapters.queue_world import LEASE, ORDER, World, verdict
 
 

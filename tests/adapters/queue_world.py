@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent.core.model import Command, JudgeRecord, Status, TaskKind
-from agent.core.queueing import Lease, NewEvent, Order, Receipt, Report, TaskView
+from agent.core.model.nouns import Command, JudgeRecord, Status, TaskKind
+from agent.core.model.queueing import Lease, NewEvent, Order, Receipt, Report, TaskView
 from agent.ports import TaskQueue, WorkSource
 
 LEASE = 60.0

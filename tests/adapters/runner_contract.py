@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.queueing import NewEvent
+from agent.core.model.queueing import NewEvent
 from agent.ports import Exit, Run, Runner, RunSpec
 from tests.adapters.processes import pids, running, until
 

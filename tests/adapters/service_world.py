@@ -3,10 +3,10 @@
 from datetime import timedelta
 from pathlib import Path
 
-from agent.adapters.base_services import ServiceSettings
-from agent.adapters.config_toml import read_settings
-from agent.core.model import TaskKind
-from agent.core.queueing import Order, TaskView
+from agent.adapters.evidence.settings import ServiceSettings
+from agent.adapters.files.config import read_settings
+from agent.core.model.nouns import TaskKind
+from agent.core.model.queueing import Order, TaskView
 from tests.adapters.waves_contract import NOW, spec
 
 COMMIT = "c0ffee" + "0" * 34

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.adapters.approvals_memory import MemoryApprovals
+from agent.adapters.state.approvals_memory import MemoryApprovals
 from tests.adapters.approvals_contract import ApprovalsContract
 
 

@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from agent.adapters.approvals_sqlite import SqliteApprovals
+from agent.adapters.state.approvals import SqliteApprovals
 from agent.errors import ChangedMeanwhileError, UnusableStoreError
 from tests.adapters.approvals_contract import ApprovalsContract, card, says
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.base_http import Http, HttpError, origin, secret
+from agent.adapters.common.http import Http, HttpError, origin, secret
 from tests.adapters.loopback import HTML, Reply, dripping, nobody, served
 
 PEM = Path(__file__).parent / "tls" / "loopback.pem"

@@ -1,7 +1,7 @@
 import pytest
 
-from agent.adapters.config_toml import read_settings
-from agent.core.model import ProofKind
+from agent.adapters.files.config import read_settings
+from agent.core.model.nouns import ProofKind
 from agent.errors import ConfigurationError
 
 IMAGE = '[services.shop.image]\nregistry = "https://r.example"\nrepository = "team/shop"\n'

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from agent.adapters.config_toml import read_settings
-from agent.core.code_queue import COMMANDS, PATHS
-from agent.core.queueing import QueueSpec
+from agent.adapters.code_queue.words import COMMANDS, PATHS
+from agent.adapters.files.config import read_settings
+from agent.core.model.queueing import QueueSpec
 from agent.errors import ConfigurationError
 
 CONTRACT = """\

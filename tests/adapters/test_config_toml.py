@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.config_toml import SAMPLE, Settings, find_settings, read_settings
-from agent.core.queueing import QueueSpec
+from agent.adapters.files.config import SAMPLE, Settings, find_settings, read_settings
+from agent.core.model.queueing import QueueSpec
 from agent.errors import ConfigurationError
 
 FULL = """\

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.drafter_template import FACT_LIMIT, OUTPUT_LIMIT, TemplateDrafter
-from agent.core.model import Evidence, ProofKind
-from agent.core.prompts import DraftKind, DraftRequest, lint
-from agent.core.queueing import TaskSpec
-from agent.core.text import lines_with_quoting
+from agent.adapters.model.templates import FACT_LIMIT, OUTPUT_LIMIT, TemplateDrafter
+from agent.core.model.nouns import Evidence, ProofKind
+from agent.core.model.queueing import TaskSpec
+from agent.core.model.text import lines_with_quoting
+from agent.core.prompts.linter import DraftKind, DraftRequest, lint
 from agent.errors import PolicyError
 from tests.core.prompt_specs import ANY, HOSTILE, PLAIN
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.evidence_command import CommandEvidence
+from agent.adapters.evidence.command import CommandEvidence
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.service_world import (
     COMMIT,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.core.model import Command, CommandResult, JudgeRecord
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.core.model.nouns import Command, CommandResult, JudgeRecord
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
 from tests.adapters.service_world import NOW, view

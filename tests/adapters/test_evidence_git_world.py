@@ -174,7 +174,7 @@ def test_a_git_that_will_not_end_is_killed_with_what_it_started(
     script.write_text(STUBBORN.format(real=shutil.which("git"), folder=tmp_path))
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("agent.adapters.evidence_git._GRACE", 0.2)
+    monkeypatch.setattr("agent.adapters.evidence.git._GRACE", 0.2)
     unknown(Prober(origin.bare, folder, timeout=0.5)(), "took longer than 0.5 s")
     for name in ("git", "child"):
         pid = int((tmp_path / name).read_text())

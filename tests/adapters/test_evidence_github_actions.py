@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from agent.adapters.evidence_github_actions import GitHubActionsEvidence
+from agent.adapters.evidence.github_actions import GitHubActionsEvidence
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.loopback import HTML, Reply, nobody, served
 from tests.adapters.service_world import (

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.adapters.evidence_http import HttpEvidence, pointed
+from agent.adapters.evidence.http import HttpEvidence, pointed
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.loopback import HTML, Reply, nobody, served
 from tests.adapters.service_world import (

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.core.model import Command, CommandResult, JudgeRecord
-from agent.core.queueing import Order, TaskView
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.core.model.nouns import Command, CommandResult, JudgeRecord
+from agent.core.model.queueing import Order, TaskView
 from agent.ports import EvidenceProbe
 from tests.adapters.waves_contract import spec
 

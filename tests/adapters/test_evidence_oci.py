@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from agent.adapters.evidence_oci import OciEvidence
+from agent.adapters.evidence.oci import OciEvidence
 from agent.cli.demo_delivery.images import (
     INDEX,
     MANIFEST,

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from agent.adapters.issues_github import GitHubIssues
+from agent.adapters.issues.github import GitHubIssues
 from agent.errors import IssuesUnavailableError
 from agent.ports import Issues
 from tests.adapters.issues_contract import IssuesContract

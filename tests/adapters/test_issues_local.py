@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.issues_local import LocalIssues
+from agent.adapters.issues.local import LocalIssues
 from agent.errors import UnusableStoreError
 from agent.ports import Issue, Issues
 from tests.adapters.issues_contract import IssuesContract
@@ -17,7 +17,7 @@ from tests.adapters.issues_contract import IssuesContract
 OPENER = """
 import sys
 from pathlib import Path
-from agent.adapters.issues_local import LocalIssues
+from agent.adapters.issues.local import LocalIssues
 
 issues = LocalIssues(Path(sys.argv[1]))
 print("up", flush=True)
@@ -31,7 +31,7 @@ for n in range(4):
 COMMENTER = """
 import sys
 from pathlib import Path
-from agent.adapters.issues_local import LocalIssues
+from agent.adapters.issues.local import LocalIssues
 
 issues = LocalIssues(Path(sys.argv[1]))
 for n in range(100_000):

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.adapters.journal_memory import MemoryJournal
+from agent.adapters.state.journal_memory import MemoryJournal
 from tests.adapters.journal_contract import JournalContract, record
 
 

@@ -10,8 +10,8 @@ from hashlib import sha256
 
 import pytest
 
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.core.actions import digest
+from agent.adapters.state.journal import SqliteJournal
+from agent.core.model.actions import digest
 from agent.errors import UnusableStoreError
 from agent.ports import Journal
 from tests.adapters.journal_contract import JournalContract, record, snapshot
@@ -20,8 +20,8 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.core.records import Record
+from agent.adapters.state.journal import SqliteJournal
+from agent.core.journal.records import Record
 
 name, batches = sys.argv[2], int(sys.argv[3])
 print("up", flush=True)

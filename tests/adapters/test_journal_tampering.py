@@ -4,9 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from agent.adapters.journal_sqlite import SqliteJournal
-from agent.core.actions import digest
-from agent.core.records import GENESIS, chain
+from agent.adapters.state.journal import SqliteJournal
+from agent.core.journal.records import GENESIS, chain
+from agent.core.model.actions import digest
 from agent.errors import JournalBrokenError
 from tests.adapters.journal_contract import record, snapshot
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.clock_system import SystemClock
-from agent.adapters.lock_file import FileLock
+from agent.adapters.common.clock import SystemClock
+from agent.adapters.common.lock import FileLock
 from agent.errors import LockHeldError, UnusableStoreError
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -19,7 +19,7 @@ HOLDER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agent.adapters.lock_file import FileLock
+from agent.adapters.common.lock import FileLock
 
 lock = FileLock(Path(sys.argv[1]))
 lock.acquire("wavekeeper run", datetime(2026, 3, 1, 9, 0, tzinfo=UTC))
@@ -30,7 +30,7 @@ sys.stdin.readline()
 ASKER = """
 import sys
 from pathlib import Path
-from agent.adapters.lock_file import FileLock
+from agent.adapters.common.lock import FileLock
 
 lock = FileLock(Path(sys.argv[1]))
 print("up", flush=True)

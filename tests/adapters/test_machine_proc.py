@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from agent.adapters.machine_proc import MEMINFO, ProcMachine
+from agent.adapters.common.machine import MEMINFO, ProcMachine
 
 
 @pytest.mark.parametrize(

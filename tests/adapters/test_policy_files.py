@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.policy_files import FILES, read_policy
-from agent.core.guard import FLOOR, lint
-from agent.core.planner import decide
+from agent.adapters.files.policy import FILES, read_policy
+from agent.core.guard.guard import FLOOR, lint
+from agent.core.plan.planner import decide
 from agent.errors import PolicyError
 from tests.core import worlds as w
 

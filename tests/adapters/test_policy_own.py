@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent import wiring
-from agent.adapters import policy_files
-from agent.adapters.config_toml import read_settings
-from agent.adapters.policy_files import LOCK, WatchedPolicy, lock_of, read_policy
+from agent.adapters.files import policy
+from agent.adapters.files.config import read_settings
+from agent.adapters.files.policy import LOCK, WatchedPolicy, lock_of, read_policy
 from agent.errors import PolicyError
 from tests.core import worlds as w
 
@@ -137,13 +137,13 @@ def test_a_spoilt_lock_refuses_the_policy(own, text, says):
 def test_a_file_that_changes_while_it_is_read_is_not_mixed_with_the_others(own, monkeypatch):
     """The only way to be between two reads is to stand in for what happens there."""
     write(own, "submit", "per_tick = 3", "per_tick = 2")
-    survey = policy_files.survey
+    survey = policy.survey
 
     def and_meanwhile(guard):
         write(own, "submit", "per_tick = 3", "per_tick = 1")
         return survey(guard)
 
-    monkeypatch.setattr(policy_files, "survey", and_meanwhile)
+    monkeypatch.setattr(policy, "survey", and_meanwhile)
     assert "changed while it was read" in refusal(own)
 
 

@@ -4,13 +4,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.adapters.queue_code_queue import CodeQueue, Manner
-from agent.adapters.queue_code_queue_http import Proxy
-from agent.adapters.queue_code_queue_ledger import Ledger
-from agent.adapters.queue_code_queue_submit import SubmitDiscipline
-from agent.core.code_queue import PATHS
-from agent.core.model import Status
-from agent.core.queueing import QueueSpec
+from agent.adapters.code_queue.http import Proxy
+from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.code_queue.queue import CodeQueue, Manner
+from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.words import PATHS
+from agent.core.model.nouns import Status
+from agent.core.model.queueing import QueueSpec
 from agent.errors import QueueUnavailableError
 from tests.adapters.queue_world import ORDER
 

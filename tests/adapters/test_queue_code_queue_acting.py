@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core.model import Status
+from agent.core.model.nouns import Status
 from agent.errors import NothingDoneError, QueueUnavailableError
 from tests.adapters.queue_world import ORDER
 

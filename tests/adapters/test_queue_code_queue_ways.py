@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import queue_code_queue_cli
-from agent.adapters.queue_code_queue_cli import CommandLine
-from agent.adapters.queue_code_queue_http import Proxy, token_of
-from agent.adapters.queue_code_queue_submit import CAREFUL, SubmitDiscipline, available_memory
-from agent.core.code_queue import COMMANDS, PATHS
+from agent.adapters.code_queue import cli
+from agent.adapters.code_queue.cli import CommandLine
+from agent.adapters.code_queue.http import Proxy, token_of
+from agent.adapters.code_queue.submit import CAREFUL, SubmitDiscipline, available_memory
+from agent.adapters.code_queue.words import COMMANDS, PATHS
 from agent.errors import (
     ConfigurationError,
     NoAnswerError,
@@ -103,7 +103,7 @@ def test_a_grandchild_that_goes_on_does_not_keep_us_waiting(tmp_path):
 
 
 def test_a_program_that_prints_without_end_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(queue_code_queue_cli, "SIZE", 10_000)
+    monkeypatch.setattr(cli, "SIZE", 10_000)
     with pytest.raises(UnreadableAnswerError, match="printed more than 10000 bytes"):
         line("yes", tmp_path).ask("queues", {})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.adapters.queue_memory import MemoryQueue
+from agent.adapters.queue.memory import MemoryQueue
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import Clock, World
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.adapters import queue_sqlite
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.queueing import QueueSpec
+from agent.adapters.queue import embedded
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.queueing import QueueSpec
 from agent.errors import QueueUnavailableError, UnusableStoreError
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import LEASE, Clock, World
@@ -148,13 +148,13 @@ def a_folder(path):
 def another_program(path):
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE mine (a)")
-        db.execute(f"PRAGMA user_version = {queue_sqlite.VERSION}")
+        db.execute(f"PRAGMA user_version = {embedded.VERSION}")
 
 
 def another_version(path):
     SqliteQueue(path, wall).close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {queue_sqlite.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {embedded.VERSION + 1}")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def read_only(queue, _):
 def test_a_call_that_cannot_write_says_so_and_changes_nothing(
     path, clock, monkeypatch, fault, advice
 ):
-    monkeypatch.setattr(queue_sqlite, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(embedded, "BUSY_SECONDS", 0.05)
     with SqliteQueue(path, clock.now) as queue, SqliteQueue(path, clock.now) as other:
         world = World(queue, clock.now, clock.advance)
         world.submit("t1")

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.queueing import QueueSpec
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.queueing import QueueSpec
 from tests.adapters.queue_world import World
 
 PREAMBLE = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.model import TaskKind
-from agent.core.queueing import Order, Report
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.nouns import TaskKind
+from agent.core.model.queueing import Order, Report
 
 def say(*words):
     print(*words, flush=True)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from agent.adapters.queue_memory import MemoryQueue
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.queueing import Lease, NewEvent, QueueSpec, Report
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.memory import MemoryQueue
+from agent.core.model.queueing import Lease, NewEvent, QueueSpec, Report
 from agent.errors import WavekeeperError
 from tests.adapters.queue_world import LEASE, ORDER, Clock
 

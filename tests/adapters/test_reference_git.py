@@ -1,7 +1,7 @@
 import pytest
 
-from agent.adapters.reference_git import GitReferences
-from agent.adapters.worktree_git import GitWorktrees
+from agent.adapters.git.references import GitReferences
+from agent.adapters.git.worktrees import GitWorktrees
 from agent.errors import NothingDoneError, WorktreeError
 from agent.ports import References
 from tests.adapters.git_origin import DOCUMENTS, Origin

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.config_toml import read_settings
-from agent.adapters.remedy_command import CommandRemedies
-from agent.core.model import Remedy
+from agent.adapters.files.config import read_settings
+from agent.adapters.remedies.command import CommandRemedies
+from agent.core.model.nouns import Remedy
 from agent.errors import ConfigurationError, NothingDoneError, UnusableStoreError
 from agent.ports import Remedies
 

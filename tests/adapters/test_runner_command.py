@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import runner_command
-from agent.adapters.runner_command import CommandRunner
+from agent.adapters.agents import command
+from agent.adapters.agents.command import CommandRunner
 from agent.errors import ConfigurationError, SpawnError
 from agent.ports import Run, RunSpec
 from tests.adapters.processes import pids, running, until
@@ -59,7 +59,7 @@ def make() -> Iterator[Make]:
 class TestCommandRunner(RunnerContract):
     @pytest.fixture
     def runner(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> Behaviour:
-        monkeypatch.setattr(runner_command, "_CHECK_GRACE", GRACE)
+        monkeypatch.setattr(command, "_CHECK_GRACE", GRACE)
         return lambda behaviour: make("sh", "-c", SCRIPTS[behaviour])
 
 
@@ -141,7 +141,7 @@ def test_an_unfinished_line_waits_for_its_end(make: Make, tmp_path: Path) -> Non
 def test_endless_output_is_read_from_its_end(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_command, "_BACKLOG", 64)
+    monkeypatch.setattr(command, "_BACKLOG", 64)
     _, events = lines(make, tmp_path, "for i in range(1000): print('line', i)")
     assert events[0] == ("text", "[8,827 bytes of output left out here]")
     assert [text for _, text in events[1:]] == [f"line {i}" for i in range(993, 1000)]
@@ -263,7 +263,7 @@ def shim_of(agent: int) -> int:
 def test_a_frozen_shim_is_stopped_as_well(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_command, "_SHIM_PATIENCE", 0.3)
+    monkeypatch.setattr(command, "_SHIM_PATIENCE", 0.3)
     spec = spec_in(tmp_path)
     run = make("sh", "-c", WAITS).start(spec)
     (agent,) = ready(spec)
@@ -325,7 +325,7 @@ def test_sweep_leaves_other_queues_alone(make: Make, tmp_path: Path) -> None:
 def test_without_proc_the_process_group_is_stopped(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_command, "_PROC", tmp_path / "no-proc")
+    monkeypatch.setattr(command, "_PROC", tmp_path / "no-proc")
     spec = spec_in(tmp_path)
     runner = make("sh", "-c", f"trap '' TERM; sleep 60 & echo $! >>pids; {WAITS}")
     run = runner.start(spec)

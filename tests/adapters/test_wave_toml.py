@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.drafter_template import TemplateDrafter
-from agent.adapters.wave_toml import WaveFile, read_wave
-from agent.core.model import Command, ProofKind, TaskKind
-from agent.core.prompts import DraftRequest, lint
+from agent.adapters.files.wave import WaveFile, read_wave
+from agent.adapters.model.templates import TemplateDrafter
+from agent.core.model.nouns import Command, ProofKind, TaskKind
+from agent.core.prompts.linter import DraftRequest, lint
 from agent.errors import WaveFileError
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.adapters.waves_memory import MemoryWaves
+from agent.adapters.state.waves_memory import MemoryWaves
 from tests.adapters.waves_contract import WavesContract
 
 

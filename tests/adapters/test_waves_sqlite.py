@@ -7,14 +7,14 @@ from contextlib import closing
 
 import pytest
 
-from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.state.waves import SqliteWaves
 from agent.errors import UnusableStoreError, WaveFileError
 from tests.adapters.waves_contract import NOW, WavesContract, outcome, standing, wave
 
 SUBMITTER = """
 import sys
 from pathlib import Path
-from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.state.waves import SqliteWaves
 from agent.errors import WaveFileError
 from tests.adapters.waves_contract import standing, wave
 
@@ -34,7 +34,7 @@ with SqliteWaves(Path(sys.argv[1])) as waves:
 SAVER = """
 import sys
 from pathlib import Path
-from agent.adapters.waves_sqlite import SqliteWaves
+from agent.adapters.state.waves import SqliteWaves
 from tests.adapters.waves_contract import standing
 
 with SqliteWaves(Path(sys.argv[1])) as waves:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import worktree_git
-from agent.adapters.worktree_git import GitWorktrees
+from agent.adapters.git import worktrees
+from agent.adapters.git.worktrees import GitWorktrees
 from agent.errors import WorktreeError
 from agent.ports import Worktrees
 from tests.adapters.git_person import commit, found, git, heads, push
@@ -124,7 +124,7 @@ def test_what_a_killed_host_half_made_is_made_again(
         path.mkdir(parents=True)
     else:
         trees.prepare("t1", "work/t1")
-        for mark in (remote.parent / "state").rglob(worktree_git._MADE):
+        for mark in (remote.parent / "state").rglob(worktrees._MADE):
             mark.unlink()
         (path / "README").unlink()
     assert trees.prepare("t1", "work/t1") == path
@@ -294,7 +294,7 @@ def test_a_git_that_takes_too_long_is_ended(
     (slow / "git").write_text("#!/bin/sh\nsleep 60 & wait\n")
     (slow / "git").chmod(0o755)
     monkeypatch.setenv("PATH", str(slow), prepend=os.pathsep)
-    monkeypatch.setattr(worktree_git, "_GIT_LIMIT", 0.1)
+    monkeypatch.setattr(worktrees, "_GIT_LIMIT", 0.1)
     with pytest.raises(WorktreeError, match=r"git init: it took longer than 0\.1 s"):
         trees.prepare("t1", "work/t1")
 
@@ -322,7 +322,7 @@ def test_checkouts_of_dead_hosts_are_cleared_away(trees: Worktrees, remote: Path
 
 def test_one_host_at_a_time(trees: Worktrees, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = trees.prepare("t1", "work/t1").parents[1] / "state" / "lock"
-    monkeypatch.setattr(worktree_git, "_LOCK_LIMIT", 0.1)
+    monkeypatch.setattr(worktrees, "_LOCK_LIMIT", 0.1)
     with lock.open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         with pytest.raises(WorktreeError, match=r"state is busy for over 0\.1 s"):

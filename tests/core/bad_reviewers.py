@@ -13,11 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from agent.core.actions import Action, Cleared
-from agent.core.brief import Brief, Limits, brief
-from agent.core.model import Evidence, Task
-from agent.core.planner import decide
-from agent.core.review import Reply, weigh
+from agent.core.model.actions import Action, Cleared
+from agent.core.model.nouns import Evidence, Task
+from agent.core.plan.planner import decide
+from agent.core.review.brief import Brief, Limits, brief
+from agent.core.review.review import Reply, weigh
 from tests.core import worlds as w
 from tests.core.review_worlds import CHANGES, GOOD, SPEC, answer, said, view
 

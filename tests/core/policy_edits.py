@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 
-from agent.core.actions import Action
-from agent.core.authority import Authority
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.gate import survey
-from agent.core.guard import judge, lint
-from agent.core.policy import GuardPolicy, Rule
+from agent.core.guard.baseline import Authority
+from agent.core.guard.check import survey
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import judge, lint
+from agent.core.model.actions import Action
+from agent.core.model.policy import GuardPolicy, Rule
 from tests.core import worlds as w
 
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from agent.core.model import Command, Criterion, ProofKind, TaskKind
-from agent.core.queueing import TaskSpec
+from agent.core.model.nouns import Command, Criterion, ProofKind, TaskKind
+from agent.core.model.queueing import TaskSpec
 
 PLAIN = TaskSpec(
     id="T-1",

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from agent.core.brief import Limits, brief
-from agent.core.model import CommandResult, Criterion, JudgeRecord, ProofKind, Status
-from agent.core.queueing import Order, TaskView
+from agent.core.model.nouns import CommandResult, Criterion, JudgeRecord, ProofKind, Status
+from agent.core.model.queueing import Order, TaskView
+from agent.core.review.brief import Limits, brief
 from tests.core import worlds as w
 from tests.core.prompt_specs import PLAIN
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.core import agent_output
+from agent.adapters.agents import output as agent_output
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

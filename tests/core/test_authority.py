@@ -5,10 +5,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent.core.actions import Action
-from agent.core.authority import AT_LEAST, AT_MOST, NEEDS, WITHIN, Authority, Limit, authority_of
-from agent.core.authority import read_lock as read
-from agent.core.gate import survey
+from agent.core.guard.baseline import (
+    AT_LEAST,
+    AT_MOST,
+    NEEDS,
+    WITHIN,
+    Authority,
+    Limit,
+    authority_of,
+)
+from agent.core.guard.baseline import read_lock as read
+from agent.core.guard.check import survey
+from agent.core.model.actions import Action
 from tests.core import worlds as w
 
 SHIPPED = authority_of(w.policy(), survey(w.policy().guard))

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.boxes import rest, words
-from agent.core.facts import FACTS
+from agent.core.guard.boxes import rest, words
+from agent.core.guard.facts import FACTS
 
 SOME = ("consent", "result", "lanes", "budget")
 SPACE = list(itertools.product(*(FACTS[fact] for fact in SOME)))

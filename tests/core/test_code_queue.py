@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import code_queue as shape
-from agent.core.code_queue import Names
-from agent.core.code_queue_answers import SIZE, parsed
-from agent.core.model import Status
+from agent.adapters.code_queue import words as shape
+from agent.adapters.code_queue.answers import SIZE, parsed
+from agent.adapters.code_queue.words import Names
+from agent.core.model.nouns import Status
 from agent.errors import QueueUnavailableError, UnreadableAnswerError
 
 AT = "2026-11-22T10:00:00Z"

@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given, settings
 
-from agent.core import failures
-from agent.core.defects import issue_of, queue_for, task_for
-from agent.core.model import Command, CommandResult, JudgeRecord, ProofKind, Queue, TaskKind
-from agent.core.prompts import leans_on_context
-from agent.core.queueing import TaskSpec
+from agent.core.assess import failures
+from agent.core.model.nouns import Command, CommandResult, JudgeRecord, ProofKind, Queue, TaskKind
+from agent.core.model.queueing import TaskSpec
+from agent.core.plan.defects import issue_of, queue_for, task_for
+from agent.core.prompts.linter import leans_on_context
 from tests.core import worlds as w
 from tests.core.prompt_specs import HOSTILE, PLAIN
 

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.durations import seconds
+from agent.core.model.durations import seconds
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import evidence
-from agent.core.evidence import Proof, substance
-from agent.core.model import JudgeRecord, ProofKind, Task, TaskKind
-from agent.core.verdicts import Review
+from agent.core.assess import proof
+from agent.core.assess.proof import Proof, substance
+from agent.core.model.nouns import JudgeRecord, ProofKind, Task, TaskKind
+from agent.core.model.verdicts import Review
 from tests.core import worlds as w
 
 
 def assess(task: Task) -> Proof:
-    return evidence.assess(task, w.policy().completion)
+    return proof.assess(task, w.policy().completion)
 
 
 def proof_of(*items: Any, **over: Any) -> Proof:

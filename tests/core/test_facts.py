@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import facts
-from agent.core.actions import Action, Refused
-from agent.core.board import assess
-from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
-from agent.core.model import Snapshot, Status, Task
-from agent.core.planner import ask, clear, decide
+from agent.core.assess.assessment import assess
+from agent.core.guard import facts
+from agent.core.guard.facts import FACTS, FOOTPRINT, Situation, derive
+from agent.core.model.actions import Action, Refused
+from agent.core.model.nouns import Snapshot, Status, Task
+from agent.core.plan.planner import ask, clear, decide
 from tests.core import worlds as w
 from tests.core.random_worlds import random_world
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import failures
-from agent.core.failures import Failure
-from agent.core.model import CommandResult
-from agent.core.policy import FailuresPolicy
+from agent.core.assess import failures
+from agent.core.assess.failures import Failure
+from agent.core.model.nouns import CommandResult
+from agent.core.model.policy import FailuresPolicy
 from tests.core import worlds as w
 
 

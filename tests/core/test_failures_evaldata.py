@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core import failures
+from agent.core.assess import failures
 from tests.core import worlds as w
 
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from agent.adapters.policy_files import lock_of, read_policy
-from agent.core.actions import Action
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.gate import NEVER_PERMITTED, nearest, survey
-from agent.core.guard import DEFAULT_DENY, judge
-from agent.core.policy import GuardPolicy
+from agent.adapters.files.policy import lock_of, read_policy
+from agent.core.guard.check import NEVER_PERMITTED, nearest, survey
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import DEFAULT_DENY, judge
+from agent.core.model.actions import Action
+from agent.core.model.policy import GuardPolicy
 from agent.errors import PolicyError
 from tests.core.policy_edits import Report, decides_otherwise, edits
 from tests.simulation.small_world import POLICY, ROOT

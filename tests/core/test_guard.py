@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.core import guard
-from agent.core.actions import (
+from agent.core.guard import guard
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.model.actions import (
     READING,
     SENDS_PROMPT,
     Action,
@@ -19,8 +20,7 @@ from agent.core.actions import (
     Proposal,
     Refused,
 )
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.policy import GuardPolicy, Policy, Rule
+from agent.core.model.policy import GuardPolicy, Policy, Rule
 from tests.core import worlds as w
 
 Facts = dict[str, str]

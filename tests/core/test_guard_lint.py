@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.core.actions import Action, Proposal, Refused
-from agent.core.guard import clear, judge, lint
-from agent.core.policy import GuardPolicy, Rule
+from agent.core.guard.guard import clear, judge, lint
+from agent.core.model.actions import Action, Proposal, Refused
+from agent.core.model.policy import GuardPolicy, Rule
 from tests.core import worlds as w
 
 KNOWN = {

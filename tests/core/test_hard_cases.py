@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 
-from agent.adapters.policy_files import read_policy
-from agent.core import evidence, failures
-from agent.core.actions import Action, Cleared
-from agent.core.board import assess
-from agent.core.model import JudgeRecord
-from agent.core.planner import ask, decide
+from agent.adapters.files.policy import read_policy
+from agent.core.assess import failures, proof
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import Action, Cleared
+from agent.core.model.nouns import JudgeRecord
+from agent.core.plan.planner import ask, decide
 from agent.errors import PolicyError
 from tests.core import worlds as w
 
@@ -29,28 +29,28 @@ def test_criterion_of_an_alternative_rung():
         criteria=w.proved_by("blocked-workflow-proceeds"),
         evidence=(w.seen("blocked-workflow-proceeds", holds=False), w.seen("remaining-step-named")),
     )
-    assert evidence.assess(t, w.policy().completion).criteria == "unmet"
+    assert proof.assess(t, w.policy().completion).criteria == "unmet"
 
 
 def test_undated_denial():
     t = w.proven(evidence=(*w.climbed(), w.seen("checks-passed", holds=False, observed_at=None)))
-    assert evidence.assess(t, w.policy().completion).state == "contradicted"
+    assert proof.assess(t, w.policy().completion).state == "contradicted"
 
 
 def test_unknown_start_makes_old_evidence_good():
     t = w.proven(evidence=w.climbed(observed_at=w.ago(70000)), started_at=None)
-    assert evidence.assess(t, w.policy().completion).state != "proven"
+    assert proof.assess(t, w.policy().completion).state != "proven"
 
 
 def test_evidence_of_an_earlier_attempt():
     t = w.proven(attempt=2, evidence=w.climbed(attempt=1))
-    assert evidence.assess(t, w.policy().completion).state == "stale"
+    assert proof.assess(t, w.policy().completion).state == "stale"
 
 
 def test_review_of_an_earlier_attempt():
     r = w.reviewed(C1="met").model_copy(update={"attempt": 1})
     t = w.proven(attempt=2, criteria=w.proved_by("judgement"), review=r)
-    assert evidence.assess(t, w.policy().completion).criteria != "met"
+    assert proof.assess(t, w.policy().completion).criteria != "met"
 
 
 @pytest.mark.parametrize(
@@ -257,11 +257,11 @@ def test_judges_reason_is_searched():
 def test_two_commits_of_one_moment_order():
     a, b = w.seen("commit-pushed", id="a"), w.seen("commit-pushed", id="b", value="0000000")
     rest = w.climbed(w.TaskKind.ARTIFACT_DELIVERY)[1:]
-    x = evidence.assess(
+    x = proof.assess(
         w.ended("succeeded", kind="artifact-delivery", criteria=None, evidence=(a, b, *rest)),
         w.policy().completion,
     )
-    y = evidence.assess(
+    y = proof.assess(
         w.ended("succeeded", kind="artifact-delivery", criteria=None, evidence=(b, a, *rest)),
         w.policy().completion,
     )

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from agent.core import evidence
-from agent.core.actions import Action, Cleared, Proposal
-from agent.core.board import assess
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.guard import FLOOR
-from agent.core.model import Snapshot
-from agent.core.planner import ask, clear
+from agent.core.assess import proof
+from agent.core.assess.assessment import assess
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import FLOOR
+from agent.core.model.actions import Action, Cleared, Proposal
+from agent.core.model.nouns import Snapshot
+from agent.core.plan.planner import ask, clear
 from tests.core import worlds as w
 
 OWN = (
@@ -119,6 +119,6 @@ def test_the_strings_could_be_seen_moving_a_fact():
     """What is observed does move them: the same world, with the evidence in place of the words."""
     proven = w.world(w.proven(), w.running(id="T-2"))
     assert facts(proven)["proof"] == "proven"
-    assert evidence.assess(proven.tasks[0], w.policy().completion).state == "proven"
+    assert proof.assess(proven.tasks[0], w.policy().completion).state == "proven"
     assert cleared(proven)[Action.ACCEPT]
     assert not cleared(world("", "final response"))[Action.ACCEPT]

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.prompts import leans_on_context, lint
+from agent.core.prompts.linter import leans_on_context, lint
 from tests.core.prompt_specs import PLAIN
 
 LEANING = [

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from agent.core.actions import Action, Cleared
-from agent.core.lessons import document, document_of
-from agent.core.planner import decide
-from agent.core.text import lines_with_quoting
+from agent.core.model.actions import Action, Cleared
+from agent.core.model.text import lines_with_quoting
+from agent.core.plan.lessons import document, document_of
+from agent.core.plan.planner import decide
 from tests.core import worlds as w
 from tests.core.prompt_specs import HOSTILE
 from tests.core.random_worlds import random_world

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import liveness
-from agent.core.liveness import Liveness
-from agent.core.model import Heartbeat, Reported, Snapshot, Status, Supervisor, Task
+from agent.core.assess import liveness
+from agent.core.assess.liveness import Liveness
+from agent.core.model.nouns import Heartbeat, Reported, Snapshot, Status, Supervisor, Task
 from tests.core import worlds as w
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise, takewhile
 
-from agent.core.liveness import Liveness, assess
-from agent.core.model import Heartbeat, Trace
+from agent.core.assess.liveness import Liveness, assess
+from agent.core.model.nouns import Heartbeat, Trace
 from tests.core import worlds as w
 
 LIVENESS = w.policy().liveness

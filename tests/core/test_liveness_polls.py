@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.liveness import Liveness, polls_after, polls_before
+from agent.core.assess.liveness import Liveness, polls_after, polls_before
 from tests.core import worlds as w
 
 AT_RISK = Liveness("at-risk", "silent")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from agent.core import model
-from agent.core.model import ACTIVE, SETTLED, TERMINAL, Snapshot, Status
+from agent.core.model import nouns as nouns_module
+from agent.core.model.nouns import ACTIVE, SETTLED, TERMINAL, Snapshot, Status
 from tests.core import worlds as w
 from tests.core.random_worlds import random_world
 
@@ -149,7 +149,7 @@ def test_json_is_camel_case_and_says_its_schema():
 def test_every_noun_is_frozen_and_refuses_strangers():
     nouns = [
         one
-        for one in vars(model).values()
+        for one in vars(nouns_module).values()
         if isinstance(one, type) and issubclass(one, BaseModel) and one is not BaseModel
     ]
     assert len(nouns) > 15

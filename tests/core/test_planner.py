@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from agent.core.actions import Action, Cleared, NeedsApproval, word
-from agent.core.board import assess
-from agent.core.model import Reported, Snapshot, Status, Supervisor
-from agent.core.planner import ask, decide
-from agent.core.verdicts import Review
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import Action, Cleared, NeedsApproval, word
+from agent.core.model.nouns import Reported, Snapshot, Status, Supervisor
+from agent.core.model.verdicts import Review
+from agent.core.plan.planner import ask, decide
 from tests.core import worlds as w
 
 FAR = "C-9"

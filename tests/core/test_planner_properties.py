@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.core.actions import READING, SENDS_PROMPT, WINDOW_ACTIONS, Action, Cleared
-from agent.core.board import assess
-from agent.core.model import Snapshot
-from agent.core.planner import Decisions, ask, decide
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import READING, SENDS_PROMPT, WINDOW_ACTIONS, Action, Cleared
+from agent.core.model.nouns import Snapshot
+from agent.core.plan.planner import Decisions, ask, decide
 from tests.core import worlds as w
 from tests.core.random_worlds import random_world
 

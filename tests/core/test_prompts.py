@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.prompts import AFTER_AN_ATTEMPT, ALWAYS, WHAT_FAILED, lint
-from agent.core.queueing import TaskSpec
+from agent.core.model.queueing import TaskSpec
+from agent.core.prompts.linter import AFTER_AN_ATTEMPT, ALWAYS, WHAT_FAILED, lint
 from tests.core.prompt_specs import ANY, PLAIN
 
 GOOD = """\

@@ -6,8 +6,10 @@ from itertools import product
 
 import pytest
 
-from agent.core.model import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
-from agent.core.queue_attempts import (
+from agent.core.model.nouns import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
+from agent.core.model.queueing import Cursor, NewEvent, Order, QueueSpec
+from agent.core.queue.rows import COLUMNS, attempt_of, row_of, stamp, time_of
+from agent.core.queue.rules import (
     MESSAGE_TEXT,
     TRACE_KEPT,
     TRACE_KIND,
@@ -21,10 +23,8 @@ from agent.core.queue_attempts import (
     judged,
     numbered,
 )
-from agent.core.queue_rows import COLUMNS, attempt_of, row_of, stamp, time_of
-from agent.core.queue_states import ENDINGS, QUEUE_STATES, STOPS, Event, allows, step
-from agent.core.queue_views import cursor_at, queue_views, revision_of
-from agent.core.queueing import Cursor, NewEvent, Order, QueueSpec
+from agent.core.queue.states import ENDINGS, QUEUE_STATES, STOPS, Event, allows, step
+from agent.core.queue.views import cursor_at, queue_views, revision_of
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123_457, tzinfo=UTC)
 ORDER = Order(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.brief import Brief, Exhibit, Limits, brief
-from agent.core.model import Criterion, ProofKind
-from agent.core.review import (
+from agent.core.model.nouns import Criterion, ProofKind
+from agent.core.model.verdicts import Usage
+from agent.core.review.brief import Brief, Exhibit, Limits, brief
+from agent.core.review.review import (
     ABSTENTIONS,
     FINAL,
     OUTAGES,
@@ -21,7 +22,6 @@ from agent.core.review import (
     unresolved,
     weigh,
 )
-from agent.core.verdicts import Usage
 from tests.core import worlds as w
 from tests.core.prompt_specs import PLAIN
 from tests.core.review_worlds import BRIEF, GOOD, answer, said, view

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.scopes import covers, distinct, fault, overlap
+from agent.core.assess.write_scopes import covers, distinct, fault, overlap
 
 COVERED = [
     pytest.param("src/a.py", "src/a.py", True, id="a plain path covers itself"),

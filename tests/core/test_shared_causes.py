@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.actions import Action, Cleared, NeedsApproval
-from agent.core.board import assess
-from agent.core.planner import ask, clear, decide
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import Action, Cleared, NeedsApproval
+from agent.core.plan.planner import ask, clear, decide
 from tests.core import worlds as w
 
 FAR = "C-9"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.text import code, fenced, lines_with_quoting, nested, one_line, tail, visible
+from agent.core.model.text import code, fenced, lines_with_quoting, nested, one_line, tail, visible
 
 HOSTILE = st.text(
     alphabet="ab`~# \n\t\r\x1b\x07\x9b\x9d]m[0;P\\\u202e\u200b\u2028\ud800é", max_size=60

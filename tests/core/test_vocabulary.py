@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.core.actions import Action
-from agent.core.facts import FACTS, FOOTPRINT, Situation, told
-from agent.core.model import Snapshot
+from agent.core.guard.facts import FACTS, FOOTPRINT, Situation, told
+from agent.core.model.actions import Action
+from agent.core.model.nouns import Snapshot
 from tests.core import worlds as w
 
 WORDS = {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from agent.core.actions import Action
-from agent.core.gate import survey
-from agent.core.policy import GuardPolicy
-from agent.core.ways_out import LEADS_TO, MODES, stuck
+from agent.core.guard.check import survey
+from agent.core.guard.ways_out import LEADS_TO, MODES, stuck
+from agent.core.model.actions import Action
+from agent.core.model.policy import GuardPolicy
 from tests.core import worlds as w
 
 SHIPPED = w.policy().guard.rule

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core import liveness, window
-from agent.core.model import Outcome, Snapshot, Status, Task
-from agent.core.planner import decide
-from agent.core.window import Lanes
+from agent.core.assess import liveness, window
+from agent.core.assess.window import Lanes
+from agent.core.model.nouns import Outcome, Snapshot, Status, Task
+from agent.core.plan.planner import decide
 from tests.core import worlds as w
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.policy_files import read_policy
-from agent.core.model import (
+from agent.adapters.files.policy import read_policy
+from agent.core.model.nouns import (
     CommandResult,
     ControlPlane,
     Criterion,
@@ -29,9 +29,9 @@ from agent.core.model import (
     TaskKind,
     Trace,
 )
-from agent.core.planner import Decision, Decisions, decide
-from agent.core.policy import GuardPolicy, Policy, Rule
-from agent.core.verdicts import CriterionVerdict, Review
+from agent.core.model.policy import GuardPolicy, Policy, Rule
+from agent.core.model.verdicts import CriterionVerdict, Review
+from agent.core.plan.planner import Decision, Decisions, decide
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

@@ -18,8 +18,8 @@ import anthropic
 from agent.cli.console import standard
 from agent.cli.demo import Answering
 from agent.cli.demo import play as play_demo
-from agent.core.brief import Limits
-from agent.core.evaluation import case_of, decided
+from agent.cli.evaluation import case_of, decided
+from agent.core.review.brief import Limits
 from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
 from tests.model.scenarios import (
     ASKING,

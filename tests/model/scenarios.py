@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.base_anthropic import Asking, Endpoint
-from agent.adapters.drafter_anthropic import AnthropicWriter
-from agent.adapters.reviewer_anthropic import AnthropicReviewer
-from agent.core.brief import Brief, Limits, brief
-from agent.core.prompts import DraftRequest
-from agent.core.verdicts import Review
+from agent.adapters.model.anthropic_api import Asking, Endpoint
+from agent.adapters.model.drafter import AnthropicWriter
+from agent.adapters.model.reviewer import AnthropicReviewer
+from agent.core.model.verdicts import Review
+from agent.core.prompts.linter import DraftRequest
+from agent.core.review.brief import Brief, Limits, brief
 from tests.core.prompt_specs import PLAIN
 from tests.core.review_worlds import CHANGES, GOOD, SPEC, answer, said, view
 from tests.core.worlds import seen

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from agent.adapters.drafter_template import TemplateDrafter
-from agent.core.prompts import Slots, lint
-from agent.core.text import lines_with_quoting
-from agent.core.verdicts import Usage
+from agent.adapters.model.templates import TemplateDrafter
+from agent.core.model.text import lines_with_quoting
+from agent.core.model.verdicts import Usage
+from agent.core.prompts.linter import Slots, lint
 from agent.runtime.drafting import worded
 from tests.core.prompt_specs import PLAIN
 from tests.model.cassettes import API, FOLDER, replayed

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from agent.adapters.base_anthropic import Asking, Endpoint
-from agent.adapters.reviewer_anthropic import AnthropicReviewer
+from agent.adapters.model.anthropic_api import Asking, Endpoint
+from agent.adapters.model.reviewer import AnthropicReviewer
 from agent.errors import PolicyError
 from tests.core.review_worlds import GOOD, answer
 from tests.model.scenarios import ASKING, HOSTILE, PROMPTS, SCENARIOS, reviewer, told

@@ -11,10 +11,10 @@ import sys
 import threading
 from pathlib import Path
 
-from agent.adapters.clock_system import SystemClock
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.adapters.runner_command import CommandRunner
-from agent.adapters.worktree_git import GitWorktrees
+from agent.adapters.agents.command import CommandRunner
+from agent.adapters.common.clock import SystemClock
+from agent.adapters.git.worktrees import GitWorktrees
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.runtime.worker import Worker, WorkerSettings
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.runtime.world import World
+from agent.runtime.context import World
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"

@@ -4,15 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core import asking, planner
-from agent.core.actions import Action
-from agent.core.approvals import StandingRule
-from agent.core.board import assess
-from agent.core.replaying import Consent
+from agent.core.approval import asking
+from agent.core.approval.requests import StandingRule
+from agent.core.assess.assessment import assess
+from agent.core.journal.replay import Consent
+from agent.core.model.actions import Action
+from agent.core.plan import planner
 from agent.errors import ChangedMeanwhileError, GuardRefusesError
-from agent.runtime.answering import Answering, bundled
-from agent.runtime.desk import Desk
-from agent.runtime.history import Session, replay
+from agent.runtime.approval_answers import Answering, bundled
+from agent.runtime.approval_queue import Desk
+from agent.runtime.replay import Session, replay
 from tests.core import worlds as w
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
@@ -347,7 +348,7 @@ def test_killed_between_answer_and_outcome_nothing_is_lost_or_done_twice(
 
 def test_the_journal_hears_of_an_answer_whose_writer_was_killed(world, monkeypatch):
     world.tick()
-    monkeypatch.setattr("agent.runtime.answering.record", lambda *_: None)
+    monkeypatch.setattr("agent.runtime.approval_answers.record", lambda *_: None)
     world.yes("A-1")
     assert list(world.world.journal.entries(kinds=("answered",))) == []
     world.tick()

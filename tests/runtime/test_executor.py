@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core import planner
-from agent.core.actions import Action, Cleared, Proposal
-from agent.core.guard import STALE_CLEARANCE
-from agent.core.model import Status
-from agent.core.records import Record
+from agent.core.guard.guard import STALE_CLEARANCE
+from agent.core.journal.records import Record
+from agent.core.model.actions import Action, Cleared, Proposal
+from agent.core.model.nouns import Status
+from agent.core.plan import planner
 from agent.errors import QueueUnavailableError
+from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft
 from agent.runtime.executor import Executor, key_of
 from agent.runtime.observe import Observer
-from agent.runtime.world import Supervision
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 NAME = "never_act_on_a_stale_clearance"

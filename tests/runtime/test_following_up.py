@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.actions import Action, Proposal
-from agent.core.board import assess
-from agent.core.defects import narrower_of
-from agent.core.model import Defect
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.nouns import Defect
+from agent.core.plan.defects import narrower_of
+from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
 from agent.runtime.remembering import REMEMBER
-from agent.runtime.world import Supervision
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 PUSHED = "d" * 40

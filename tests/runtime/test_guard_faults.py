@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.evidence_git import GitEvidence
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.core import facts
-from agent.core.actions import Action, Refused
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.core.guard import facts
+from agent.core.model.actions import Action, Refused
 from tests.simulation.small_world import SmallWorld, spec
 
 

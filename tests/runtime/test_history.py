@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.core.records import Record
+from agent.core.journal.records import Record
 from agent.errors import JournalBrokenError, UserError
-from agent.runtime.history import chosen, replay, sessions
+from agent.runtime.replay import chosen, replay, sessions
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 MISSING = "sh: 1: demo-lint: not found"

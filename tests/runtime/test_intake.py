@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.core.model import TaskKind
-from agent.runtime.intake import unprovable
+from agent.core.model.nouns import TaskKind
+from agent.runtime.submit_wave import unprovable
 from tests.simulation.small_world import POLICY, spec
 
 TASKS = [

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from agent.cli.views import page, prompt
-from agent.core import planner
-from agent.core.actions import NeedsApproval, Refused
-from agent.core.planner import Decisions
-from agent.core.queueing import NewEvent
-from agent.runtime.answering import Answering
-from agent.runtime.live_map import GROUPS, Supervised, live_map
+from agent.core.model.actions import NeedsApproval, Refused
+from agent.core.model.queueing import NewEvent
+from agent.core.plan import planner
+from agent.core.plan.planner import Decisions
+from agent.runtime.approval_answers import Answering
+from agent.runtime.context import Supervision
 from agent.runtime.onlooker import Onlooker
-from agent.runtime.world import Supervision
+from agent.runtime.status import GROUPS, Supervised, live_map
 from tests.acceptance.test_cli_views import drawn
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 

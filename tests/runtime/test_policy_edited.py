@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.lock_file import FileLock
-from agent.adapters.policy_files import LOCK, WatchedPolicy, lock_of, read_policy
+from agent.adapters.common.lock import FileLock
+from agent.adapters.files.policy import LOCK, WatchedPolicy, lock_of, read_policy
 from agent.cli.run import Lines
+from agent.runtime.context import Supervision
 from agent.runtime.loop import Loop
-from agent.runtime.world import Supervision
 from tests.simulation.small_world import ROOT, SmallWorld, spec
 
 

@@ -4,9 +4,9 @@ import sys
 import time
 from dataclasses import replace
 
-from agent.adapters.base_remedies import RemedySettings
-from agent.adapters.remedy_command import CommandRemedies
-from agent.runtime.answering import Answering
+from agent.adapters.remedies.command import CommandRemedies
+from agent.adapters.remedies.settings import RemedySettings
+from agent.runtime.approval_answers import Answering
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 PUSHED = "d" * 40

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from agent.core.actions import Action
-from agent.core.brief import Brief
-from agent.core.model import Criterion
-from agent.core.prompts import Slots, Step
-from agent.core.review import AbstainError, abstention
-from agent.core.verdicts import CriterionVerdict, Review, Usage
+from agent.core.model.actions import Action
+from agent.core.model.nouns import Criterion
+from agent.core.model.verdicts import CriterionVerdict, Review, Usage
+from agent.core.prompts.linter import Slots, Step
+from agent.core.review.brief import Brief
+from agent.core.review.review import AbstainError, abstention
+from agent.runtime.context import Reading, Supervision
 from agent.runtime.onlooker import Onlooker
 from agent.runtime.tick import Ticker
-from agent.runtime.world import Reading, Supervision
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 TO_READ = (Criterion(id="C1", text="it is good", proof="judgement"),)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.core.model import Grants
-from agent.core.queueing import Report
+from agent.core.model.nouns import Grants
+from agent.core.model.queueing import Report
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.model import Status
-from agent.core.queueing import Order
+from agent.core.model.nouns import Status
+from agent.core.model.queueing import Order
 from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
 from tests.adapters import git_person
 from tests.adapters.processes import until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.model import Status
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.nouns import Status
 from tests.adapters import git_person
 from tests.adapters.processes import until
 from tests.runtime.worker_world import DEAF, HAS_WORK, PUSH, WAIT, World, order, shell

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.queue_memory import MemoryQueue
-from agent.adapters.runner_command import CommandRunner
-from agent.adapters.worktree_git import GitWorktrees
-from agent.core.model import Command, CommandResult, Status, TaskKind
-from agent.core.queueing import Order, TaskView
+from agent.adapters.agents.command import CommandRunner
+from agent.adapters.git.worktrees import GitWorktrees
+from agent.adapters.queue.memory import MemoryQueue
+from agent.core.model.nouns import Command, CommandResult, Status, TaskKind
+from agent.core.model.queueing import Order, TaskView
 from agent.runtime.worker import Worker, WorkerSettings
 from tests.adapters.git_person import IDENTITY
 from tests.adapters.processes import pids, running, until

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from agent.core.actions import READING, SENDS_PROMPT, WINDOW_ACTIONS, Action
-from agent.core.facts import FACTS, FOOTPRINT
-from agent.core.guard import judge
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import judge
+from agent.core.model.actions import READING, SENDS_PROMPT, WINDOW_ACTIONS, Action
 from tests.core import worlds as w
 
 

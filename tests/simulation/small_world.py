@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.adapters.approvals_memory import MemoryApprovals
-from agent.adapters.drafter_template import TemplateDrafter
-from agent.adapters.evidence_judge import JudgeEvidence
-from agent.adapters.issues_local import LocalIssues
-from agent.adapters.journal_memory import MemoryJournal
-from agent.adapters.policy_files import read_policy
-from agent.adapters.queue_memory import MemoryQueue
-from agent.adapters.reviewer_evidence import EvidenceReviewer
-from agent.adapters.waves_memory import MemoryWaves
-from agent.core.model import (
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.files.policy import read_policy
+from agent.adapters.issues.local import LocalIssues
+from agent.adapters.model.no_model import EvidenceReviewer
+from agent.adapters.model.templates import TemplateDrafter
+from agent.adapters.queue.memory import MemoryQueue
+from agent.adapters.state.approvals_memory import MemoryApprovals
+from agent.adapters.state.journal_memory import MemoryJournal
+from agent.adapters.state.waves_memory import MemoryWaves
+from agent.core.journal.records import WaveRecord
+from agent.core.model.nouns import (
     Command,
     CommandResult,
     Criterion,
@@ -23,11 +24,10 @@ from agent.core.model import (
     JudgeRecord,
     ProofKind,
 )
-from agent.core.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
-from agent.core.records import WaveRecord
-from agent.runtime.intake import plan
+from agent.core.model.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
+from agent.runtime.context import Supervision, World
+from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker, TickResult
-from agent.runtime.world import Supervision, World
 
 ROOT = Path(__file__).parents[2]
 POLICY = read_policy(ROOT / "policies")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.queue_sqlite import SqliteQueue
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.runtime.effects import order_of
 from tests.adapters.code_queue_world import BothSides, Fault, bench
 from tests.adapters.queue_world import Clock

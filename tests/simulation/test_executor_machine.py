@@ -19,14 +19,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from agent.core import planner
-from agent.core.actions import Action, Cleared
-from agent.core.board import assess
-from agent.core.model import ACTIVE, TERMINAL
+from agent.core.assess.assessment import assess
+from agent.core.model.actions import Action, Cleared
+from agent.core.model.nouns import ACTIVE, TERMINAL
+from agent.core.plan import planner
+from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft
 from agent.runtime.executor import Executor
 from agent.runtime.observe import Observer
-from agent.runtime.world import Supervision
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 TASKS = ("T-1", "T-2")

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.model import ACTIVE, TERMINAL
-from agent.core.queueing import Order, TaskView
+from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.nouns import ACTIVE, TERMINAL
+from agent.core.model.queueing import Order, TaskView
 from agent.errors import WavekeeperError
 
 ORDER = Order(kind="code-change", branch="main")

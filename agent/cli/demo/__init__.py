@@ -18,11 +18,11 @@ from typing import Final
 from rich.table import Table
 
 from agent import wiring
-from agent.adapters.config_toml import read_settings
+from agent.adapters.files.config import read_settings
+from agent.cli.cassette_server import replayed
 from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
 from agent.cli.demo.story import Row, amiss, rows, sentence
-from agent.cli.replay import replayed
 from agent.cli.run import Show, was_answered
 from agent.cli.stopping import Stop, signals
 from agent.runtime.tick import TickResult

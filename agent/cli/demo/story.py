@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.model import ProofKind, Status
-from agent.core.records import Standing
-from agent.runtime.world import World
+from agent.core.journal.records import Standing
+from agent.core.model.nouns import ProofKind, Status
+from agent.runtime.context import World
 
 EXPECTED: Final = {
     "T-1": (1, "does the job right"),

@@ -14,7 +14,7 @@ from typing import Final
 from rich.table import Table
 
 from agent import wiring
-from agent.adapters.config_toml import read_settings
+from agent.adapters.files.config import read_settings
 from agent.cli.console import Console
 from agent.cli.demo import stage
 from agent.cli.demo_delivery.registry import PROGRAM, installed
@@ -22,12 +22,12 @@ from agent.cli.demo_delivery.scene import staged
 from agent.cli.demo_delivery.scripted_agent import SERVICES
 from agent.cli.run import Show
 from agent.cli.stopping import Stop, signals
-from agent.core.evidence import assess
-from agent.core.model import Task
-from agent.core.policy import Policy
+from agent.core.assess.proof import assess
+from agent.core.model.nouns import Task
+from agent.core.model.policy import Policy
 from agent.errors import UserError
+from agent.runtime.context import World
 from agent.runtime.tick import TickResult
-from agent.runtime.world import World
 
 LIMIT: Final = 100.0
 """Seconds after which the demonstration gives up and says what is missing."""

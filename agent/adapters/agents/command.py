@@ -1,0 +1,399 @@
+"""Runs any program as an agent: a process tree with its output in files, adoptable by a later host.
+
+The agent is a child of `shim.py`, never of the host, so it outlives the host; a run is
+known by its folder alone. Every process of a run carries `WAVEKEEPER_MARK` in its environment.
+Linux finds the whole tree by that mark and by descent, children that left the session included.
+Without /proc (macOS) only the process group is stopped, and `sweep` finds nothing.
+"""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final, Literal
+
+from agent.adapters.agents import output as agent_output
+from agent.core.model.nouns import CommandResult
+from agent.core.model.queueing import NewEvent
+from agent.errors import ConfigurationError, SpawnError
+from agent.ports import Exit, Run, RunSpec
+
+_SHIM: Final = Path(__file__).with_name("shim.py")
+_PROC: Final = Path("/proc")
+_OTHER_REPOSITORY: Final = re.compile(
+    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX"
+    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS)",
+)
+"""Set when the host runs inside a git hook: they would turn an agent's git to that repository."""
+_START_LIMIT: Final = 60.0
+_CHECK_GRACE: Final = 2.0
+_SHIM_PATIENCE: Final = 5.0
+"""Seconds a shim gets to write down the end of its command."""
+_LOOK_EVERY: Final = 0.02
+_BACKLOG: Final = 16 * 1024 * 1024
+"""Bytes of one file that one call of `events()` reads at most: the newest."""
+
+
+class CommandRunner:
+    """Implements `Runner` for a command line.
+
+    `prompt="stdin"` gives the prompt on standard input, then its end; `"file"` puts the path of a
+    file in place of `{prompt_file}` in `argv`. `final` names the type and the key of the JSON line
+    that holds the final response. `sweep` touches only processes of runners with the same `scope`.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        prompt: Literal["stdin", "file"],
+        output: agent_output.Format,
+        env: Mapping[str, str],
+        now: Callable[[], datetime],
+        final: tuple[str, str] = ("final", "text"),
+        scope: str = "",
+    ) -> None:
+        if not argv or not argv[0]:
+            raise ConfigurationError("the agent's command is empty: name a program to run")
+        if prompt == "file" and not any("{prompt_file}" in part for part in argv):
+            raise ConfigurationError(
+                "the agent's command has no {prompt_file}: add it, or give the prompt by stdin",
+            )
+        self._argv = tuple(argv)
+        self._prompt = prompt
+        self._env = dict(env)
+        self._scope = scope
+        self._reading = _Reading(output, now, final)
+
+    def start(self, spec: RunSpec) -> Run:
+        folder = spec.folder.absolute()
+        prompt = folder / "prompt"
+        source = str(prompt) if self._prompt == "stdin" else "-"
+        command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _replace(prompt, spec.prompt.encode())
+            shim = subprocess.run(
+                [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *command],
+                env=self._environment(spec.mark) | {"WAVEKEEPER_SHIM": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                timeout=_START_LIMIT,
+                check=False,
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            _end(lambda one: one.mark == spec.mark, 0)
+            raise SpawnError(f"cannot start {command[0]}: {_one_line(error)}") from error
+        answer = (agent_output.decode(shim.stdout).strip().splitlines() or ["no answer"])[-1]
+        if answer not in ("started", "there"):
+            raise SpawnError(f"cannot start {command[0]}: {answer.removeprefix('error ')}")
+        return _CommandRun(spec, self._reading)
+
+    def adopt(self, spec: RunSpec) -> Run | None:
+        there = (spec.folder / "started").exists() or _held(spec.folder)
+        return _CommandRun(spec, self._reading) if there else None
+
+    def sweep(self, task: str, *, before: int, grace: float) -> int:
+        def older(one: _Process) -> bool:
+            owner, attempt, _ = (*one.mark.split("/", 2), "", "")[:3]
+            same = owner == task and one.scope == self._scope
+            return same and attempt.isdecimal() and int(attempt) < before
+
+        return _end(older, grace)
+
+    def check(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        mark: str,
+        timeout: float,
+        stop: Callable[[], bool],
+    ) -> CommandResult:
+        """As in the port, and: a command that a signal n ended has the exit code 128 + n."""
+        began = time.monotonic()
+        try:
+            # A file and not a pipe: a grandchild that keeps a pipe open would keep us waiting.
+            with tempfile.TemporaryFile() as output:
+                process = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    env=self._environment(mark),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                code, note = _finished(process, mark, began + timeout, stop)
+                tail = _tail(output, 4 * agent_output.OUTPUT_LIMIT)
+        except (OSError, ValueError) as error:
+            (code, note), tail = _not_started(argv[0], error), b""
+        if note == "time limit":
+            note = f"time limit of {timeout:g} s reached"
+        return agent_output.command_result(argv, code, note, tail, time.monotonic() - began)
+
+    def _environment(self, mark: str) -> dict[str, str]:
+        task, attempt, _ = mark.split("/", 2)
+        return {
+            **{k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)},
+            **self._env,
+            "WAVEKEEPER_MARK": mark,
+            "WAVEKEEPER_TASK": task,
+            "WAVEKEEPER_ATTEMPT": attempt,
+            "WAVEKEEPER_SCOPE": self._scope,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How an agent's output is understood."""
+
+    form: agent_output.Format
+    now: Callable[[], datetime]
+    final: tuple[str, str]
+
+
+class _CommandRun:
+    """Implements `Run`; all it knows is in the folder, so it is the same ours or adopted."""
+
+    def __init__(self, spec: RunSpec, reading: _Reading) -> None:
+        self._mark = spec.mark
+        self._folder = spec.folder
+        self._reading = reading
+        self._exit: Exit | None = None
+        self._offsets: dict[str, int] = {"output": 0, "errors": 0}
+        with contextlib.suppress(OSError, ValueError):
+            self._offsets |= json.loads((self._folder / "offsets").read_bytes())
+
+    def poll(self) -> Exit | None:
+        if self._exit is None:
+            # In this order: between the two looks a shim may end, but none comes to life.
+            held = _held(self._folder)
+            status = self._status()
+            if status is None and held:
+                return None
+            self.stop(_CHECK_GRACE)
+            self._exit = self._ending(*(status or (None, None)))
+        return self._exit
+
+    def events(self) -> Sequence[NewEvent]:
+        ended = not _held(self._folder) or self._status() is not None
+        before = dict(self._offsets)
+        found = self._new("output", self._reading.form, "text", ended=ended)
+        found += self._new("errors", "text", "stderr", ended=ended)
+        if self._offsets != before:
+            # On a full disk the place is kept in memory; only a later host would read again.
+            with contextlib.suppress(OSError):
+                _replace(self._folder / "offsets", json.dumps(self._offsets).encode())
+        return found
+
+    def stop(self, grace: float) -> None:
+        if _PROC.joinpath("self").exists():
+            _end(lambda one: one.mark == self._mark, grace)
+            return
+        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, _SHIM_PATIENCE)):
+            deadline = time.monotonic() + patience
+            # The lock says that the shim has not reaped its child, so the id is still the child's.
+            with contextlib.suppress(OSError, ValueError):
+                if _held(self._folder):
+                    os.killpg(int((self._folder / "group").read_text()), number)
+            while _held(self._folder) and time.monotonic() < deadline:
+                time.sleep(_LOOK_EVERY)
+
+    def _status(self) -> tuple[int | None, int | None] | None:
+        with _opened(self._folder / "exit") as handle:
+            found = json.loads(handle.read() or "null")
+        return (found["code"], found["signal"]) if found else None
+
+    def _ending(self, code: int | None, number: int | None) -> Exit:
+        with _opened(self._folder / "errors") as handle:
+            errors = _tail(handle, agent_output.FINAL_LIMIT)
+        with _opened(self._folder / "output") as handle:
+            tail = _tail(handle, agent_output.FINAL_LIMIT)
+            if self._reading.form == "text":
+                final, truncated = agent_output.final_of_text(tail, handle.tell())
+            else:
+                handle.seek(0)
+                lines = iter(lambda: handle.readline(_BACKLOG), b"")
+                final, truncated = agent_output.final_of_lines(lines, *self._reading.final)
+        last_error = agent_output.last_error(code, number, errors, tail)
+        return Exit(code, number, final, truncated, last_error)
+
+    def _new(
+        self, name: str, form: agent_output.Format, plain: str, *, ended: bool
+    ) -> list[NewEvent]:
+        start = self._offsets[name]
+        with _opened(self._folder / name) as handle:
+            begin = max(start, handle.seek(0, os.SEEK_END) - _BACKLOG)
+            handle.seek(begin)
+            data = handle.read(_BACKLOG)
+        found, used = agent_output.events(
+            data, begin - start, ended=ended, at=self._reading.now(), form=form, plain=plain
+        )
+        if used:
+            self._offsets[name] = begin + used
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    started: str
+    """Ticks since boot; with the id it names one process for ever."""
+    parent: int = field(compare=False)
+    mark: str = field(compare=False)
+    scope: str = field(compare=False)
+    is_shim: bool = field(compare=False)
+
+
+def _process(pid: int) -> _Process | None:
+    """None: it is gone, or a zombie. Another user's environment reads as empty."""
+    folder = _PROC / str(pid)
+    environ = b""
+    try:
+        # The second field, the name in brackets, may itself hold blanks and brackets.
+        state, parent, *rest = (folder / "stat").read_bytes().rpartition(b")")[2].decode().split()
+        with contextlib.suppress(PermissionError):
+            environ = (folder / "environ").read_bytes()
+    except OSError:
+        return None
+    pairs = environ.split(b"\0") if b"WAVEKEEPER_MARK" in environ else ()
+    variables = {name: value for name, _, value in (one.partition(b"=") for one in pairs)}
+    mark, scope = (
+        os.fsdecode(variables.get(b"WAVEKEEPER_" + one, b"")) for one in (b"MARK", b"SCOPE")
+    )
+    is_shim = b"WAVEKEEPER_SHIM" in variables
+    return None if state in "ZX" else _Process(pid, rest[17], int(parent), mark, scope, is_shim)
+
+
+def _tree(match: Callable[[_Process], bool]) -> list[_Process]:
+    """Those that match, and their descendants: a tool may have cleaned its environment."""
+    pids = {int(entry.name) for entry in _PROC.glob("[0-9]*")} - {os.getpid()}
+    everything = [one for pid in pids if (one := _process(pid))]
+    found = {one.pid: one for one in everything if match(one)}
+    while more := [o for o in everything if o.parent in found and o.pid not in found]:
+        found |= {one.pid: one for one in more}
+    return list(found.values())
+
+
+def _end(match: Callable[[_Process], bool], grace: float) -> int:
+    """SIGTERM, after `grace` seconds SIGKILL, until two looks in a row find nothing.
+
+    Two looks, because the environment of a process that is just being replaced reads as empty.
+    A shim is spared until its tree is gone, so that it can write down how its command ended.
+    Answers how many processes there were, shims not counted.
+    """
+    asked: set[_Process] = set()
+    beyond: set[_Process] = set()
+    kill_at = time.monotonic() + grace
+    shim_limit = kill_at + _SHIM_PATIENCE
+    quiet = False
+    while True:
+        alive = [one for one in _tree(match) if one not in beyond]
+        agents = [one for one in alive if not one.is_shim]
+        if agents:
+            shim_limit = max(shim_limit, time.monotonic() + _SHIM_PATIENCE)
+        if time.monotonic() < kill_at:
+            beyond |= {one for one in alive if one not in asked and not _sent(one, signal.SIGTERM)}
+        else:
+            shims = alive if time.monotonic() > shim_limit else []
+            beyond |= {one for one in agents or shims if not _sent(one, signal.SIGKILL)}
+        asked.update(alive)
+        if quiet and not alive:
+            return sum(not one.is_shim for one in asked)
+        quiet = not alive
+        time.sleep(_LOOK_EVERY)
+
+
+def _sent(process: _Process, number: int) -> bool:
+    """False: it belongs to another user. A process id in new hands is left alone."""
+    now = _process(process.pid)
+    if now is not None and now.started == process.started:
+        try:
+            os.kill(process.pid, number)
+        except PermissionError:
+            return False
+        except ProcessLookupError:
+            pass
+    return True
+
+
+def _finished(
+    process: "subprocess.Popen[bytes]", mark: str, deadline: float, stop: Callable[[], bool]
+) -> tuple[int | None, str | None]:
+    """The exit code, or None and why we ended it; its whole tree is gone."""
+    note: str | None = None
+    try:
+        while note is None and process.poll() is None:
+            if stop():
+                note = "stopped"
+            elif time.monotonic() >= deadline:
+                note = "time limit"
+            else:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+    finally:
+        main = process.pid if process.poll() is None else None
+        _end(lambda one: one.mark == mark or one.pid == main, _CHECK_GRACE)
+        code = process.wait()
+    return (None, note) if note else (code if code >= 0 else 128 - code, None)
+
+
+def _not_started(name: str, error: Exception) -> tuple[int, str]:
+    """What a shell would say; a failure that is not the program's is no verdict on the work."""
+    if not isinstance(error, OSError) or error.filename != name:
+        raise SpawnError(f"cannot run {name}: {_one_line(error)}") from error
+    if isinstance(error, FileNotFoundError):
+        return 127, f"{name}: command not found"
+    return 126, f"{name}: {str(error.strerror).lower()}"
+
+
+def _held(folder: Path) -> bool:
+    """A shim holds the lock of this folder: its command has not ended."""
+    try:
+        with (folder / "lock").open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """The file, or an empty one where it is missing."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return io.BytesIO()
+
+
+def _tail(handle: IO[bytes], limit: int) -> bytes:
+    handle.seek(max(0, handle.seek(0, os.SEEK_END) - limit))
+    return handle.read()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all, whenever we are killed."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(str(error).split())

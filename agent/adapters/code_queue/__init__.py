@@ -1,0 +1,1 @@
+"""The Code Queue behind the queue port."""

@@ -1,0 +1,374 @@
+"""A Code Queue: port `TaskQueue` over its command line, its proxy, or both.
+
+What this adapter holds to: nothing is sent before it is written down, nothing is sent again before
+the queue was read, and what the queue does not say is unknown.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from agent.adapters.code_queue import words as shape
+from agent.adapters.code_queue.ledger import Act, Ledger, Tracked
+from agent.adapters.code_queue.readback import became, found_again
+from agent.adapters.code_queue.reader import Reader, Way
+from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.words import Names, Seen
+from agent.core.model.actions import digest
+from agent.core.model.nouns import TERMINAL, ControlPlane
+from agent.core.model.queueing import (
+    Capabilities,
+    Changes,
+    Cursor,
+    Order,
+    QueueSpec,
+    QueueView,
+    Receipt,
+    TaskView,
+    TraceEvent,
+)
+from agent.core.queue import rules
+from agent.core.queue.rules import Attempt, Halt, Move, Request, Retry, Submit, clean
+from agent.core.queue.views import cursor_at, revision_of
+from agent.errors import (
+    KeyReusedError,
+    NothingDoneError,
+    QueueUnavailableError,
+    UnreadableAnswerError,
+    UserError,
+)
+
+_UNSURE: Final = timedelta(seconds=60)
+"""So long a request without keys may still be under way after its answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a Code Queue is treated."""
+
+    keys: bool = True
+    """It knows idempotency keys."""
+    fresh: float = 0.0
+    """Seconds for which what was read is good for the next who reads."""
+    names: Names = field(default_factory=Names)
+
+
+class CodeQueue:
+    """A `TaskQueue`. `ways` is not empty; the first is acted through, a second is compared.
+
+    QueueUnavailableError: it cannot be seen, says nothing that can be relied on, or may or may not
+    have done what it was asked. NothingDoneError: it is not its turn to submit. UserError,
+    KeyReusedError and ValueError (a cursor of another ledger) are about what was asked.
+    """
+
+    def __init__(
+        self,
+        ways: Sequence[Way],
+        ledger: Ledger,
+        discipline: SubmitDiscipline,
+        now: Callable[[], datetime],
+        manner: Manner,
+    ) -> None:
+        self._way = ways[0]
+        self._ledger = ledger
+        self._discipline = discipline
+        self._now = now
+        self._manner = manner
+        self._reader = Reader(ways, manner.names, ledger, now)
+        self._specs: dict[str, QueueSpec] = {}
+        self._read_at: datetime | None = None
+        self._unreadable: dict[str, str] = {}
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(keys=self._manner.keys, max_running=False)
+
+    def configure(self, queue: QueueSpec) -> None:
+        self._specs[queue.id] = queue
+
+    def queues(self) -> Sequence[QueueView]:
+        listing = self._reader.listing if self._is_fresh() else None
+        return [self._shown(lane) for lane in (listing or self._reader.list()).lanes]
+
+    def _shown(self, lane: shape.Lane) -> QueueView:
+        """What the queue says of itself; where it is silent, what was configured.
+
+        A risk that nobody names is taken for the highest, so that no defect is sent there.
+        """
+        spec = self._specs.get(lane.id) or QueueSpec(id=lane.id, risk="high")
+        return QueueView(
+            id=lane.id,
+            kind=lane.kind or spec.kind,
+            risk=lane.risk or spec.risk,
+            max_running=spec.max_running,
+            counts=dict(lane.counts),
+            unread=None if lane.unread is None else len(lane.unread),
+        )
+
+    def control_plane(self) -> ControlPlane:
+        listing = self._reader.listing
+        own = [
+            *self._reader.notices.values(),
+            *(f"unreadable: {task}: {why}" for task, why in self._unreadable.items()),
+            *(f"unacknowledged: {act.request.verb} {act.request.task}" for act in self._begun()),
+        ]
+        if listing is None:
+            return ControlPlane(reachable=None, submit_lock="unknown", diagnostics=tuple(own))
+        busy = bool(self._begun()) or self._discipline.held()
+        return ControlPlane(
+            reachable=listing.reachable,
+            submit_lock="held" if busy else "free",
+            diagnostics=(*listing.diagnostics, *sorted(own)),
+        )
+
+    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
+        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
+
+    def retry(
+        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
+    ) -> Receipt:
+        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
+        return self._act(request, key)
+
+    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
+
+    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
+
+    def move(self, task: str, *, queue: str, key: str) -> Receipt:
+        return self._act(Move(task=task, queue=queue), key)
+
+    def mark_read(self, task: str, *, attempt: int) -> None:
+        known = self._ledger.tracked(clean(task))
+        if known is None:
+            return
+        about = f"read {task}"
+        try:
+            view = self._reader.look(known)
+            if view.attempt == attempt and view.state in TERMINAL:
+                self._way.ask("read", {"task": known.remote})
+        except UnreadableAnswerError as error:
+            # A mark that cannot be set is a blemish, and no reason to leave proven work unaccepted.
+            self._reader.notices[about] = f"not-marked-read: {task}: {error}"
+        else:
+            self._reader.notices.pop(about, None)
+
+    def get(self, task: str) -> TaskView | None:
+        known = self._ledger.tracked(clean(task))
+        if known is None:
+            return None
+        self._reader.begin()
+        return self._look(known)
+
+    def _look(self, known: Tracked) -> TaskView:
+        try:
+            view = self._reader.look(known)
+        except UnreadableAnswerError as error:
+            self._unreadable[known.task] = str(error)
+            raise
+        self._unreadable.pop(known.task, None)
+        return view
+
+    def changed_since(self, cursor: Cursor | None) -> Changes:
+        name, newest = self._ledger.store()
+        after = revision_of(cursor, name, newest)
+        if not self._is_fresh():
+            self._read_on()
+        name, newest = self._ledger.store()
+        return Changes(
+            tasks=tuple(self._ledger.changed(after)),
+            cursor=cursor_at(name, newest),
+            unreadable=tuple(sorted(self._unreadable)),
+        )
+
+    def _is_fresh(self) -> bool:
+        if self._read_at is None:
+            return False
+        age = (self._now() - self._read_at).total_seconds()
+        return 0 <= age < self._manner.fresh
+
+    def _read_on(self) -> None:
+        """Queue-level evidence first; then each task of ours that may have changed."""
+        self._reader.begin()
+        listed = self._reader.list().mentioned
+        for known in self._ledger.all_tracked():
+            view = known.view
+            over = view is not None and view.state in TERMINAL and known.output is not None
+            if over and known.remote not in listed and known.task not in self._unreadable:
+                continue
+            try:
+                self._look(known)
+            except UnreadableAnswerError:
+                continue
+        self._read_at = self._now()
+
+    def trace(self, task: str, *, attempt: int, after: int, limit: int) -> Sequence[TraceEvent]:
+        known = self._ledger.tracked(clean(task))
+        if known is None or limit < 1:
+            return []
+        # The queue gives the latest; those after `after` are among them if enough are asked for.
+        found = self._reader.trace(known.remote, rules.TRACE_KEPT)
+        own = [one for one in found if one.attempt == attempt and one.sequence > after]
+        return sorted(own, key=lambda one: one.sequence)[:limit]
+
+    def receipt(self, key: str) -> Receipt | None:
+        act = self._ledger.act(clean(key))
+        if act is None or act.state == "void":
+            return None
+        return act.receipt or self._read_back(act)
+
+    # Acting.
+
+    def _act(self, request: Request, key: str) -> Receipt:
+        key, request = clean(key), rules.cleaned(request)
+        if (act := self._ledger.act(key)) is not None:
+            if act.receipt is not None:
+                return rules.replayed(act.receipt, act.digest, request)
+            if act.digest != digest(request):
+                raise KeyReusedError(f"key {key!r} was used for another request; give each its own")
+            if act.state == "begun" and (found := self._read_back(act)) is not None:
+                return found
+        known = self._ledger.tracked(request.task)
+        current = None if known is None else _attempt(self._look(known))
+        effect, after = rules.act(current, request, self._now())
+        if effect != "done":
+            receipt = rules.receipt(key, request, effect, after)
+            return self._ledger.settle(receipt, request, self._now())
+        self._read_at = None
+        with self._turn(request):
+            if isinstance(request, Submit | Retry):
+                self._refuse_unacknowledged(key)
+            return self._send(request, known, key)
+
+    def _turn(self, request: Request) -> AbstractContextManager[None]:
+        """What creates an attempt keeps to the submit discipline."""
+        return self._discipline.turn() if isinstance(request, Submit | Retry) else nullcontext()
+
+    def _begun(self) -> list[Act]:
+        return [one for one in self._ledger.begun() if isinstance(one.request, Submit | Retry)]
+
+    def _refuse_unacknowledged(self, key: str) -> None:
+        """Each is acknowledged before the next: no burst on a queue that does not keep up."""
+        for act in self._begun():
+            if act.key == key:
+                continue
+            found = None
+            if self._now() - act.begun_at >= _UNSURE:
+                try:
+                    found = self._read_back(act) or act
+                except QueueUnavailableError:
+                    found = None
+            if found is None:
+                raise NothingDoneError(
+                    f"the {act.request.verb} of {act.request.task} is not acknowledged yet; "
+                    "nothing more is sent before it is",
+                )
+
+    def _send(self, request: Request, known: Tracked | None, key: str) -> Receipt:
+        act = self._ledger.begin(key, request, self._now())
+        fills = {"key": key} | ({} if known is None else {"task": known.remote})
+        if isinstance(request, Submit | Move):
+            fills["queue"] = request.queue
+        body = request.prompt if isinstance(request, Submit | Retry) else None
+        try:
+            answer = self._way.ask(request.verb, fills, body)
+            remote = None if known is None else known.remote
+            return self._acknowledged(act, shape.acted(answer, remote, self._manner.names))
+        except UserError:
+            self._ledger.void(act)
+            raise
+        except QueueUnavailableError as error:
+            # It may have been done all the same. That it cannot be seen at once proves nothing.
+            if (found := self._seen_at_once(act)) is not None:
+                return found
+            raise QueueUnavailableError(
+                f"{error}; whether it took effect is read back before anything is sent again",
+            ) from error
+
+    def _seen_at_once(self, act: Act) -> Receipt | None:
+        try:
+            return self._trace_of(act)
+        except QueueUnavailableError:
+            return None
+
+    def _acknowledged(self, act: Act, seen: Seen) -> Receipt:
+        """The receipt, if the task that came with the answer bears it out."""
+        request = act.request
+        if isinstance(request, Submit):
+            return self._created(act, request, seen)
+        if isinstance(request, Move):
+            if seen.queue != request.queue:
+                raise UnreadableAnswerError(f"{seen.id} is said to be moved, and was not")
+        elif seen.attempt != request.attempt:
+            raise UnreadableAnswerError(
+                f"{seen.id} answers with attempt {seen.attempt}, not {request.attempt}"
+            )
+        return self._settled(act, seen)
+
+    def _created(self, act: Act, request: Submit, seen: Seen) -> Receipt:
+        owner = self._ledger.owner(seen.id)
+        if owner not in (None, request.task):
+            raise UnreadableAnswerError(f"{seen.id} answers for {request.task}; it is {owner}")
+        self._ledger.track(request.task, seen.id, request.order, act.begun_at)
+        return self._settled(act, seen)
+
+    def _settled(self, act: Act, seen: Seen, effect: rules.Effect = "done") -> Receipt:
+        request = act.request
+        number = None
+        if effect == "done" and not isinstance(request, Move):
+            number = 1 if isinstance(request, Submit) else request.attempt
+        receipt = Receipt(key=act.key, effect=effect, task=request.task, attempt=number)
+        flagged = isinstance(request, Retry) and seen.cancel_requested is True
+        self._ledger.settle(receipt, request, act.begun_at, flagged=flagged)
+        if (known := self._ledger.tracked(request.task)) is not None:
+            try:
+                self._reader.keep(known, seen)
+            except QueueUnavailableError as error:
+                # The receipt stands; the next reading looks at the task again.
+                self._unreadable[known.task] = str(error)
+        return receipt
+
+    # Reading back.
+
+    def _read_back(self, act: Act) -> Receipt | None:
+        """What became of a request whose answer was lost; None, and void: it had no effect.
+
+        QueueUnavailableError: nobody can tell yet.
+        """
+        found = self._trace_of(act)
+        if found is None:
+            if not self._manner.keys and self._now() - act.begun_at < _UNSURE:
+                raise QueueUnavailableError(
+                    f"the {act.request.verb} of {act.request.task} may still be under way",
+                )
+            self._ledger.void(act)
+        return found
+
+    def _trace_of(self, act: Act) -> Receipt | None:
+        request = act.request
+        if isinstance(request, Submit):
+            seen = found_again(self._reader, self._ledger, act, request, keys=self._manner.keys)
+            return None if seen is None else self._created(act, request, seen)
+        known = self._ledger.tracked(request.task)
+        if known is None:
+            return None
+        seen = self._reader.task(known.remote)
+        effect = became(request, seen)
+        return None if effect is None else self._settled(act, seen, effect)
+
+
+def _attempt(view: TaskView) -> Attempt:
+    """The attempt as the rules of every queue know it."""
+    stop = view.stop_requested
+    return Attempt(
+        task=view.id,
+        number=view.attempt,
+        queue=view.queue,
+        state=view.state,
+        prompt=view.prompt,
+        order=view.order,
+        created_at=view.created_at,
+        stop=None if stop == "unknown" else stop,
+    )

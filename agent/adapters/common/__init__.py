@@ -1,0 +1,1 @@
+"""What adapters share: SQLite files, HTTP, processes, locks, the clock."""

@@ -1,0 +1,260 @@
+"""What adapters that speak HTTP share: one bounded request, to configured origins only.
+
+Bounded in time (headers included), size and number of redirects; TLS is verified; neither proxies
+nor passwords are taken from the environment. A secret is given by the name of an environment
+variable and stands in no message. No port stands behind this module.
+"""
+
+import asyncio
+import json
+import os
+import re
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from agent.core.model.text import one_line
+
+_TRIES: Final = 3
+_SHOWN: Final = 200
+"""Characters of foreign words that are shown."""
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_PASSING: Final = frozenset({502, 503, 504})
+"""Answers that a proxy gives for a moment; to a request that only reads, it is asked again."""
+_MOVED: Final = frozenset({301, 302, 303, 307, 308})
+_USERINFO: Final = re.compile(r"://[^/\s]*@")
+_LAST_PORT: Final = 65535
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class HttpError(Exception):
+    """There is no answer that could be read, and why, in one line."""
+
+    def __init__(self, message: str, *, passing: bool = False, taken: bool = True) -> None:
+        super().__init__(one_line(message)[:_SHOWN])
+        self.passing = passing
+        """It may be gone in a moment."""
+        self.taken = taken
+        """The request may have reached the server; False: it certainly did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole answer."""
+
+    url: str
+    """Where it came from, without its query."""
+    status: int
+    headers: Mapping[str, str]
+    """Names in any case."""
+    body: bytes
+    digest: str
+    """The sha256 of the body as it came, as 64 hexadecimal digits; of the headers for HEAD."""
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever somebody else's server says
+        """The body as JSON. HttpError for anything else, such as a login page."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            kind = self.headers.get("content-type") or "no content type"
+            raise HttpError(f"{self.url} answered no JSON ({kind})") from None
+
+
+def origin(url: str) -> str:
+    """`scheme://host:port` of `url`, for comparison. HttpError if it has none."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise HttpError(f"{url!r} is no address: {error}", taken=False) from None
+    if parsed.scheme not in _PORTS or not parsed.host or (parsed.port or 0) > _LAST_PORT:
+        raise HttpError(f"{url!r} is no address of http or https", taken=False)
+    return f"{parsed.scheme}://{parsed.host}:{parsed.port or _PORTS[parsed.scheme]}"
+
+
+def secret(name: str | None) -> str | None:
+    """What the environment variable `name` holds. HttpError where it was named and is not set."""
+    if name is None:
+        return None
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise HttpError(f"the environment variable {name} is not set; put the token there")
+    if not value.isascii() or not value.isprintable():
+        raise HttpError(f"the environment variable {name} holds what no token can hold")
+    return value
+
+
+class Http:
+    """Asks the servers at `origins` and no others.
+
+    `timeout` is in seconds for everything that one call does, tries and redirects included;
+    `most` is the number of bytes of a body. `authority` is a file with further certificates.
+    """
+
+    def __init__(
+        self,
+        origins: Iterable[str],
+        *,
+        timeout: float = 10.0,
+        most: int = 1024 * 1024,
+        authority: Path | None = None,
+    ) -> None:
+        self._origins = frozenset(origin(one) for one in origins)
+        self._timeout = timeout
+        self._most = most
+        self._authority = authority
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        redirects: int = 0,
+    ) -> Answer:
+        """The answer, whatever its status. A request that changes something is sent once.
+
+        Raises:
+            HttpError: no answer, too late, too large, compressed, or a redirect too many.
+
+        """
+        deadline = time.monotonic() + self._timeout
+        safe = method in _SAFE
+        sent = {name.lower(): value for name, value in (headers or {}).items()}
+
+        def once() -> Answer:
+            left = max(0.05, deadline - time.monotonic())
+            answer = self._follow(method, url, sent, body, redirects, left)
+            if safe and answer.status in _PASSING:
+                raise _PassingError(answer)
+            return answer
+
+        def again(error: BaseException) -> bool:
+            return isinstance(error, HttpError) and error.passing and (safe or not error.taken)
+
+        try:
+            return Retrying(
+                retry=retry_if_exception(again),
+                wait=wait_random_exponential(multiplier=0.05, max=1.0),
+                stop=stop_after_attempt(_TRIES) | stop_after_delay(self._timeout / 2),
+                reraise=True,
+            )(once)
+        except _PassingError as error:
+            return error.answer
+
+    def _follow(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        redirects: int,
+        limit: float,
+    ) -> Answer:
+        deadline = time.monotonic() + limit
+        for left in range(redirects, -1, -1):
+            where = origin(url)
+            if where not in self._origins:
+                raise HttpError(f"{where} is not configured, and nothing is asked there")
+            answer = self._send(method, url, headers, body, max(0.05, deadline - time.monotonic()))
+            target = answer.headers.get("location")
+            if answer.status not in _MOVED or method not in _SAFE or target is None:
+                return answer
+            try:
+                new = str(httpx.URL(url).join(target))
+            except (httpx.InvalidURL, ValueError):
+                new = target
+            if left == 0:
+                raise HttpError(f"{answer.url} redirects to {_plain(new)}, and is not followed")
+            if origin(new) != where:
+                headers = {k: v for k, v in headers.items() if k != "authorization"}
+            url = new
+        raise HttpError(f"{_plain(url)} redirects too often")  # pragma: no cover - not reached
+
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, limit: float
+    ) -> Answer:
+        shown = _plain(url)
+        try:
+            return asyncio.run(self._exchange(method, url, headers, body, limit))
+        except TimeoutError:
+            raise HttpError(f"{shown} gave no whole answer within {self._timeout:g} s") from None
+        except httpx.ConnectError as error:
+            reason = f"{shown} cannot be reached: {error}"
+            raise HttpError(reason, passing=True, taken=False) from None
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise HttpError(f"{shown} broke off: {reason}", passing=True) from None
+        except (OSError, ValueError) as error:
+            raise HttpError(f"{shown} cannot be asked: {error}", taken=False) from None
+
+    async def _exchange(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, limit: float
+    ) -> Answer:
+        sent = {"accept-encoding": "identity", "user-agent": "wavekeeper", **headers}
+        async with (
+            asyncio.timeout(limit),
+            httpx.AsyncClient(
+                verify=_context(self._authority), trust_env=False, timeout=limit
+            ) as client,
+            client.stream(method, url, headers=sent, content=body) as response,
+        ):
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise HttpError(f"{_plain(url)} answered compressed, which was not asked for")
+            parts, size = [], 0
+            async for part in response.aiter_raw():
+                size += len(part)
+                if size > self._most:
+                    raise HttpError(f"{_plain(url)} answered more than {self._most} bytes")
+                parts.append(part)
+        raw = b"".join(parts)
+        _refuse_an_echo(sent.get("authorization"), raw, response.headers, url)
+        hashed = raw
+        if method == "HEAD":
+            kept = [one for one in response.headers.items() if one[0] != "date"]
+            hashed = repr(sorted(kept)).encode()
+        return Answer(
+            url=_plain(url),
+            status=response.status_code,
+            headers=response.headers,
+            body=raw,
+            digest=sha256(hashed).hexdigest(),
+        )
+
+
+@lru_cache
+def _context(authority: Path | None) -> ssl.SSLContext:
+    """Once per process: reading the machine's certificates takes longer than most requests."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(authority)
+    return context
+
+
+class _PassingError(HttpError):
+    """A whole answer that says: not now."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"{answer.url} answered {answer.status}", passing=True)
+        self.answer = answer
+
+
+def _refuse_an_echo(given: str | None, raw: bytes, headers: httpx.Headers, url: str) -> None:
+    """A server that repeats our token would bring it into the journal."""
+    token = (given or "").rpartition(" ")[2]
+    if token and (token.encode() in raw or any(token in value for value in headers.values())):
+        raise HttpError(f"{_plain(url)} repeats our token in its answer, which is not kept")
+
+
+def _plain(url: str) -> str:
+    """Without user, password, query and fragment, which may hold secrets."""
+    return one_line(_USERINFO.sub("://", re.split("[?#]", url, maxsplit=1)[0]))[:_SHOWN]

@@ -1,0 +1,101 @@
+"""Evidence from a program, for a system that has no API: an argument list in, one JSON object out.
+
+The program must only read; `wavekeeper doctor` shows what is run. Its answer is
+`{"holds": true | false | null, "value": "...", "detail": "..."}`; an exit status other than 0, more
+than one object, or none in time is no answer, and what is not answered is unknown.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from pathlib import PurePath
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.adapters.common.process import ProgramError, filled, run
+from agent.adapters.evidence.probe import Finding, Known, evidence
+from agent.adapters.evidence.settings import (
+    COMMIT_PROOFS,
+    DIGEST_PROOFS,
+    SERVICE_PROOFS,
+    Question,
+    ServiceSettings,
+)
+from agent.core.model.nouns import Evidence, ProofKind
+from agent.core.model.queueing import TaskSpec, TaskView
+
+
+class _Said(BaseModel):
+    """What the program prints."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    holds: bool | None
+    value: str | None = None
+    detail: str | None = None
+
+
+class CommandEvidence:
+    """Runs the `command`s of `services`. `pushed` and `recorded` fill `{commit}` and `{digest}`."""
+
+    kinds = frozenset(SERVICE_PROOFS)
+
+    def __init__(
+        self, services: Mapping[str, ServiceSettings], pushed: Known, recorded: Known
+    ) -> None:
+        self._services = services
+        self._pushed = pushed
+        self._recorded = recorded
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        """One item per command, in the order of the configuration."""
+        service = self._services.get(spec.service or "")
+        if service is None or not service.command:
+            return ()
+        needed = " ".join(" ".join(one.argv) for one in service.command)
+        names = {
+            "branch": spec.branch,
+            "task": spec.id,
+            "service": spec.service,
+            "commit": self._pushed(spec, view, now) if "{commit}" in needed else None,
+            "digest": self._recorded(spec, view, now) if "{digest}" in needed else None,
+        }
+        found = [_finding(one, names) for one in service.command]
+        return evidence("command", found, view, now)
+
+
+def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
+    source = " ".join(question.argv)
+    program = PurePath(question.argv[0]).name
+
+    def unknown(why: str, answer: str | None = None) -> Finding:
+        return Finding(kind=question.proof, holds=None, detail=why, source=source, answer=answer)
+
+    try:
+        argv = filled(question.argv, names)
+        ended = run(argv, timeout=question.timeout, pass_on=question.environment)
+    except ProgramError as error:
+        return unknown(str(error))
+    answer = sha256(ended.output).hexdigest()
+    if ended.code != 0:
+        words = f": {ended.errors}" if ended.errors else ""
+        return unknown(f"{program} ended with {ended.code}{words}", answer)
+    if not ended.whole:
+        return unknown(f"{program} printed more than one small JSON object", answer)
+    try:
+        said = _Said.model_validate(json.loads(ended.output))
+    except (ValidationError, ValueError, RecursionError):
+        return unknown(f'{program} printed no {{"holds": ...}} object', answer)
+    holds, told = said.holds, said.detail or f"{program} says {json.dumps(said.holds)}"
+    named: frozenset[ProofKind] = DIGEST_PROOFS | COMMIT_PROOFS
+    if holds and question.proof in named and not said.value:
+        return unknown(f"{program} says yes and names nothing that could be compared", answer)
+    return Finding(
+        kind=question.proof,
+        holds=holds,
+        value=said.value,
+        detail=told,
+        source=source,
+        answer=answer,
+    )

@@ -1,0 +1,344 @@
+"""Evidence that a commit was pushed and stayed in its write scope, as the remote shows it.
+
+Policy: the supervisor must not "treat local deployment state as source of truth when Git remote is
+the required truth". So the remote is asked by its address, and what it says is fetched into a bare
+mirror of our own, which holds nothing that could not be fetched again.
+
+A branch is compared with the remote's default branch. Where that already contains it, a merge
+commit tells what the branch had brought; a branch that was merged by fast-forward looks like one
+that never had a commit of its own, and counts as that. The write scope is held against the net
+difference between the branch and the point where it left the default branch.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Final
+
+from agent.core.assess.write_scopes import covers
+from agent.core.model.nouns import Evidence, ProofKind, TaskKind
+from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.text import code, one_line
+
+_HEADS: Final = "refs/heads/"
+_BASE: Final = "refs/evidence/default"
+_SETTINGS: Final = (
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.ext.allow=never"),
+    # A collection would take its time inside somebody's probe; the mirror may be deleted instead.
+    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+)
+_NOT_FOR_US: Final = re.compile(
+    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX|QUARANTINE_PATH"
+    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS|SHALLOW_FILE|GRAFT_FILE|REPLACE_REF_BASE"
+    "|TRACE.*)",
+)
+"""Set inside a git hook, they would turn our git to another repository; a trace is no answer."""
+_CREDENTIALS: Final = re.compile(r"[^\s/@'\"]+@")
+"""Whatever stands before a host's name; git itself leaves it out of most of its words only."""
+_GRACE: Final = 2.0
+"""Seconds for a git that ran out of time to remove its own lock files."""
+_PAUSE: Final = 0.02
+_SHORT: Final = 12
+_SHOWN: Final = 300
+"""Characters of git's own words, or of a path, that are shown."""
+
+
+class _GitError(Exception):
+    """The remote could not be asked, and why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """Where the two branches stand on the remote."""
+
+    head: str | None
+    """None: the branch is not there."""
+    base: str | None = None
+    """None: the remote has no other branch to compare with."""
+    base_ref: str = "HEAD"
+    base_name: str = "HEAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finding:
+    holds: bool | None
+    detail: str
+    value: str | None = None
+
+
+_Findings = tuple[_Finding, _Finding]
+"""Of commit-pushed and of scope-respected."""
+
+
+class GitEvidence:
+    """Probes the branch of a task on `remote`, an address or a path.
+
+    The mirror lives in `folder`, which several processes may share; nothing else may be kept there.
+    `documents` are the patterns of the paths a documentation task may change. `timeout` is in
+    seconds and for each call of git: the first one fetches the whole history.
+    """
+
+    kinds = frozenset({ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED})
+
+    def __init__(
+        self,
+        remote: str,
+        folder: Path,
+        documents: Sequence[str],
+        timeout: float = 60.0,
+    ) -> None:
+        self._remote = str(Path(remote).resolve()) if Path(remote).exists() else remote
+        self._folder = folder.resolve()
+        self._mirror = self._folder / "mirror.git"
+        self._documents = tuple(documents)
+        self._timeout = timeout
+        self._is_made = False
+        self._known: dict[str, tuple[TaskSpec, _Remote, _Findings]] = {}
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        """Both kinds. While the remote has not changed, it is only asked where the branch is."""
+        try:
+            found = self._look(spec)
+        except (_GitError, OSError) as error:
+            words = one_line(_CREDENTIALS.sub("", str(error)))[:_SHOWN]
+            unknown = _Finding(holds=None, detail=words)
+            found = (unknown, unknown)
+        return [
+            Evidence(
+                id=f"{kind}@{view.attempt}",
+                kind=kind,
+                origin="observed",
+                holds=one.holds,
+                value=one.value,
+                observed_at=now,
+                detail=one.detail,
+                attempt=view.attempt,
+            )
+            for kind, one in zip(
+                (ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED), found, strict=True
+            )
+        ]
+
+    def diff(self, spec: TaskSpec, commit: str) -> str | None:
+        """Port `DiffSource`: what the branch changed, as long as it is at the commit named."""
+        try:
+            pushed, _ = self._look(spec)
+            known = self._known.get(spec.id)
+            if not pushed.holds or known is None or known[1].head != commit:
+                return None
+            base = known[1].base
+            before = self._before(commit, base) if base else ""
+            left = self._git("merge-base", before, commit, fine=(0, 1)).strip() if before else ""
+            left = left or self._git("hash-object", "-t", "tree", "--stdin").strip()
+            options = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "-M")
+            return self._git("diff", *options, left, commit, "--")
+        except (_GitError, OSError):
+            return None
+
+    def _look(self, spec: TaskSpec) -> _Findings:
+        self._make_mirror()
+        remote = self._ask(spec.branch)
+        if remote.head is None:
+            return _nothing(f"origin has no branch {spec.branch}")
+        if remote.base_name == spec.branch:
+            return _nothing(
+                f"{spec.branch} is origin's default branch: the task needs a branch of its own",
+            )
+        known = self._known.get(spec.id)
+        if known and known[:2] == (spec, remote):
+            return known[2]
+        remote = self._fetch(spec.branch, remote)
+        found = self._compare(spec, remote)
+        self._known[spec.id] = (spec, remote, found)
+        return found
+
+    def _ask(self, branch: str) -> _Remote:
+        """Where the branch and the default branch are; HEAD may name one that nobody pushed."""
+        symbol, commits = self._ls_remote("HEAD", f"{_HEADS}{branch}")
+        head = commits.get(f"{_HEADS}{branch}")
+        if head is None:
+            return _Remote(None)
+        if "HEAD" in commits:
+            name = symbol.removeprefix(_HEADS) if symbol else "HEAD"
+            return _Remote(head, commits["HEAD"], "HEAD", name)
+        _, commits = self._ls_remote(f"{_HEADS}*")
+        others = [one for one in commits if one != f"{_HEADS}{branch}"]
+        likely = [one for one in others if one in (f"{_HEADS}main", f"{_HEADS}master")]
+        if not others:
+            return _Remote(head)
+        if len(others) > 1 and not likely:
+            raise _GitError("origin's HEAD names no branch that is there: set it to the main one")
+        ref = likely[0] if likely else others[0]
+        return _Remote(head, commits[ref], ref, ref.removeprefix(_HEADS))
+
+    def _ls_remote(self, *patterns: str) -> tuple[str | None, dict[str, str]]:
+        """What HEAD stands for, and the commit of each ref; a pattern may match others, too."""
+        symbol, commits = None, {}
+        said = self._git("ls-remote", "--symref", "--", self._remote, *patterns)
+        for line in said.splitlines():
+            value, _, name = line.partition("\t")
+            if not value.startswith("ref: "):
+                commits[name] = value
+            elif name == "HEAD":
+                symbol = value.removeprefix("ref: ")
+        return symbol, commits
+
+    def _fetch(self, branch: str, remote: _Remote) -> _Remote:
+        """Where the branches were when they were fetched: they may have moved since asked for."""
+        # Two branches may not be folders of one another here, though they come and go there.
+        ref = f"refs/evidence/{sha256(branch.encode()).hexdigest()}"
+        refs = {ref: f"{_HEADS}{branch}"}
+        if remote.base:
+            refs[_BASE] = remote.base_ref
+        with self._locked():
+            self._remove_stale_locks()
+            pairs = [f"+{there}:{here}" for here, there in refs.items()]
+            options = ("--quiet", "--no-tags", "--no-recurse-submodules")
+            self._git("fetch", *options, "--", self._remote, *pairs)
+            found = self._git("rev-parse", *(f"{one}^{{commit}}" for one in refs)).split()
+        base = found[1] if remote.base else None
+        return _Remote(found[0], base, remote.base_ref, remote.base_name)
+
+    def _compare(self, spec: TaskSpec, remote: _Remote) -> _Findings:
+        head = remote.head or ""
+        before = self._before(head, remote.base) if remote.base else ""
+        if before is None:
+            return _nothing(f"{spec.branch} has no commit beyond {one_line(remote.base_name)}")
+        left = self._git("merge-base", before, head, fine=(0, 1)).strip() if before else ""
+        count = self._git("rev-list", "--count", f"{before}..{head}" if before else head).strip()
+        where = f"{spec.branch} is at {head[:_SHORT]} on origin"
+        commits = "1 commit" if count == "1" else f"{count} commits"
+        if remote.base is None:
+            told = f"{where}, {commits}, and origin has no default branch"
+        elif before == remote.base:
+            told = f"{where}, {commits} beyond {one_line(remote.base_name)}"
+        else:
+            told = f"{where}, {commits}, merged into {one_line(remote.base_name)}"
+        paths = self._changed(left or self._git("hash-object", "-t", "tree", "--stdin"), head)
+        return _Finding(holds=True, detail=told, value=head), self._scope(spec, paths, head)
+
+    def _before(self, head: str, base: str) -> str | None:
+        """The last commit of the default branch that the branch did not bring itself.
+
+        None: the branch brought nothing; "": they have no commit in common.
+        """
+        if self._git("rev-list", "--max-count=1", f"{base}..{head}"):
+            return base
+        # It was taken in. The oldest commit of the trunk that the branch lacks says where it left.
+        trunk = self._git("rev-list", "--first-parent", "--parents", f"{head}..{base}")
+        _, *parents = (trunk.splitlines() or [head])[-1].split()
+        before = parents[0] if parents else ""
+        return None if head in (base, before) else before
+
+    def _changed(self, left: str, head: str) -> list[str]:
+        """Every path that is not the same on both sides; a renamed file is two of them."""
+        options = ("-r", "-z", "--no-renames", "--name-only")
+        said = self._git("diff-tree", *options, left.strip(), head, "--")
+        return [path for path in said.split("\0") if path]
+
+    def _scope(self, spec: TaskSpec, paths: Sequence[str], head: str) -> _Finding:
+        outside = [path for path in paths if not covers(spec.write_scope, path)]
+        where = "outside the write scope"
+        if not outside and spec.kind is TaskKind.DOCUMENTATION:
+            outside = [path for path in paths if not covers(self._documents, path)]
+            where = "not documentation"
+        count = "1 changed path" if len(paths) == 1 else f"{len(paths)} changed paths"
+        told = f"{count}, all in the write scope"
+        if outside:
+            told = f"{len(outside)} of {count} {where}, first {code(outside[0][:_SHOWN])}"
+        return _Finding(holds=not outside, detail=told, value=head)
+
+    def _make_mirror(self) -> None:
+        """Once per process and harmless again: a process killed halfway leaves nothing to mend."""
+        if not (self._is_made and self._mirror.exists()):
+            with self._locked():
+                self._git("init", "--quiet", "--bare", "--template=", "--", str(self._mirror))
+            self._is_made = True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer of the mirror at a time; waits as long as one call of git may take."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self._timeout
+        with (self._folder / "lock").open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise _GitError(
+                            f"another process kept {self._folder} for over {self._timeout:g} s",
+                        ) from None
+                    time.sleep(_PAUSE)
+                else:
+                    break
+            yield
+
+    def _remove_stale_locks(self) -> None:
+        """Those of a git that was killed; no call of ours lives longer than its time limit."""
+        for folder in (self._mirror, self._mirror / "refs" / "evidence"):
+            for lock in folder.glob("*.lock"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - lock.stat().st_mtime > self._timeout + _GRACE:
+                        lock.unlink()
+
+    def _git(self, *arguments: str, fine: Sequence[int] = (0,)) -> str:
+        """Standard output. Into files, not pipes: a helper that outlives git must not keep us."""
+        environment = {name: v for name, v in os.environ.items() if not _NOT_FOR_US.fullmatch(name)}
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                ["git", f"--git-dir={self._mirror}", *_SETTINGS, *arguments],
+                cwd=self._folder,
+                env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+            with process:
+                try:
+                    ended = process.wait(self._timeout)
+                except subprocess.TimeoutExpired:
+                    raise _GitError(
+                        f"git {arguments[0]} took longer than {self._timeout:g} s",
+                    ) from None
+                finally:
+                    _end(process)
+            if ended not in fine:
+                raise _GitError(f"git {arguments[0]}: {_words(errors, ended)}")
+            output.seek(0)
+            return output.read().decode("utf-8", "surrogateescape")
+
+
+def _nothing(why: str) -> _Findings:
+    """No commit was pushed, so there is no difference that could respect a scope."""
+    return _Finding(holds=False, detail=why), _Finding(holds=None, detail=f"no diff to read: {why}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Stop a git that still runs, and then whatever it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _words(errors: IO[bytes], ended: int) -> str:
+    """Git's own line: the first that names a fault, else the last one."""
+    errors.seek(0)
+    lines = [one for one in errors.read().decode("utf-8", "replace").splitlines() if one.strip()]
+    faults = [one for one in lines if one.startswith(("fatal:", "error:", "ssh:"))]
+    return next(iter([*faults, *lines[-1:]]), f"it ended with {ended}")

@@ -1,0 +1,128 @@
+"""Evidence from the judge record: the acceptance commands on a clean checkout of what was pushed.
+
+Policy: "A Code Queue task is not complete merely because it pushed code." For infrastructure,
+"acceptance must prove that the original blocked workflow can proceed".
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from agent.core.model.nouns import (
+    Command,
+    CommandResult,
+    Evidence,
+    JudgeRecord,
+    ProofKind,
+    TaskKind,
+)
+from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.text import one_line
+
+_SHOWN: Final = 200
+"""Characters of a command line or a reason that are shown."""
+
+_Seen = tuple[Command, CommandResult | None]
+"""A command of the order, and what the judge saw of it; None: it was not run."""
+
+
+class JudgeEvidence:
+    """Reads the judge record that came with the result; asks nobody."""
+
+    kinds = frozenset({ProofKind.CHECKS_PASSED, ProofKind.BLOCKED_WORKFLOW_PROCEEDS})
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        """`blocked-workflow-proceeds` only when the order has a command that shows it.
+
+        Of an infrastructure task every command does: they are the workflow that was blocked.
+        Every command of the order must have been seen to be fine: one that was not run is not.
+        """
+        del spec  # the order is what the judge was given
+        seen = list(_seen(view.order.acceptance_commands, view.judge))
+        found = [_evidence(ProofKind.CHECKS_PASSED, view, now, *_passed(seen, view.judge))]
+        of_infrastructure = view.order.kind is TaskKind.INFRASTRUCTURE
+        if proceeding := [one for one in seen if of_infrastructure or one[0].expect == "proceeds"]:
+            said = _proceeds(proceeding, view.judge)
+            found.append(_evidence(ProofKind.BLOCKED_WORKFLOW_PROCEEDS, view, now, *said))
+        return found
+
+
+def _seen(commands: Iterable[Command], judge: JudgeRecord | None) -> Iterable[_Seen]:
+    """Pairs by command line, in order; a result is used once."""
+    left = list(judge.commands) if judge else []
+    for command in commands:
+        result = next((one for one in left if one.argv == command.argv), None)
+        if result is not None:
+            left.remove(result)
+        yield command, result
+
+
+def _passed(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | None, str]:
+    checks = [one for one in seen if one[0].expect == "passes"]
+    if not checks:
+        return None, "no acceptance commands: nothing was checked"
+    if judge is None:
+        return None, "no judge record: nothing was checked yet"
+    if fault := _failed(seen):
+        return False, fault
+    if judge.verdict != "pass" and judge.reason:
+        return False, _cut(judge.reason)
+    if fault := _not_run(checks):
+        return False, fault
+    if judge.verdict != "pass":
+        return False, "the judge said fail and gave no reason"
+    return True, f"{_count(checks)} passed on a clean checkout"
+
+
+def _proceeds(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | None, str]:
+    if judge is None:
+        return None, "no judge record: the blocked workflow was not tried yet"
+    if fault := _failed(seen) or _not_run(seen):
+        return False, f"the blocked workflow does not proceed: {fault}"
+    return True, f"the blocked workflow proceeds: {_count(seen)} ended without the defect"
+
+
+def _failed(seen: Iterable[_Seen]) -> str | None:
+    for command, result in seen:
+        if result is not None and not result.ok:
+            if result.exit_code is None:
+                return f"`{_line(command)}` did not start or ran out of time"
+            return f"`{_line(command)}` exited with {result.exit_code}"
+    return None
+
+
+def _not_run(seen: Iterable[_Seen]) -> str | None:
+    return next((f"`{_line(command)}` was not run" for command, one in seen if one is None), None)
+
+
+def _line(command: Command) -> str:
+    return _cut(shlex.join(command.argv))
+
+
+def _count(seen: Sequence[_Seen]) -> str:
+    return "1 command" if len(seen) == 1 else f"{len(seen)} commands"
+
+
+def _cut(text: str) -> str:
+    shown = one_line(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+
+
+def _evidence(
+    kind: ProofKind,
+    view: TaskView,
+    now: datetime,
+    holds: bool | None,  # noqa: FBT001 - handed on from where it was decided, beside its reason
+    detail: str,
+) -> Evidence:
+    return Evidence(
+        id=f"{kind}@{view.attempt}",
+        kind=kind,
+        origin="observed",
+        holds=holds,
+        value=view.judge.commit if view.judge else None,
+        observed_at=view.judge.at if view.judge else now,
+        detail=detail,
+        attempt=view.attempt,
+    )

@@ -1,0 +1,315 @@
+"""Evidence from an artifact registry: which digest a reference is, and of which commit it is made.
+
+Policy: "the artifact reference and digest are recorded". The registry is asked by the OCI
+distribution API: HEAD of a manifest for the digest, then what the digest names, image indexes
+included, down to the configuration with its labels. Whatever is fetched by digest is hashed here,
+so nobody between can put another thing in its place.
+"""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from agent.adapters.common.http import Answer, Http, HttpError, origin, secret
+from agent.adapters.evidence.probe import (
+    COMMIT,
+    Finding,
+    Known,
+    absent,
+    evidence,
+    named,
+    short,
+    whole,
+)
+from agent.adapters.evidence.settings import ImageSettings, ServiceSettings
+from agent.core.model.nouns import Evidence, ProofKind
+from agent.core.model.queueing import TaskSpec, TaskView
+
+_INDEXES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_IMAGES: Final = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_ACCEPT: Final = ", ".join((*_INDEXES, *_IMAGES))
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
+_MOST_IMAGES: Final = 32
+"""Images of one index whose labels are read."""
+_REDIRECTS: Final = 3
+_NOT_FOUND: Final = 404
+
+
+class OciEvidence:
+    """Probes the registries of `services`; `pushed` tells a task's commit as git shows it."""
+
+    kinds = frozenset({ProofKind.DIGEST_RECORDED, ProofKind.ARTIFACT_BUILT})
+
+    def __init__(self, services: Mapping[str, ServiceSettings], pushed: Known) -> None:
+        self._services = services
+        self._pushed = pushed
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        """The digest, and the commit in the label; nothing for a task without a registry."""
+        service = self._services.get(spec.service or "")
+        if service is None or service.image is None:
+            return ()
+        commit = self._pushed(spec, view, now)
+        found = _Look(service, service.image, view, now).findings(commit)
+        return evidence("oci", found, view, now)
+
+
+class Registry:
+    """One repository of one registry, read only."""
+
+    def __init__(self, service: ServiceSettings, image: ImageSettings) -> None:
+        realm = image.token_service or image.registry
+        self._realm = origin(realm)
+        self._image = image
+        self._http = Http(
+            (image.registry, realm, *image.blobs),
+            timeout=service.timeout,
+            most=4 * 1024 * 1024,
+            authority=service.authority,
+        )
+        self._authorization: str | None = None
+
+    def address(self, what: str) -> str:
+        """Where `what` of this repository stands."""
+        return f"{self._image.registry}/v2/{self._image.repository}/{what}"
+
+    def resolve(self, reference: str) -> tuple[str | None, Answer]:
+        """The digest of a tag, or None if there is no such tag, and the answer."""
+        answer = self._ask("HEAD", f"manifests/{reference}", _ACCEPT)
+        if answer.status == _NOT_FOUND:
+            return None, answer
+        digest = answer.headers.get("docker-content-digest", "")
+        if not digest:
+            # The header may be left out; what stands there may not.
+            answer = self._ask("GET", f"manifests/{reference}", _ACCEPT)
+            digest = f"sha256:{answer.digest}"
+        if not _DIGEST.fullmatch(digest):
+            raise HttpError(f"{answer.url} names no digest")
+        return digest, answer
+
+    def manifest(self, digest: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
+        """The manifest or index with this digest, and with no other."""
+        return self._whole(self._ask("GET", f"manifests/{digest}", _ACCEPT), digest)
+
+    def configuration(self, digest: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
+        """The configuration of an image."""
+        return self._whole(self._ask("GET", f"blobs/{digest}", "*/*"), digest)
+
+    def check(self) -> str:
+        """One line: the registry answers, to us. HttpError if it does not."""
+        answer = self._ask("GET", "tags/list?n=1", "application/json")
+        return f"answers, {'has' if answer.status != _NOT_FOUND else 'has not yet'} the repository"
+
+    def _whole(self, answer: Answer, digest: str) -> Any:  # noqa: ANN401
+        if answer.status == _NOT_FOUND:
+            raise HttpError(f"{answer.url} is not there")
+        if sha256(answer.body).hexdigest() != digest.removeprefix("sha256:"):
+            raise HttpError(f"{answer.url} answered something that has another digest")
+        found = answer.json()
+        if not isinstance(found, dict):
+            raise HttpError(f"{answer.url} is no object")
+        return found
+
+    def _ask(self, method: str, what: str, accept: str) -> Answer:
+        url = self.address(what)
+        answer = self._send(method, url, accept)
+        if answer.status == 401 and self._authorization is None:  # noqa: PLR2004
+            self._authorization = self._authorize(answer)
+            answer = self._send(method, url, accept)
+        if answer.status in (401, 403):
+            raise HttpError(f"{answer.url} refuses us ({answer.status}): {self._remedy()}")
+        if answer.status not in (200, _NOT_FOUND):
+            raise HttpError(f"{answer.url} answered {answer.status}")
+        return answer
+
+    def _send(self, method: str, url: str, accept: str) -> Answer:
+        headers = {"accept": accept}
+        if self._authorization:
+            headers["authorization"] = self._authorization
+        return self._http.ask(method, url, headers=headers, redirects=_REDIRECTS)
+
+    def _authorize(self, refused: Answer) -> str:
+        """What the registry's challenge asks for, from the configured token service only."""
+        scheme, _, rest = refused.headers.get("www-authenticate", "").partition(" ")
+        basic = self._basic()
+        if scheme.lower() == "basic":
+            if basic is None:
+                raise HttpError(f"{refused.url} asks for a password: {self._remedy()}")
+            return basic
+        told = dict(_CHALLENGE.findall(rest))
+        if scheme.lower() != "bearer" or "realm" not in told:
+            raise HttpError(f"{refused.url} refuses us and does not say what it wants")
+        if origin(told["realm"]) != self._realm:
+            raise HttpError(
+                f"{refused.url} sends us to {origin(told['realm'])} for a token, which is not "
+                "configured; name it as token_service",
+            )
+        query = {k: v for k, v in told.items() if k in ("service", "scope")}
+        url = f"{told['realm']}{'&' if '?' in told['realm'] else '?'}{urlencode(query)}"
+        answer = self._http.ask("GET", url, headers={"authorization": basic} if basic else {})
+        given = answer.json() if answer.status == 200 else None  # noqa: PLR2004
+        token = (given.get("token") or given.get("access_token")) if isinstance(given, dict) else 0
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise HttpError(f"{answer.url} gave no token ({answer.status}): {self._remedy()}")
+        return f"Bearer {token}"
+
+    def _basic(self) -> str | None:
+        token, user = secret(self._image.token), secret(self._image.user)
+        if token is None:
+            return None
+        return "Basic " + base64.b64encode(f"{user or 'token'}:{token}".encode()).decode()
+
+    def _remedy(self) -> str:
+        if self._image.token is None:
+            return "name the variable that holds a token as `token` of the image"
+        return f"see whether the token in {self._image.token} may pull"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at one task's image."""
+
+    service: ServiceSettings
+    image: ImageSettings
+    view: TaskView
+    now: datetime
+
+    def findings(self, commit: str | None) -> list[Finding]:
+        """Of digest-recorded, and of artifact-built if a label is configured."""
+        image = self.image
+        if "{commit}" in image.reference and commit is None:
+            return self._both(None, "the pushed commit is not known, so no image can be named")
+        reference = image.reference.replace("{commit}", commit or "")
+        name = f"{image.repository}:{reference}"
+        try:
+            registry = Registry(self.service, image)
+            digest, answer = registry.resolve(reference)
+            if digest is None:
+                there = absent(self.view, self.now, self.service.patience)
+                late = "yet" if there is None else "in the registry"
+                return self._both(there, f"there is no {name} {late}", answer)
+            manifest = registry.manifest(digest)
+            chosen = self._chosen(manifest, digest)
+        except HttpError as error:
+            return self._both(None, str(error))
+        recorded = Finding(
+            kind=ProofKind.DIGEST_RECORDED,
+            holds=True,
+            value=chosen,
+            detail=f"{name} is {short(chosen)}",
+            source=answer.url,
+            answer=answer.digest,
+        )
+        if not image.revision_label:
+            return [recorded]
+        try:
+            return [recorded, self._built(registry, manifest, chosen, digest, commit)]
+        except HttpError as error:
+            return [recorded, self._both(None, str(error))[1]]
+
+    def _chosen(self, manifest: Any, digest: str) -> str:  # noqa: ANN401
+        """The digest that counts: the configured platform's, or the reference's own."""
+        if self.image.platform is None or "manifests" not in manifest:
+            return digest
+        for one, platform in _images(manifest):
+            if platform == self.image.platform:
+                return one
+        raise HttpError(f"{short(digest)} is an index without an image for {self.image.platform}")
+
+    def _built(
+        self,
+        registry: Registry,
+        manifest: Any,  # noqa: ANN401
+        chosen: str,
+        digest: str,
+        commit: str | None,
+    ) -> Finding:
+        """What the label of every image that counts says; they must say the same."""
+        if "manifests" not in manifest:
+            wanted = [manifest]
+        else:
+            digests = [one for one, _ in _images(manifest) if chosen in (digest, one)]
+            wanted = [registry.manifest(one) for one in digests]
+        label, raw = self.image.revision_label, sha256()
+        said: set[str | None] = set()
+        for one in wanted:
+            config = _descriptor(one.get("config"))
+            found = registry.configuration(config)
+            for key in ("config", "Labels", label):
+                found = found.get(key) if isinstance(found, dict) else None
+            said.add(found if isinstance(found, str) else None)
+            raw.update(config.encode())
+        source = registry.address(f"blobs (label {label})")
+        told = ", ".join(sorted(f"{one!r:.80}" if one else "nothing" for one in said))
+        value = said.pop() if len(said) == 1 else None
+        if not isinstance(value, str) or not COMMIT.fullmatch(value):
+            return Finding(
+                kind=ProofKind.ARTIFACT_BUILT,
+                holds=False,
+                detail=f"the label {label} of {short(chosen)} names no commit: {told}",
+                source=source,
+                answer=raw.hexdigest(),
+            )
+        return named(
+            ProofKind.ARTIFACT_BUILT,
+            whole(value, commit),
+            commit,
+            absent(self.view, self.now, self.service.patience),
+            place=f"the label {label} of {short(chosen)}",
+            source=source,
+            answer=raw.hexdigest(),
+        )
+
+    def _both(self, holds: bool | None, detail: str, answer: Answer | None = None) -> list[Finding]:  # noqa: FBT001
+        kinds = [ProofKind.DIGEST_RECORDED]
+        if self.image.revision_label:
+            kinds.append(ProofKind.ARTIFACT_BUILT)
+        source = answer.url if answer else f"{self.image.registry}/v2/{self.image.repository}"
+        return [
+            Finding(
+                kind=one,
+                holds=holds,
+                detail=detail,
+                source=source,
+                answer=answer.digest if answer else None,
+            )
+            for one in kinds
+        ]
+
+
+def _images(index: Any) -> list[tuple[str, str]]:  # noqa: ANN401
+    """Digest and platform of each image of an index; what is attached to them is no image."""
+    found = []
+    entries = index["manifests"]
+    if not isinstance(entries, list) or len(entries) > _MOST_IMAGES:
+        raise HttpError(f"an index of more than {_MOST_IMAGES} images, or of none, is not read")
+    for entry in entries:
+        digest = _descriptor(entry)
+        platform = entry.get("platform")
+        platform = platform if isinstance(platform, dict) else {}
+        parts = (platform.get("os"), platform.get("architecture"), platform.get("variant"))
+        name = "/".join(str(part) for part in parts if part)
+        if entry.get("mediaType") in _IMAGES and not name.startswith("unknown/"):
+            found.append((digest, name))
+    if not found:
+        raise HttpError("an index without any image")
+    return found
+
+
+def _descriptor(entry: Any) -> str:  # noqa: ANN401
+    digest = entry.get("digest") if isinstance(entry, dict) else None
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise HttpError("a manifest names no digest where one must stand")
+    return digest

@@ -1,0 +1,1 @@
+"""Configuration, wave and policy files."""

@@ -1,0 +1,272 @@
+"""Reads `wavekeeper.toml`. Every complaint is one line: FILE:LINE: what is wrong; what to do."""
+
+import json
+import os
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from agent.adapters.code_queue.config import CodeQueueSettings
+from agent.adapters.evidence.settings import IssueSettings, ServiceName, ServiceSettings
+from agent.adapters.files.settings_base import Argument, Folder
+from agent.adapters.files.toml_text import (
+    Text,
+    TomlFaultError,
+    TomlModel,
+    did_you_mean,
+    fault_at,
+    parse,
+)
+from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
+from agent.core.model.durations import Seconds
+from agent.core.model.nouns import Mode
+from agent.core.model.queueing import QueueSpec
+from agent.errors import ConfigurationError
+
+NAME: Final = "wavekeeper.toml"
+
+SAMPLE: Final = """\
+# Wavekeeper's settings for this repository. Paths are relative to this file.
+
+repository = "."              # the git repository the tasks change
+remote = "origin"             # where work must arrive: a remote's name, or a URL
+state = ".wavekeeper"         # queue, journal and worktrees; keep it out of git
+
+[supervisor]
+mode = "observe"              # observe: propose; approve: ask you; auto: do what the guard clears
+interval = "5m"               # between two looks at the queues
+
+[[queue]]
+id = "main"
+kind = "delivery"             # delivery, infrastructure or documentation
+max_running = 5
+
+[[queue]]
+id = "infra"                  # defects of the infrastructure are fixed here
+kind = "infrastructure"
+risk = "low"
+
+[model]
+# A model that reads what only reading can tell; the key is taken from ANTHROPIC_API_KEY.
+# reviewer = "anthropic"
+
+[worker]
+# Your coding agent, as a list; it gets the prompt on standard input. `wavekeeper work` needs it.
+# command = ["my-agent", "--non-interactive"]
+slots = 2                     # agents at a time on this machine
+time_limit = "2h"             # for one attempt
+"""
+"""What `wavekeeper init` writes. It works as it is; only `wavekeeper work` asks for more."""
+
+_LEAST_BEATS: Final = 3
+"""Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
+
+
+def _remote(value: str) -> str:
+    if value.startswith("-"):
+        raise ValueError(f"{value!r:.80} would be an option of git; write a remote's name or a URL")
+    return value
+
+
+def _as_list(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            example = json.dumps(shlex.split(value) or ["my-agent"])
+        except ValueError:
+            example = '["my-agent", "--flag"]'
+        raise fault_at((), f"'command' must be a list of arguments; write {example:.200}")
+    return value
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{name!r:.80} is no name of an environment variable")
+    return name
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?|http://127\.0\.0\.1:\d+", value):
+        raise ValueError(f"{value!r:.80} is no address that starts with https:// and names no user")
+    return value
+
+
+class SupervisorSettings(TomlModel):
+    """How `wavekeeper run` supervises."""
+
+    interval: Seconds = 300.0
+    """Seconds between ticks. Policy: "A five-minute poll loop is the default"."""
+    mode: Mode = "observe"
+    host: Literal["master", "worker"] = "master"
+    """Where the supervisor runs; heavy checks are never run on the master."""
+
+
+class WorkerSettings(TomlModel):
+    """How `wavekeeper work` runs agents."""
+
+    command: (
+        Annotated[
+            tuple[Argument, ...],
+            BeforeValidator(_as_list),
+            Field(strict=False, min_length=1),
+        ]
+        | None
+    ) = None
+    """The agent's argument list. None: this machine runs no worker."""
+    prompt: Literal["stdin", "file"] = "stdin"
+    output: Literal["text", "jsonl"] = "text"
+    workspace: Annotated[Folder, Field(validate_default=True)] = Path(".wavekeeper/worktrees")
+    """The shared folder of the tasks' detached worktrees."""
+    slots: Annotated[int, Field(ge=1, le=100)] = 2
+    lease: Seconds = 90.0
+    """Seconds a claim is good for without a heartbeat."""
+    heartbeat: Seconds = 15.0
+    grace: Seconds = 10.0
+    """Seconds between asking an agent to stop and killing it."""
+    time_limit: Seconds = 7200.0
+    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
+    """Added to the agent's environment."""
+    path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
+    """Folders put in front of PATH."""
+    queues: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """The queues it takes work from; empty: all."""
+
+    @model_validator(mode="after")
+    def _survives_a_late_beat(self) -> Self:
+        if self.lease < _LEAST_BEATS * self.heartbeat:
+            message = (
+                f"lease ({self.lease:g}s) must be at least {_LEAST_BEATS} heartbeats"
+                f" ({self.heartbeat:g}s each); make it longer, or beat more often"
+            )
+            raise fault_at(("lease",), message)
+        return self
+
+
+class ModelSettings(TomlModel):
+    """Which model reads results and words prompts, and what it may use up."""
+
+    reviewer: Literal["none", "anthropic"] = "none"
+    """`none`: what only reading can tell is handed over to a person."""
+    drafter: Literal["none", "anthropic"] = "none"
+    """`none`: prompts are worded from facts alone."""
+    review_model: Text = "claude-opus-5-5"
+    draft_model: Text = "claude-sonnet-5-5"
+    effort: Literal["low", "medium", "high"] = "medium"
+    max_tokens: Annotated[int, Field(ge=1000, le=21_333)] = 16_000
+    """Of one answer; beyond the upper bound the API wants to stream."""
+    evidence_channel: Literal["tool_result", "user_json"] = "tool_result"
+    base_url: Annotated[str, AfterValidator(_address)] = "https://api.anthropic.com"
+    key_variable: Annotated[str, AfterValidator(_variable)] = "ANTHROPIC_API_KEY"
+    """The environment variable that holds the key; the key itself stands in no file."""
+    use_proxy: bool = False
+    deadline: Seconds = 240.0
+    at_once: Annotated[int, Field(ge=1, le=32)] = 4
+    response_limit: Annotated[int, Field(ge=1000)] = 60_000
+    """Characters of a final response that are shown whole."""
+    diff_limit: Annotated[int, Field(ge=1000)] = 120_000
+    tokens_per_call: Annotated[int, Field(ge=20_000)] = 150_000
+    tokens_per_task: Annotated[int, Field(ge=0)] = 400_000
+    tokens_per_wave: Annotated[int, Field(ge=0)] = 4_000_000
+    price_in: Annotated[float, Field(ge=0, strict=False)] = 4.0
+    """US dollars for a million tokens of input, for the estimate that is shown."""
+    price_out: Annotated[float, Field(ge=0, strict=False)] = 20.0
+
+    def key(self) -> str:
+        """The key, from the environment alone. ConfigurationError: there is none."""
+        key = os.environ.get(self.key_variable)
+        if not key or not key.isascii() or not key.isprintable():
+            raise ConfigurationError(
+                f"[model] asks a model, but {self.key_variable} holds no key; set it, or write "
+                'reviewer = "none" and drafter = "none"',
+            )
+        return key
+
+
+class _Queue(TomlModel):
+    id: Text
+    kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
+    risk: Literal["low", "normal", "high"] = "normal"
+    max_running: Annotated[int, Field(ge=1)] = 5
+
+
+def _which_queue(value: object) -> str:
+    """`[[queue]]` is the embedded queue; one table that names its kind may be another."""
+    table = isinstance(value, CodeQueueSettings) or (isinstance(value, dict) and "kind" in value)
+    return "[code-queue]" if table else "[list]"
+
+
+class Settings(TomlModel):
+    """`wavekeeper.toml`, complete and with absolute paths."""
+
+    repository: Annotated[Folder, Field(validate_default=True)] = Path()
+    remote: Annotated[Text, AfterValidator(_remote)] = "origin"
+    state: Annotated[Folder, Field(validate_default=True)] = Path(".wavekeeper")
+    policies: Folder | None = None
+    """None: the policies that are shipped."""
+    supervisor: SupervisorSettings = SupervisorSettings()
+    queue: Annotated[
+        Annotated[tuple[_Queue, ...], Field(strict=False, min_length=1), Tag("[list]")]
+        | Annotated[CodeQueueSettings, Tag("[code-queue]")],
+        Discriminator(_which_queue),
+    ] = (_Queue(id="main"), _Queue(id="infra", kind="infrastructure", risk="low"))
+    """Queues of the embedded kind, or a Code Queue."""
+    model: ModelSettings = ModelSettings()
+    worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
+    services: dict[ServiceName, ServiceSettings] = {}
+    remedies: Annotated[dict[RemedyName, RemedySettings], AfterValidator(one_environment_each)] = {}
+    issues: IssueSettings = IssueSettings()
+
+    @property
+    def queues(self) -> tuple[QueueSpec, ...]:
+        """The queues, in the order of the file."""
+        if isinstance(self.queue, CodeQueueSettings):
+            return self.queue.specs
+        return tuple(QueueSpec(**dict(queue)) for queue in self.queue)
+
+    @property
+    def code_queue(self) -> CodeQueueSettings | None:
+        """The Code Queue that is supervised; None: the embedded queue."""
+        return self.queue if isinstance(self.queue, CodeQueueSettings) else None
+
+    @model_validator(mode="after")
+    def _one_queue_each(self) -> Self:
+        ids = [queue.id for queue in self.queues]
+        for name, times in Counter(ids).items():
+            if times > 1:
+                again = len(ids) - 1 - ids[::-1].index(name)
+                where = ("queue", again, "id")
+                raise fault_at(where, f"the queue {name!r} is there twice; keep one of the two")
+        for index, name in enumerate(self.worker.queues):
+            if name not in ids:
+                hint = did_you_mean(name, ids) or f"; there are {', '.join(ids)}"
+                raise fault_at(("worker", "queues", index), f"there is no queue {name!r:.80}{hint}")
+        return self
+
+
+def find_settings(start: Path) -> Path | None:
+    """The `wavekeeper.toml` of `start` or of the closest folder above it."""
+    folder = start.absolute()
+    for candidate in (folder, *folder.parents):
+        if (candidate / NAME).is_file():
+            return candidate / NAME
+    return None
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in the file at `path`; ConfigurationError, one line, if anything is wrong."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file; run `wavekeeper init`") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"{path}: {reason}; give the path of a readable file") from error
+    try:
+        document = parse(raw)
+        folder = path.absolute().parent
+        return document.read(Settings, document.data, context={"folder": folder})
+    except TomlFaultError as fault:
+        raise ConfigurationError(f"{path}:{fault.line}: {fault}") from fault

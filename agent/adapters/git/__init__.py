@@ -1,0 +1,1 @@
+"""Worktrees, checkouts and reference documents in git."""

@@ -1,0 +1,282 @@
+"""Detached git worktrees for agents, and clean checkouts for the judge.
+
+The remote is the only source of truth: every read of a branch asks the remote itself, by its
+address. The worktrees hang on one bare clone, whose configuration the agents share and may change;
+so the checkouts hang on another one, which no agent works in and which borrows the first one's
+objects. The user's own checkout is never touched.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from agent.core.model.text import one_line
+from agent.errors import WorktreeError
+from agent.ports import Checkout
+
+_BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+"""Never a dash in front, which git would take for an option, and never a pattern."""
+_OTHER_REPOSITORY: Final = re.compile(
+    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX"
+    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS)",
+)
+"""Set when we run inside a git hook: they would turn our git to that repository."""
+_SETTINGS: Final = (
+    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"),
+    *("-c", "protocol.ext.allow=never", "-c", "safe.bareRepository=all"),
+    # A collection in the background would go on in a clone that we think is at rest.
+    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
+)
+_GIT_LIMIT: Final = 300.0
+_LOCK_LIMIT: Final = 600.0
+_GRACE: Final = 2.0
+"""Seconds for a git that ran out of time to remove its own lock files."""
+_TRIES: Final = 4
+"""Agents use the same clone from their worktrees, and hold its small locks for an instant."""
+_BUSY: Final = re.compile("lock|unable to update local ref")
+_MADE: Final = "wavekeeper-made"
+_CHECKOUT: Final = re.compile(r"-(\d+)-[0-9a-f]{8}$")
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
+
+
+class GitWorktrees:
+    """Implements `Worktrees` with `git worktree`.
+
+    `remote` is an address or a path, `folder` holds one worktree per task, `state` the bare clones.
+    Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
+    git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
+    milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
+    """
+
+    def __init__(self, remote: str, folder: Path, state: Path) -> None:
+        self._remote = str(Path(remote).resolve()) if Path(remote).exists() else remote
+        self._folder = folder.resolve()
+        self._state = state.resolve()
+        self._clone = self._state / "origin.git"
+        self._clean = self._state / "checkouts.git"
+        self._is_open = False
+
+    def prepare(self, task: str, branch: str) -> Path:
+        path = self._folder / task
+        with self._locked():
+            if self._is_made(path):
+                return path
+            heads, default = self._heads()
+            base = branch if _checked(branch) in heads else default
+            if base is None:
+                origin = _CREDENTIALS.sub("://", self._remote)
+                raise WorktreeError(f"{origin} has no branch to start from: push one first")
+            # No more than it needs: a ref that another agent's git updates at the same moment would
+            # make that agent's git fail.
+            needed = sorted({base, default or base})
+            refs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed]
+            _patiently(self._clone, "fetch", "--quiet", "--", self._remote, *refs)
+            _add(self._clone, path, f"refs/remotes/origin/{base}")
+            (_git_folder(path) / _MADE).touch()
+        return path
+
+    def checkout(self, task: str, branch: str | None) -> Checkout | None:
+        with self._locked():
+            self._forget_dead_checkouts()
+            heads, default = self._heads()
+            name = default if branch is None else _checked(branch)
+            if name is None or name not in heads:
+                return None
+            _git(self._clean, "fetch", "--quiet", "--", self._remote, f"refs/heads/{name}")
+            commit = _git(self._clean, "rev-parse", "--verify", "FETCH_HEAD^{commit}").strip()
+            path = self._checkouts() / f"{task}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            _add(self._clean, path, commit)
+        return Checkout(path=path, commit=commit)
+
+    def discard(self, checkout: Checkout) -> None:
+        with self._locked():
+            self._remove(checkout.path)
+
+    def _checkouts(self) -> Path:
+        # No task id begins with a dot.
+        return self._folder / ".checkouts"
+
+    def _forget_dead_checkouts(self) -> None:
+        """Those of hosts that were killed before they could discard them."""
+        for path in self._checkouts().glob("*"):
+            owner = _CHECKOUT.search(path.name)
+            if owner and not _is_alive(int(owner[1])):
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        _git(self._clean, "worktree", "prune")
+
+    def _is_made(self, path: Path) -> bool:
+        """True: there is a worktree of ours, whole. What a killed host half made is removed."""
+        if not path.exists() or not any(path.iterdir()):
+            return False
+        folder = _git_folder(path)
+        if folder.parent != self._clone / "worktrees" or not folder.is_dir():
+            raise WorktreeError(
+                f"{path} is there but is no worktree of {self._clone}: move it away"
+            )
+        if not (folder / _MADE).exists():
+            # `prepare` never returned it, so nobody has worked in it.
+            shutil.rmtree(path)
+            return False
+        return True
+
+    def _heads(self) -> tuple[set[str], str | None]:
+        """The remote's branches, and the one to start from when nothing is said."""
+        heads: set[str] = set()
+        default: str | None = None
+        asked = ("ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*")
+        for line in _git(self._clean, *asked).splitlines():
+            value, _, name = line.partition("\t")
+            if name == "HEAD" and value.startswith("ref: refs/heads/"):
+                default = value.removeprefix("ref: refs/heads/")
+            elif name.startswith("refs/heads/"):
+                heads.add(name.removeprefix("refs/heads/"))
+        if default not in heads:
+            # The remote's HEAD names a branch that nobody has pushed yet.
+            likely = [one for one in ("main", "master") if one in heads]
+            default = next(iter(heads)) if len(heads) == 1 else next(iter(likely), None)
+        return heads, default
+
+    def _open(self) -> None:
+        """Once per host, and idempotent, so that a host killed halfway leaves nothing to mend."""
+        if self._is_open and self._clone.exists() and self._clean.exists():
+            return
+        for clone in (self._clone, self._clean):
+            clone.mkdir(exist_ok=True)
+            _git(clone, "init", "--quiet", "--bare", "--template=")
+        for name, value in {
+            "remote.origin.url": self._remote,
+            "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
+            # Milliseconds that a git waits for a lock which another one holds; git's own is 100.
+            "core.filesRefLockTimeout": "10000",
+        }.items():
+            _patiently(self._clone, "config", "--replace-all", name, value)
+        borrowed = self._clean / "objects" / "info" / "alternates"
+        borrowed.parent.mkdir(exist_ok=True)
+        borrowed.write_bytes(os.fsencode(self._clone / "objects") + b"\n")
+        self._is_open = True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One at a time on this machine; `OSError` leaves as `WorktreeError`."""
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            with (self._state / "lock").open("ab") as handle:
+                _wait_for(handle, self._state)
+                self._open()
+                yield
+        except OSError as error:
+            raise WorktreeError(f"{error.strerror or error}: {error.filename}") from error
+
+
+def _wait_for(handle: IO[bytes], place: Path) -> None:
+    deadline = time.monotonic() + _LOCK_LIMIT
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise WorktreeError(
+                    f"{place} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
+                ) from None
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _add(clone: Path, path: Path, commit: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # --force: the path may still be registered, when its folder was deleted by hand.
+    _git(clone, "worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
+
+
+def _patiently(repository: Path, *arguments: str) -> None:
+    for again in range(_TRIES):
+        try:
+            _git(repository, *arguments)
+        except WorktreeError as error:
+            if again == _TRIES - 1 or not _BUSY.search(str(error)):
+                raise
+            time.sleep(0.1 * 2**again)
+        else:
+            return
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    """Standard output. Files and not pipes: a helper that outlives git must not keep us."""
+    environment = {k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            ["git", *_SETTINGS, *arguments],
+            cwd=repository,
+            env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                code = process.wait(_GIT_LIMIT)
+            except subprocess.TimeoutExpired:
+                reason = f"it took longer than {_GIT_LIMIT:g} s"
+            else:
+                errors.seek(0)
+                reason = _reason(errors.read(), code)
+            finally:
+                _end(process)
+        if process.returncode:
+            raise WorktreeError(f"git {arguments[0]}: {reason}")
+        output.seek(0)
+        return output.read().decode("utf-8", "surrogateescape")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+
+
+def _git_folder(worktree: Path) -> Path:
+    """Git's own folder for this worktree; git removes it when the worktree is pruned."""
+    pointer = worktree / ".git"
+    text = pointer.read_text() if pointer.is_file() else ""
+    return Path(text.removeprefix("gitdir:").strip())
+
+
+def _checked(branch: str) -> str:
+    if not _BRANCH.fullmatch(branch):
+        raise WorktreeError(f"{branch!r} is no usable branch name: use letters, digits and ._/-")
+    return branch
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _reason(errors: bytes, code: int) -> str:
+    """The first fatal line, else the last; a remote's words among them are not to be trusted."""
+    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith("fatal:")]
+    words = next(iter([*fatal, *lines[-1:]]), f"it ended with {code}")
+    return _CREDENTIALS.sub("://", one_line(words))

@@ -1,0 +1,170 @@
+"""Questions to a person in one SQLite file, which supervisor and terminals share.
+
+A change reads and writes in one transaction that no other process can enter, so of two answers to
+one card exactly one is first.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from agent.adapters.common.sqlite import SqliteFile
+from agent.core.approval.requests import LIVE, Card, StandingRule, same_digest
+from agent.core.model.actions import Action, canonical
+from agent.errors import ChangedMeanwhileError, UnusableStoreError, UserError
+
+_SCHEMA: Final = (
+    """CREATE TABLE card(
+        place INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT, action TEXT NOT NULL,
+        digest TEXT NOT NULL, state TEXT NOT NULL, live INTEGER NOT NULL, seen INTEGER NOT NULL,
+        body TEXT NOT NULL)""",
+    "CREATE INDEX card_about ON card(task, action, place)",
+    "CREATE INDEX card_live ON card(place) WHERE live",
+    "CREATE INDEX card_unseen ON card(place) WHERE NOT seen",
+    "CREATE INDEX card_declined ON card(place) WHERE state IN ('rejected', 'deferred')",
+    "CREATE TABLE rule(place INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)",
+)
+_NO_CARD: Final = "there is no card {!r:.40}; `wavekeeper approve --list` shows them"
+_NO_RULE: Final = "there is no rule {!r:.40}; `wavekeeper policy rules` shows them"
+
+
+class SqliteApprovals(SqliteFile):
+    """The queue of questions in the file `path`, which is made when it is not there.
+
+    An object may be used from several threads, and the file by several processes.
+
+    Raises:
+        UnusableStoreError: the file cannot be opened, read or written, by any method.
+
+    """
+
+    APPLICATION = 0x574B4150  # WKAP
+    VERSION = 1
+    SCHEMA = _SCHEMA
+
+    def ask(self, card: Card) -> Card:
+        with self._transaction() as db:
+            query = "SELECT body FROM card WHERE digest = ? AND live LIMIT 1"
+            if (row := db.execute(query, (card.digest,)).fetchone()) is not None:
+                return self._card(row[0])
+            place = _next(db, "card")
+            kept = card.model_copy(update={"id": f"A-{place}"})
+            db.execute("INSERT INTO card VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (place, *_row(kept)))
+        return kept
+
+    def card(self, card: str) -> Card | None:
+        with self._using() as db:
+            row = db.execute("SELECT body FROM card WHERE place = ?", (_place(card),)).fetchone()
+        return None if row is None else self._card(row[0])
+
+    def last(self, task: str | None, action: Action) -> Card | None:
+        query = """SELECT body FROM card WHERE task IS ? AND action = ?
+            ORDER BY place DESC LIMIT 1"""
+        with self._using() as db:
+            row = db.execute(query, (task, action.value)).fetchone()
+        return None if row is None else self._card(row[0])
+
+    def cards(self, *, live: bool) -> Sequence[Card]:
+        where = "WHERE live" if live else ""
+        return self._all(f"SELECT body FROM card {where} ORDER BY place")  # noqa: S608 - a constant
+
+    def declined(self) -> Sequence[Card]:
+        return self._all(
+            """SELECT body FROM card AS mine WHERE state IN ('rejected', 'deferred')
+                AND NOT EXISTS (SELECT 1 FROM card AS later WHERE later.place > mine.place
+                    AND later.task IS mine.task AND later.action = mine.action)
+                ORDER BY place""",
+        )
+
+    def change(self, card: str, digest: str, how: Callable[[Card], Card]) -> Card:
+        with self._transaction() as db:
+            place = _place(card)
+            row = db.execute("SELECT body FROM card WHERE place = ?", (place,)).fetchone()
+            if row is None:
+                raise UserError(_NO_CARD.format(card))
+            known = self._card(row[0])
+            if not same_digest(known, digest):
+                raise ChangedMeanwhileError(
+                    f"{card} is now {known.digest[:12]} and not {digest:.12}; nothing was done"
+                )
+            changed = how(known)
+            db.execute(
+                """UPDATE card SET task = ?, action = ?, digest = ?, state = ?, live = ?, seen = ?,
+                    body = ? WHERE place = ?""",
+                (*_row(changed), place),
+            )
+        return changed
+
+    def unseen(self) -> Sequence[Card]:
+        return self._all("SELECT body FROM card WHERE NOT seen ORDER BY place")
+
+    def rules(self) -> Sequence[StandingRule]:
+        with self._using() as db:
+            rows = db.execute("SELECT body FROM rule ORDER BY place").fetchall()
+        return [self._rule(row[0]) for row in rows]
+
+    def add_rule(self, rule: StandingRule) -> StandingRule:
+        with self._transaction() as db:
+            place = _next(db, "rule")
+            kept = rule.model_copy(update={"id": f"R-{place}"})
+            db.execute("INSERT INTO rule VALUES (?, ?)", (place, canonical(kept).decode()))
+        return kept
+
+    def change_rule(self, rule: str, how: Callable[[StandingRule], StandingRule]) -> StandingRule:
+        with self._transaction() as db:
+            place = _place(rule)
+            row = db.execute("SELECT body FROM rule WHERE place = ?", (place,)).fetchone()
+            if row is None:
+                raise UserError(_NO_RULE.format(rule))
+            changed = how(self._rule(row[0]))
+            body = canonical(changed).decode()
+            db.execute("UPDATE rule SET body = ? WHERE place = ?", (body, place))
+        return changed
+
+    def _all(self, query: str) -> list[Card]:
+        with self._using() as db:
+            rows = db.execute(query).fetchall()
+        return [self._card(row[0]) for row in rows]
+
+    def _card(self, body: str) -> Card:
+        try:
+            return Card.model_validate_json(body)
+        except ValidationError as error:
+            raise self._unreadable("card") from error
+
+    def _rule(self, body: str) -> StandingRule:
+        try:
+            return StandingRule.model_validate_json(body)
+        except ValidationError as error:
+            raise self._unreadable("rule") from error
+
+    def _unreadable(self, what: str) -> UnusableStoreError:
+        return UnusableStoreError(
+            f"{self._path}: a stored {what} cannot be read: it was edited or written by another "
+            "version; restore the file from a backup",
+        )
+
+
+def _row(card: Card) -> tuple[object, ...]:
+    return (
+        card.proposal.task,
+        card.proposal.action.value,
+        card.digest,
+        card.state,
+        card.state in LIVE,
+        card.seen and card.recorded,
+        canonical(card).decode(),
+    )
+
+
+def _next(db: sqlite3.Connection, table: str) -> int:
+    query = f"SELECT coalesce(max(place), 0) + 1 FROM {table}"  # noqa: S608 - one of two constants
+    return int(db.execute(query).fetchone()[0])
+
+
+def _place(name: str) -> int:
+    """The number in `A-7`; 0, which nothing has, for anything else."""
+    number = name.partition("-")[2]
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 18 else 0  # noqa: PLR2004 - digits of SQLite's integers

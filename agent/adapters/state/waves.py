@@ -1,0 +1,207 @@
+"""What the supervisor remembers between ticks, in one SQLite file.
+
+Every noun is kept as its JSON beside the few columns that are searched. A settled task is never
+read again unless it is asked for, so a tick costs what is open, not what was ever done.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from agent.adapters.common.sqlite import SqliteFile
+from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
+from agent.core.model.actions import canonical, digest
+from agent.core.model.nouns import Defect, Noun, Outcome
+from agent.errors import UnusableStoreError, WaveFileError
+
+_SCHEMA: Final = (
+    """CREATE TABLE wave(
+        place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL,
+        body TEXT NOT NULL)""",
+    """CREATE TABLE standing(
+        place INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, wave TEXT NOT NULL,
+        settled INTEGER NOT NULL, body TEXT NOT NULL)""",
+    "CREATE INDEX standing_settled ON standing(settled, place)",
+    "CREATE TABLE defect(place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
+    "CREATE TABLE outcome(place INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
+    "CREATE TABLE note(name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
+_N = TypeVar("_N", bound=Noun)
+
+
+class SqliteWaves(SqliteFile):
+    """The wave store in the file `path`, which is made when it is not there.
+
+    An object may be used from several threads, and the file by several processes.
+
+    Raises:
+        UnusableStoreError: the file cannot be opened, read or written, by any method.
+
+    """
+
+    APPLICATION = 0x574B5753  # WKWS
+    VERSION = 1
+    SCHEMA = _SCHEMA
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._open: dict[str, Standing] = {}
+        self._open_version: int | None = None
+
+    def add_wave(self, wave: WaveRecord, standings: Sequence[Standing]) -> bool:
+        """All or nothing. A wave's content is its goal, its grants and its tasks as written.
+
+        Raises:
+            WaveFileError: the wave's id stands for other content, or a task's id is taken.
+
+        """
+        content = _content(wave, standings)
+        with self._transaction() as db:
+            row = db.execute("SELECT content FROM wave WHERE id = ?", (wave.id,)).fetchone()
+            if row is not None:
+                if row[0] == content:
+                    return False
+                raise WaveFileError(
+                    f"wave {wave.id!r} was submitted before with other content: "
+                    "give the changed wave an id of its own",
+                )
+            for standing in standings:
+                self._refuse_taken(db, standing)
+                _save(db, standing)
+            db.execute(
+                "INSERT INTO wave(id, content, body) VALUES (?, ?, ?)",
+                (wave.id, content, _json(wave)),
+            )
+            self._open_version = None
+        return True
+
+    @staticmethod
+    def _refuse_taken(db: sqlite3.Connection, standing: Standing) -> None:
+        task = standing.spec.id
+        row = db.execute("SELECT wave FROM standing WHERE task = ?", (task,)).fetchone()
+        if row is not None:
+            raise WaveFileError(
+                f"task {task!r} is there already, in wave {row[0]!r}: give it another id",
+            )
+
+    def waves(self) -> Sequence[WaveRecord]:
+        """In the order they were submitted."""
+        return self._all(WaveRecord, "SELECT body FROM wave ORDER BY place")
+
+    def standings(self, *, settled: bool | None = None) -> Sequence[Standing]:
+        """In the order they were added; `settled=False` does not read the settled ones."""
+        if settled is None:
+            return self._all(Standing, "SELECT body FROM standing ORDER BY place")
+        query = "SELECT body FROM standing WHERE settled = ? ORDER BY place"
+        if settled:
+            return self._all(Standing, query, 1)
+        # Ten thousand open tasks take a second to parse, and hardly any of them changes between
+        # two ticks; `data_version` changes with every commit of another connection.
+        with self._using() as db:
+            version = db.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._open_version:
+                self._open = {one.spec.id: one for one in self._all(Standing, query, 0)}
+                self._open_version = version
+            return list(self._open.values())
+
+    def standing(self, task: str) -> Standing | None:
+        """One task; None: no wave has it."""
+        found = self._all(Standing, "SELECT body FROM standing WHERE task = ?", task)
+        return found[0] if found else None
+
+    def save(self, standing: Standing) -> None:
+        """Overwrite what is known of the task, or add it behind the others."""
+        with self._lock:
+            with self._transaction() as db:
+                _save(db, standing)
+            if standing.spec.id not in self._open:
+                self._open_version = None  # where it stands among the others, the file knows
+            elif standing.status in SETTLED_STANDINGS:
+                del self._open[standing.spec.id]
+            else:
+                self._open[standing.spec.id] = standing
+
+    def defects(self) -> Sequence[Defect]:
+        """In the order they were first saved."""
+        return self._all(Defect, "SELECT body FROM defect ORDER BY place")
+
+    def save_defect(self, defect: Defect) -> None:
+        """Overwrite what is known of the defect, or add it."""
+        with self._transaction() as db:
+            db.execute(
+                """INSERT INTO defect(id, body) VALUES (?, ?)
+                    ON CONFLICT(id) DO UPDATE SET body = excluded.body""",
+                (defect.id, _json(defect)),
+            )
+
+    def outcomes(self, limit: int) -> Sequence[Outcome]:
+        """The `limit` that were added last, oldest first."""
+        query = "SELECT body FROM outcome ORDER BY place DESC LIMIT ?"
+        return self._all(Outcome, query, max(limit, 0))[::-1]
+
+    def add_outcome(self, outcome: Outcome, *, key: str) -> None:
+        """The first outcome with a key stays."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO outcome(key, body) VALUES (?, ?) ON CONFLICT(key) DO NOTHING",
+                (key, _json(outcome)),
+            )
+
+    def notes(self) -> Mapping[str, str]:
+        """All of them; the mapping is the caller's own."""
+        with self._using() as db:
+            return dict(db.execute("SELECT name, value FROM note").fetchall())
+
+    def note(self, values: Mapping[str, str]) -> None:
+        """Overwrite these and leave the others, all or nothing."""
+        with self._transaction() as db:
+            db.executemany(
+                """INSERT INTO note VALUES (?, ?)
+                    ON CONFLICT(name) DO UPDATE SET value = excluded.value""",
+                values.items(),
+            )
+
+    def _all(self, noun: type[_N], query: str, *values: object) -> list[_N]:
+        with self._using() as db:
+            rows = db.execute(query, values).fetchall()
+        try:
+            return [noun.model_validate_json(row[0]) for row in rows]
+        except ValidationError as error:
+            raise UnusableStoreError(
+                f"{self._path}: a stored {noun.__name__} cannot be read: it was edited or written "
+                "by another version; restore the file from a backup",
+            ) from error
+
+
+def _content(wave: WaveRecord, standings: Sequence[Standing]) -> str:
+    """What makes it this very wave: not when it was submitted, nor from which file."""
+    tasks = sorted((standing.spec for standing in standings), key=lambda spec: spec.id)
+    return digest(
+        {
+            "goal": wave.goal,
+            "grants": wave.grants.model_dump(mode="json", exclude_none=True),
+            "tasks": [spec.model_dump(mode="json", exclude_none=True) for spec in tasks],
+        },
+    )
+
+
+def _json(noun: Noun) -> str:
+    return canonical(noun).decode()
+
+
+def _save(db: sqlite3.Connection, standing: Standing) -> None:
+    db.execute(
+        """INSERT INTO standing(task, wave, settled, body) VALUES (?, ?, ?, ?)
+            ON CONFLICT(task) DO UPDATE
+            SET wave = excluded.wave, settled = excluded.settled, body = excluded.body""",
+        (
+            standing.spec.id,
+            standing.wave,
+            standing.status in SETTLED_STANDINGS,
+            _json(standing),
+        ),
+    )

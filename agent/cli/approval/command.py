@@ -1,0 +1,94 @@
+"""`wavekeeper approve`, `reject` and `defer`: a person answers, at a terminal or by a command."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+from agent import wiring
+from agent.adapters.files.config import Settings
+from agent.adapters.files.policy_lines import rule_lines
+from agent.cli.approval.answers import coming, put_off, until
+from agent.cli.approval.keys import Keys
+from agent.cli.approval.panel import what
+from agent.cli.approval.prompt import Desk
+from agent.cli.console import Console
+from agent.cli.views import duration
+from agent.errors import UserError
+
+NEEDS_A_TERMINAL: Final = 3
+_DIGEST: Final = 12
+
+
+def at_terminal(console: Console, settings: Settings) -> int:
+    """Ask one question after the other; the exit code."""
+    policy = wiring.policy_of(settings)
+    with wiring.open_answering(settings, policy) as answering:
+        waiting = answering.waiting()
+        if not waiting:
+            console.line("nothing waits for you")
+            return 0
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            first = waiting[0]
+            verb = "question waits" if len(waiting) == 1 else "questions wait"
+            console.error(
+                f"{len(waiting)} {verb} for a person and this is no terminal; `wavekeeper approve "
+                f"--list --json` shows them, `wavekeeper approve {first.id} --digest "
+                f"{first.digest[:_DIGEST]}` says yes to the first",
+            )
+            return NEEDS_A_TERMINAL
+        held_by = wiring.holder(settings)
+        places = rule_lines(wiring.shipped("policies"), settings.policies)
+        supervised = held_by is not None
+        return Desk(console, Keys(), answering, policy, places, supervised=supervised).run()
+
+
+def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
+    """What waits for an answer: a line each, or one JSON object `wavekeeper.cards/1`."""
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        waiting = answering.waiting()
+    if as_json:
+        cards = [card.model_dump(mode="json", exclude_none=True) for card in waiting]
+        console.json({"schema": "wavekeeper.cards/1", "cards": cards})
+        return
+    if not waiting:
+        console.line("nothing waits for you")
+    now = datetime.now(UTC)
+    for card in waiting:
+        left = duration((card.expires_at - now).total_seconds())
+        state = "" if card.state == "pending" else f" {card.state},"
+        console.line(
+            f"{card.id} {card.digest[:_DIGEST]} {card.tier}:{state} {card.proposal.action} "
+            f"{card.proposal.task or 'window'}: {what(card.proposal)} (expires in {left})",
+        )
+
+
+def approve(
+    console: Console, settings: Settings, name: str, digest: str | None, confirm: str | None
+) -> None:
+    """Say yes to one card by its digest."""
+    if digest is None:
+        raise UserError(f"name what you approve: --digest, as `approve --list` shows it for {name}")
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        card = answering.card(name, digest)
+        if card.tier == "high" and confirm != card.proposal.task:
+            raise UserError(f"{name} is of high risk: add --confirm with the id of its task")
+        answering.approve(card, via="command", looked=None)
+    console.line(f"{name} approved; {coming(supervised=wiring.holder(settings) is not None)}")
+
+
+def reject(
+    console: Console, settings: Settings, name: str, reason: str, digest: str | None
+) -> None:
+    """Say no to one card, and why."""
+    if not reason.strip():
+        raise UserError("-m: say why; the reason goes into the record")
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        answering.reject(answering.card(name, digest), reason.strip(), via="command", looked=None)
+    console.line(f"{name} rejected; it is asked again only if something changes")
+
+
+def defer(console: Console, settings: Settings, name: str, how_long: str | None) -> None:
+    """Put one card off."""
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        said = answering.defer(answering.card(name), until(how_long))
+    console.line(f"{name} {put_off(said)}")

@@ -1,0 +1,147 @@
+"""What a person is asked, and what is told instead: cards made from decisions. Pure."""
+
+from datetime import timedelta
+from typing import Final
+
+from agent.core.approval.requests import Card, StandingRule, Warned, bound
+from agent.core.assess.assessment import Board
+from agent.core.guard import guard
+from agent.core.journal.replay import Consent
+from agent.core.model.actions import Action, NeedsApproval, word
+from agent.core.model.nouns import Status
+from agent.core.model.policy import Policy, Tier
+from agent.core.plan import decision_basis, planner
+from agent.core.plan.next_action import Case
+from agent.core.plan.planner import Decision
+
+_CLAIM: Final = 600
+"""Characters of a worker's last words that a card keeps."""
+_ELSE: Final = {
+    Status.SUCCEEDED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
+    Status.FAILED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
+    Status.LOST: (Action.RETRY, Action.REPLACE),
+    Status.RUNNING: (Action.GUIDE, Action.INTERRUPT),
+    Status.JUDGING: (Action.INTERRUPT,),
+    Status.PARKED: (Action.RELEASE,),
+}
+"""What else might be thought of for a task that stands there."""
+
+
+def tier_of(action: Action, policy: Policy) -> Tier:
+    """How much of a person's attention this action needs."""
+    return policy.approval.tier.get(action, "high")
+
+
+def without_asking(board: Board, decision: Decision, rules: list[StandingRule]) -> Consent | None:
+    """Who else says yes: the tier, or a rule a person made. None: a person is asked.
+
+    Where the guard wants a person's own word, neither speaks for it.
+    """
+    proposal = decision.proposal
+    facts = {**decision.facts, "consent": "given"}
+    if not guard.judge(proposal.action, facts, board.policy.guard)[0]:
+        return None
+    tier = tier_of(proposal.action, board.policy)
+    if tier == "told":
+        return Consent(by="policy", name=tier)
+    for rule in rules:
+        if tier != "high" and rule.covers(proposal.action, proposal.task, board.snapshot.now):
+            return Consent(by="rule", name=rule.id)
+    return None
+
+
+def card_of(
+    board: Board, decision: Decision, tick: int, snapshot: str, before: Card | None
+) -> Card:
+    """The question about one decision; `before` is the last card about the same thing."""
+    proposal, policy, now = decision.proposal, board.policy, board.snapshot.now
+    case = board.cases.get(proposal.task) if proposal.task else None
+    tier = tier_of(proposal.action, policy)
+    tier = "low" if tier == "told" else tier
+    evidence = case.task.evidence if case else ()
+    rests_on, facts = decision_basis.of(case, proposal), dict(decision.facts)
+    return Card(
+        tier=tier,
+        proposal=proposal,
+        facts=facts,
+        rules=decision.clearance.rules,
+        grounds=rests_on,
+        digest=bound(proposal, facts, rests_on),
+        asked_at=now,
+        expires_at=now + timedelta(seconds=getattr(policy.approval.expires, tier)),
+        tick=tick,
+        snapshot=snapshot,
+        bundle=_bundle(case, decision),
+        warnings=_warnings(case, decision),
+        evidence=tuple(item for item in evidence if item.origin == "observed"),
+        claim=_claim(case),
+        instead=instead(board, decision),
+        follows=before.id if before else None,
+        changes=what_changed(before, decision, rests_on) if before else (),
+    )
+
+
+def what_changed(before: Card, decision: Decision, rests_on: dict[str, str]) -> tuple[str, ...]:
+    """What is different now from what `before` asked about."""
+    if before.state == "expired":
+        return (f"{before.id} expired without an answer",)
+    found = list(decision_basis.changes(before.grounds, rests_on))
+    found += decision_basis.changes(before.facts, dict(decision.facts))
+    if before.proposal.prompt != decision.proposal.prompt:
+        found.append("the prompt was drafted anew")
+    return tuple(found)
+
+
+def instead(board: Board, decision: Decision) -> tuple[str, ...]:
+    """What was not chosen: each other way with the guard's word on it."""
+    proposal = decision.proposal
+    case = board.cases.get(proposal.task) if proposal.task else None
+    if case is None or case.task.status is None:
+        return ()
+    found = []
+    for action in _ELSE.get(case.task.status, ()):
+        if action is not proposal.action:
+            said = planner.ask(board, action, proposal.task)[1]
+            rules = "" if word(said) == "cleared" else f": {said.rules[0]}"
+            found.append(f"{action} ({word(said)}{rules})")
+    return tuple(found)
+
+
+def _bundle(case: Case | None, decision: Decision) -> str | None:
+    """One cause, one question: what waits for the same defect, or failed for the same reason."""
+    proposal = decision.proposal
+    if proposal.defect is not None:
+        return f"{proposal.action} {proposal.defect}"
+    if case is not None and case.failure is not None and case.failure.infrastructure:
+        cause = case.failure.fingerprint or case.failure.reason
+        return f"{proposal.action} {cause}"
+    return None
+
+
+def _warnings(case: Case | None, decision: Decision) -> tuple[Warned, ...]:
+    if case is None:
+        return ()
+    task, action, found = case.task, decision.proposal.action, []
+    if case.proof.state == "contradicted" and task.final_response:
+        found.append(("claim-contradicted", "what was observed contradicts what the worker says"))
+    if task.final_response_truncated:
+        found.append(("cut-off", "the worker's last words were cut off"))
+    if action is Action.RETRY and task.attempts_left == 1 and decision.proposal.charged:
+        found.append(("last-attempt", "after this one it has no attempt left"))
+    if action in (Action.INTERRUPT, Action.CANCEL):
+        found.append(("work-may-be-lost", "what the worker has not pushed is left unfinished"))
+    if task.production_adjacent:
+        found.append(("production-adjacent", "the task works close to production"))
+    if action is Action.REPLACE:
+        found.append(("second-identity", "the work goes on under another task's name"))
+    return tuple(Warned(rule=rule, said=said) for rule, said in found)
+
+
+def _claim(case: Case | None) -> str | None:
+    said = case.task.final_response if case else None
+    return said[-_CLAIM:] if said else None
+
+
+def is_asked(decision: Decision) -> bool:
+    """Whether only a person's yes is missing."""
+    return isinstance(decision.clearance, NeedsApproval)

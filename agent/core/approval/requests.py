@@ -1,0 +1,233 @@
+"""Questions to a person, and what may become of each: a durable queue's nouns and their moves.
+
+A card is a signed snapshot: its digest covers action, target, prompt, facts and the grounds it was
+asked on. Whoever answers names the digest; on any other one nothing is done.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from agent.core.model.actions import Action, Proposal, digest
+from agent.core.model.nouns import Evidence, Noun, Task
+from agent.core.model.policy import RulesPolicy, Tier
+from agent.errors import ChangedMeanwhileError, UserError
+
+CardState = Literal[
+    "pending", "deferred", "approved", "rejected", "expired", "stale", "done", "failed"
+]
+"""`approved`: somebody said yes and it is not carried out yet; `stale`: it changed before that."""
+
+LIVE: Final[frozenset[CardState]] = frozenset({"pending", "deferred", "approved"})
+OPEN: Final[frozenset[CardState]] = frozenset({"pending", "deferred"})
+"""Nobody has answered yet."""
+
+ENDS: Final[frozenset[CardState]] = frozenset({"expired", "stale"})
+"""Closed without anything being done; of the others the journal has an answer or an outcome."""
+
+_MOVES: Final[dict[CardState, frozenset[CardState]]] = {
+    "pending": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
+    "deferred": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
+    "approved": frozenset({"expired", "stale", "done", "failed"}),
+}
+"""Every change of state there is; from the others none leads on."""
+
+LEAST_DIGEST: Final = 8
+"""Characters of a digest that name it."""
+
+
+class Warned(Noun):
+    """One thing to know before saying yes."""
+
+    rule: str
+    said: str
+
+
+class Answer(Noun):
+    """What one person said to one card."""
+
+    verdict: Literal["approved", "rejected"]
+    who: str
+    at: AwareDatetime
+    via: Literal["panel", "command"]
+    reason: str | None = None
+    looked: float | None = None
+    """Seconds between seeing the card and answering it; None: it was answered by a command."""
+
+
+class Card(Noun):
+    """One question: whether one thing may be done."""
+
+    id: str = ""
+    """`A-7`; the store gives it."""
+    state: CardState = "pending"
+    tier: Tier
+    proposal: Proposal
+    facts: dict[str, str]
+    rules: tuple[str, ...]
+    """The rules that permit it once somebody says yes."""
+    grounds: dict[str, str]
+    """What it rests on, by name; see `grounds.of`."""
+    digest: str
+    """Of action, target, prompt, facts and grounds."""
+    asked_at: AwareDatetime
+    expires_at: AwareDatetime
+    tick: int
+    snapshot: str
+    """The digest of the snapshot it was decided on, as in the journal."""
+    title: str = ""
+    bundle: str | None = None
+    """Cards of one bundle have one cause, and are one question."""
+    warnings: tuple[Warned, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    claim: str | None = None
+    """The end of what the worker says of it: untrusted, and no evidence."""
+    instead: tuple[str, ...] = ()
+    """What else there would be, and what the guard says of it."""
+    drafted: str | None = None
+    """The prompt as it was drafted, if a person has edited it."""
+    follows: str | None = None
+    """The id of an earlier card about the same thing."""
+    changes: tuple[str, ...] = ()
+    """What is different from the card it follows."""
+    answer: Answer | None = None
+    deferred_until: AwareDatetime | None = None
+    deferred_by: str | None = None
+    why: str | None = None
+    """How it ended, in one sentence."""
+    recorded: bool = True
+    """The journal has the last answer or end."""
+    seen: bool = True
+    """The supervisor knows of the last change."""
+
+
+class StandingRule(Noun):
+    """A yes given beforehand: for one action, for some tasks, until a day, so many times."""
+
+    id: str = ""
+    """`R-2`; the store gives it."""
+    action: Action
+    tasks: Annotated[str, Field(min_length=1)] = "*"
+    """A glob over task ids."""
+    until: AwareDatetime
+    most_uses: Annotated[int, Field(ge=1)]
+    used: int = 0
+    made_by: str
+    made_at: AwareDatetime
+    revoked: bool = False
+
+    def covers(self, action: Action, task: str | None, now: datetime) -> bool:
+        """Whether it says yes to this now."""
+        fresh = not self.revoked and now < self.until and self.used < self.most_uses
+        return fresh and action is self.action and fnmatchcase(task or "", self.tasks)
+
+
+def bound(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) -> str:
+    """The digest a card is known by. The reason is words about it and not part of it."""
+    target = proposal.model_dump(mode="json", exclude_none=True, exclude={"reason"})
+    return digest({"proposal": target, "facts": facts, "grounds": grounds})
+
+
+def on_grounds(action: Action, grounds: dict[str, str]) -> str:
+    """The key of `Task.declined`: on other grounds it is another question."""
+    return f"{action} {digest(grounds)}"
+
+
+def same_digest(card: Card, named: str) -> bool:
+    """Whether `named` is the card's digest or a long enough beginning of it."""
+    return len(named) >= LEAST_DIGEST and card.digest.startswith(named)
+
+
+def answered(card: Card, answer: Answer) -> Card:
+    """The card with its first answer. ChangedMeanwhileError: it can no longer be answered."""
+    if answer.at >= card.expires_at and card.state in OPEN:
+        raise ChangedMeanwhileError(
+            f"{card.id} expired at {card.expires_at:%Y-%m-%d %H:%M:%SZ}; nothing was done"
+        )
+    update = {"answer": answer, "recorded": False, "seen": False, "deferred_until": None}
+    return moved(card, answer.verdict, **update)
+
+
+def deferred(card: Card, who: str, until: datetime | None) -> Card:
+    """The card put off until a time, or until something changes."""
+    return moved(card, "deferred", deferred_until=until, deferred_by=who, seen=False)
+
+
+def reworded(card: Card, prompt: str, facts: dict[str, str]) -> Card:
+    """The card with the words of a person; it has another digest and is asked anew."""
+    proposal = card.proposal.model_copy(update={"prompt": prompt})
+    drafted = card.drafted if card.drafted is not None else card.proposal.prompt
+    return moved(
+        card,
+        "pending",
+        proposal=proposal,
+        facts=facts,
+        digest=bound(proposal, facts, card.grounds),
+        drafted=None if prompt == drafted else drafted,
+    )
+
+
+def closed(card: Card, state: CardState, why: str, *, seen: bool = True) -> Card:
+    """The card at its end."""
+    heard = card.recorded and state not in ENDS
+    return moved(card, state, why=why, seen=seen, recorded=heard)
+
+
+def moved(card: Card, state: CardState, **update: object) -> Card:
+    """The one place where a card's state changes; ChangedMeanwhileError says who was first."""
+    if state not in _MOVES.get(card.state, frozenset()):
+        raise ChangedMeanwhileError(f"{card.id} {how_it_stands(card)}; nothing was done")
+    return card.model_copy(update={"state": state, **update})
+
+
+def how_it_stands(card: Card) -> str:
+    """`was approved by ana at 10:02:03Z`."""
+    if card.answer is not None and card.state in ("approved", "rejected", "done", "failed"):
+        said = f"was {card.answer.verdict} by {card.answer.who} at {card.answer.at:%H:%M:%SZ}"
+        return said if card.state in ("approved", "rejected") else f"{said} and is {card.state}"
+    why = f" ({card.why})" if card.why else ""
+    return f"is {card.state}{why}"
+
+
+def declined(card: Card) -> tuple[str, str] | None:
+    """An item of `Task.declined`, if the question was rejected or put off."""
+    action = card.proposal.action
+    if card.state == "rejected" and card.answer is not None:
+        why = f": {card.answer.reason}" if card.answer.reason else ""
+        said = f"{action} was rejected by {card.answer.who} ({card.id}){why}"
+    elif card.state == "deferred":
+        until = "something changes"
+        if card.deferred_until is not None:
+            until = f"{card.deferred_until:%Y-%m-%d %H:%M:%SZ}"
+        said = f"{action} is put off by {card.deferred_by} until {until} ({card.id})"
+    else:
+        return None
+    return on_grounds(action, card.grounds), said
+
+
+def with_declined(tasks: Sequence[Task], cards: Sequence[Card]) -> list[Task]:
+    """The tasks with what a person has said no to, or put off, of each."""
+    found: dict[str | None, dict[str, str]] = {}
+    for card in cards:
+        if (no := declined(card)) is not None:
+            found.setdefault(card.proposal.task, {}).update((no,))
+    return [
+        task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
+        for task in tasks
+    ]
+
+
+def rule_made(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:
+    """The rule, if it stays within the policy. UserError says what it goes beyond."""
+    if tiers.get(rule.action, "high") == "high":
+        raise UserError(f"no rule may cover {rule.action}: it is asked about each time")
+    if rule.until <= rule.made_at:
+        raise UserError("until: lies in the past")
+    if rule.until > rule.made_at + timedelta(seconds=limits.longest):
+        raise UserError(f"until: at most {limits.longest / 86400:g} days from now")
+    if rule.most_uses > limits.most_uses:
+        raise UserError(f"most_uses: at most {limits.most_uses}")
+    return rule

@@ -1,0 +1,152 @@
+"""One snapshot, assessed: what the planner decides from and the guard is asked about.
+
+Each task becomes a `Case`: its liveness, its proof, why it failed, the defect it waits for, and
+whether it stands for all tasks with the same cause.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.core.assess import failures, liveness, proof, window
+from agent.core.assess.failures import Failure
+from agent.core.assess.window import Lanes
+from agent.core.model.nouns import SETTLED, Defect, Remedy, Snapshot, Status, Task
+from agent.core.model.policy import Policy
+from agent.core.model.text import natural
+from agent.core.plan.lessons import durable
+from agent.core.plan.next_action import Case
+
+_FIXED: Final = ("observed", "recorded", "fixed")
+_RELEASABLE: Final = frozenset({Status.PARKED, Status.FAILED, Status.SUCCEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Everything that was assessed of one snapshot."""
+
+    snapshot: Snapshot
+    policy: Policy
+    cases: Mapping[str, Case]
+    lanes: Lanes
+    suspended: str | None
+
+
+def assess(snapshot: Snapshot, policy: Policy) -> Board:
+    """Liveness, evidence, failure reason and window of everything in the snapshot."""
+    alive = {
+        task.id: liveness.assess(task, snapshot.now, policy.liveness) for task in snapshot.tasks
+    }
+    by_id = {defect.id: defect for defect in snapshot.defects}
+    # Of two defects with one fingerprint the one that is further from being fixed counts.
+    further = sorted(snapshot.defects, key=lambda one: (_FIXED.index(one.status), one.id))
+    by_cause = {defect.fingerprint: defect for defect in reversed(further)}
+    status_of = {task.id: task.status for task in snapshot.tasks}
+    failed = {task.id: _failure(task, policy, by_id) for task in snapshot.tasks}
+    defects = {task.id: _defect(task, failed[task.id], by_id, by_cause) for task in snapshot.tasks}
+    causes = {task.id: _cause(task, failed[task.id], defects[task.id]) for task in snapshot.tasks}
+    first: dict[str, str] = {}
+    for one in sorted((task.id for task in snapshot.tasks), key=natural):
+        if cause := causes[one]:
+            first.setdefault(cause, one)
+    goes_first = _canaries(snapshot, defects)
+    lessons = durable(snapshot.defects, policy.failures)
+    cases = {
+        task.id: Case(
+            task,
+            alive[task.id],
+            proof.assess(task, policy.completion),
+            failed[task.id],
+            defects[task.id],
+            first_of_cause=first.get(causes[task.id] or "") == task.id,
+            release_first=task.id in goes_first,
+            waits_for=window.waits_for_dependencies(task, status_of),
+            remedy=_remedy(snapshot, defects[task.id]),
+            lesson=lessons.get(task.id),
+        )
+        for task in snapshot.tasks
+    }
+    throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
+    lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
+    suspended = liveness.suspension(snapshot, alive, policy.liveness)
+    return Board(snapshot, policy, cases, lanes, suspended)
+
+
+def _remedy(snapshot: Snapshot, defect: Defect | None) -> Remedy | None:
+    """What may be done to the running system itself: in dev, or in production when granted.
+
+    Policy: "prefer the smallest temporary live remedy first", and "run controlled production
+    deploys for infrastructure recovery when the user has allowed production repair and the deploy
+    path is already established".
+    """
+    if defect is None or defect.remedied is not None:
+        return None
+    grants = snapshot.wave.grants
+    deploys = bool(grants.production_repair and grants.established_deploy_path)
+    fitting = [one for one in snapshot.remedies if defect.reason in one.reasons]
+    fitting = [one for one in fitting if one.environment == "dev" or deploys]
+    return min(fitting, key=lambda one: (one.environment != "dev", one.id), default=None)
+
+
+def _throttled(task: Task, failure: Failure | None, snapshot: Snapshot) -> bool:
+    """A provider's limit ended this attempt, and the window has not answered it yet."""
+    if failure is None or failure.reason != "rate-limit" or not task.inspected:
+        return False
+    changed = snapshot.window.changed_at
+    return changed is None or task.finished_at is None or task.finished_at >= changed
+
+
+def _failure(task: Task, policy: Policy, by_id: Mapping[str, Defect]) -> Failure | None:
+    found = failures.assess(task, policy.failures)
+    fixes = by_id.get(task.fixes or "")
+    if found and fixes and found.fingerprint == fixes.fingerprint:
+        # The task that is to mend the defect still sees it: that is its own work undone, not a
+        # reason to wait for itself.
+        own = policy.failures.by_id["task-fault"]
+        return Failure(
+            own.id, own.why, own.rule, charged=own.charged, infrastructure=own.infrastructure
+        )
+    return found
+
+
+def _defect(
+    task: Task,
+    failure: Failure | None,
+    by_id: Mapping[str, Defect],
+    by_cause: Mapping[str, Defect],
+) -> Defect | None:
+    waits_for = by_id.get(task.blocked_by) if task.blocked_by else None
+    if task.status is Status.PARKED and waits_for is not None:
+        return waits_for
+    if failure is not None and failure.fingerprint is not None:
+        return by_cause.get(failure.fingerprint)
+    return waits_for
+
+
+def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | None:
+    """What joins tasks that wait for the same thing; only unread results stand aside."""
+    if task.status is Status.PARKED:
+        return defect.fingerprint if defect else None
+    if failure is None or not task.inspected:
+        return None
+    return failure.fingerprint
+
+
+def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> frozenset[str]:
+    """Which tasks may be released: all once one has gone past the defect, else only the first."""
+    waiting: dict[str, list[str]] = {}
+    out: set[str] = set()
+    for task in sorted(snapshot.tasks, key=lambda one: natural(one.id)):
+        defect = defects[task.id]
+        if defect is None or task.status in (*SETTLED, Status.CANCELLED):
+            continue
+        if task.canary:
+            out.add(defect.id)
+        elif task.status in _RELEASABLE and task.session_continuable:
+            waiting.setdefault(defect.id, []).append(task.id)
+    proven = {defect.id for defect in snapshot.defects if defect.proven_by}
+    return frozenset(
+        one
+        for defect, tasks in waiting.items()
+        for one in (tasks if defect in proven else [] if defect in out else tasks[:1])
+    )

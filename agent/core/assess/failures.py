@@ -1,0 +1,198 @@
+"""Why did it fail: a typed reason for each failed attempt, and a fingerprint that finds it again.
+
+Policy: "If the blocker is a reusable infrastructure problem, do not keep re-running the business
+task blindly." Only what was observed is searched: the judge's output and the runner's last error.
+A worker's own words are a claim; a worker could otherwise talk itself out of its budget.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from agent.core.model.nouns import CommandResult, ProofKind, Status, Task
+from agent.core.model.policy import FailuresPolicy, ReasonPolicy, RetryRule
+
+SEARCHED: Final = 20_000
+"""Characters of each text that are searched, counted from its end."""
+
+_VOLATILE: Final = (
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22,}\b"), "<id>"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?"), "<time>"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}\b"), "<hash>"),
+    (re.compile(r"(?<![\w.])(?:/[\w.@+-]+)+/?"), "<path>"),
+    (re.compile(r"(?<![\w.-])\d+(?![\w-])"), "<n>"),
+    (re.compile(r"\s+"), " "),
+)
+_RESET_IN: Final = re.compile(
+    r"(?:resets?_in_seconds|retry[- ]after)\W{1,6}(?P<seconds>\d{1,7})", re.IGNORECASE
+)
+_RESET_AT: Final = re.compile(r"resets?_at\W{1,6}(?P<epoch>1\d{9})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed, and what follows from it."""
+
+    reason: str
+    why: str
+    """One sentence for a person."""
+    rule: RetryRule
+    charged: bool
+    infrastructure: bool
+    fingerprint: str | None = None
+    """The same cause in another task has the same fingerprint; None: the task's own."""
+    subject: str | None = None
+    """What is at fault (a tool's name, say): untrusted text, as it was printed."""
+    excerpt: str | None = None
+    """The line that gave it away: untrusted text."""
+    contract: str | None = None
+    """What must hold in the long run, so that a shared cause does not come back."""
+    retry_at: datetime | None = None
+    """For `wait`: not before this time."""
+
+
+def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
+    """Name the reason of a finished attempt; None: the attempt did not fail."""
+    if task.status is Status.LOST:
+        return _named("lost", policy)
+    if _fell_over_an_old_flag(task, policy):
+        return _named("stale-cancel", policy)
+    if task.status not in (Status.FAILED, Status.SUCCEEDED, Status.PARKED):
+        return None
+    for text in _observed(task):
+        if found := _search(text, task, policy):
+            return found
+    if task.final_response_truncated and not (task.judge and task.judge.verdict == "pass"):
+        return _named("truncated-session", policy)
+    judged = task.judge is not None and task.judge.verdict == "fail"
+    if judged or task.status is Status.SUCCEEDED:
+        return _named("task-fault", policy)
+    return _named("unknown", policy)
+
+
+def same_failure(result: CommandResult, fingerprint: str, policy: FailuresPolicy) -> bool:
+    """Whether an acceptance command failed again for the cause with this fingerprint."""
+    for reason in policy.reason:
+        for pattern in reason.compiled:
+            found = pattern.search(result.output[-SEARCHED:])
+            if found and fingerprint_of(reason.id, _subject(found)) == fingerprint:
+                return True
+    return False
+
+
+def fingerprint_of(reason: str, subject: str) -> str:
+    """Strip ids, hashes, times, paths and numbers, so that the same cause looks the same."""
+    for pattern, mark in _VOLATILE:
+        subject = pattern.sub(mark, subject)
+    return f"{reason}:{subject.strip().lower()[:200]}"
+
+
+def _observed(task: Task) -> list[str]:
+    """What was seen by somebody other than the worker, the strongest witness first."""
+    failed = [one for one in task.judge.commands if not one.ok] if task.judge else []
+    texts = [result.output for result in failed]
+    if task.judge is not None and task.judge.reason:
+        texts.append(task.judge.reason)
+    if task.judge is not None and task.judge.verdict == "pass":
+        return []
+    if task.last_error and task.status is not Status.SUCCEEDED:
+        texts.append(task.last_error)
+    return [text[-SEARCHED:] for text in texts]
+
+
+def _fell_over_an_old_flag(task: Task, policy: FailuresPolicy) -> bool:
+    """A retry that was cancelled at once, though nobody has asked for it in this attempt.
+
+    Only with everything known: a person's own word to cancel must not be taken for a fault.
+    """
+    if task.status not in (Status.FAILED, Status.CANCELLED, Status.PARKED):
+        return False
+    if not task.cancel_requested or task.attempt is None or task.attempt == 1:
+        return False
+    if task.started_at is None or task.finished_at is None:
+        return False
+    asked, within = task.last_interrupt_at, timedelta(seconds=policy.stale_cancel_within)
+    if asked is not None and asked >= task.started_at:
+        return False
+    return task.finished_at - task.started_at < within
+
+
+def _search(text: str, task: Task, policy: FailuresPolicy) -> Failure | None:
+    lower = text.lower()
+    for reason in policy.reason:
+        # A substring is found some hundred times faster than a pattern that looks at every line.
+        if reason.words and not any(word in lower for word in reason.words):
+            continue
+        if not all(_holds(kind, task) for kind in reason.needs):
+            continue
+        for pattern in reason.compiled:
+            if found := pattern.search(text):
+                return _found(reason, found, text, task, policy)
+    return None
+
+
+def _holds(kind: ProofKind, task: Task) -> bool:
+    """Whether the supervisor saw it in this attempt; one that denies it is enough for a no."""
+    seen = [item for item in task.evidence if item.kind is kind and item.origin == "observed"]
+    since = task.started_at
+    return bool(seen) and all(
+        item.holds
+        and item.observed_at is not None
+        and since is not None
+        and item.observed_at >= since
+        for item in seen
+    )
+
+
+def _found(
+    reason: ReasonPolicy, found: re.Match[str], text: str, task: Task, policy: FailuresPolicy
+) -> Failure:
+    subject = _subject(found)
+    start = text.rfind("\n", 0, found.start()) + 1
+    end = text.find("\n", found.end())
+    return Failure(
+        reason.id,
+        reason.why,
+        reason.rule,
+        charged=reason.charged,
+        infrastructure=reason.infrastructure,
+        fingerprint=fingerprint_of(reason.id, subject) if reason.rule == "split" else None,
+        subject=subject,
+        excerpt=text[start : end if end >= 0 else len(text)].strip()[:400],
+        contract=reason.contract,
+        retry_at=_reset(text, task, policy) if reason.rule == "wait" else None,
+    )
+
+
+def _subject(found: re.Match[str]) -> str:
+    named = found.groupdict().get("subject")
+    return named if named is not None else found.group(0)
+
+
+def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
+    """The provider's own reset time; without one, a wait counted from the attempt's end."""
+    ended = task.finished_at
+    if at := _RESET_AT.search(text):
+        return datetime.fromtimestamp(int(at["epoch"]), UTC)
+    if ended is None:
+        return None
+    if after := _RESET_IN.search(text):
+        return ended + timedelta(seconds=int(after["seconds"]))
+    return ended + timedelta(seconds=policy.default_wait)
+
+
+def _named(reason: str, policy: FailuresPolicy) -> Failure:
+    rule = policy.by_id[reason]
+    shared = rule.rule == "split"
+    return Failure(
+        rule.id,
+        rule.why,
+        rule.rule,
+        charged=rule.charged,
+        infrastructure=rule.infrastructure,
+        fingerprint=fingerprint_of(rule.id, "") if shared else None,
+        subject=rule.id if shared else None,
+        excerpt=rule.why if shared else None,
+        contract=rule.contract,
+    )

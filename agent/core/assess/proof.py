@@ -1,0 +1,243 @@
+"""Is "done" proven: the ladder of each kind of task.
+
+Policy: "A Code Queue task is not complete merely because it pushed code." What a worker says is a
+claim; what the supervisor fetched itself is observed; only observed evidence proves.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.core.model.actions import digest
+from agent.core.model.nouns import Criterion, Evidence, JudgeRecord, ProofKind, Task
+from agent.core.model.policy import CompletionPolicy
+from agent.core.model.verdicts import Review
+
+RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
+
+_WORST_FIRST: tuple[RungState, ...] = ("contradicted", "stale", "claimed", "missing", "unknown")
+_COMMITS = (ProofKind.COMMIT_PUSHED, ProofKind.ARTIFACT_BUILT, ProofKind.LIVE_VERSION)
+_JUDGED = (ProofKind.CHECKS_PASSED, ProofKind.BLOCKED_WORKFLOW_PROCEEDS)
+_DIGESTS = (ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder, or one criterion's own proof."""
+
+    kinds: tuple[ProofKind, ...]
+    state: RungState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far "done" is proven."""
+
+    state: RungState
+    """The worst state of any rung."""
+    rungs: tuple[Rung, ...]
+    criteria: Literal["none", "met", "unmet", "needs-review", "cannot-tell"]
+    unmet: tuple[str, ...] = ()
+    """Ids of the criteria that are not met, in the order of the task."""
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What is not proven, one sentence each, in the ladder's order."""
+        return tuple(rung.detail for rung in self.rungs if rung.state != "proven")
+
+    @property
+    def next_rung(self) -> Rung | None:
+        """The one step to ask for."""
+        return next((rung for rung in self.rungs if rung.state != "proven"), None)
+
+
+def assess(task: Task, policy: CompletionPolicy) -> Proof:
+    """Climb the ladder of the task's kind, then its own criteria."""
+    if task.kind is None:
+        return Proof("unknown", (Rung((), "unknown", "the task's kind is unknown"),), "cannot-tell")
+    wanted = list(policy.ladder[task.kind].rungs)
+    climbed = {kind for rung in wanted for kind in rung}
+    for criterion in task.criteria or ():
+        if isinstance(criterion.proof, ProofKind) and criterion.proof not in climbed:
+            wanted.append((criterion.proof,))
+            climbed.add(criterion.proof)
+    rungs = [_rung(kinds, task) for kinds in wanted]
+    rungs += _identities(task)
+    open_states = {rung.state for rung in rungs} - {"proven"}
+    state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
+    criteria, unmet = _criteria(task)
+    return Proof(state, tuple(rungs), criteria, unmet)
+
+
+def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
+    """The best of the alternatives counts."""
+    found = [_one(kind, task) for kind in kinds]
+    for rung in found:
+        if rung.state == "proven":
+            return Rung(kinds, "proven", rung.detail)
+    states = [rung.state for rung in found]
+    best = next(state for state in (*_WORST_FIRST[:3], "unknown", "missing") if state in states)
+    return Rung(kinds, best, "; ".join(rung.detail for rung in found))
+
+
+def _one(kind: ProofKind, task: Task) -> Rung:
+    items = [item for item in task.evidence if item.kind is kind]
+    observed = [item for item in items if item.origin == "observed"]
+    if not observed:
+        if any(item.holds for item in items):
+            return Rung((kind,), "claimed", f"{kind} is only claimed by the worker")
+        return Rung((kind,), "missing", f"{kind} is missing")
+    last = _newest(observed)
+    said = last.detail or f"{kind} was looked at"
+    if last.holds is None:
+        return Rung((kind,), "unknown", f"{kind} is unknown: {said}")
+    if not last.holds:
+        return Rung((kind,), "contradicted", f"{kind} does not hold: {said}")
+    if _stale(last, task):
+        return Rung((kind,), "stale", f"{kind} was observed before the last change")
+    if last.value is None and kind in (*_COMMITS, *_DIGESTS):
+        return Rung((kind,), "unknown", f"{kind} names nothing that could be compared")
+    denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
+    if denied:
+        other = _newest(denied).detail or f"{kind} does not hold"
+        return Rung((kind,), "contradicted", f"two sources disagree on {kind}: {said}; {other}")
+    return Rung((kind,), "proven", said)
+
+
+def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
+    """The newest item of each place that was asked: a place only supersedes itself."""
+    asked: dict[str | None, list[Evidence]] = {}
+    for item in items:
+        asked.setdefault(item.source, []).append(item)
+    return [_newest(group) for group in asked.values()]
+
+
+def _newest(items: Sequence[Evidence]) -> Evidence:
+    """The latest item; at the same moment the one that denies, so that doubt wins.
+
+    An undated denial may be the latest of all, an undated yes may not.
+    """
+
+    def place(item: Evidence) -> tuple[float, int, str, str]:
+        undated = float("-inf") if item.holds else float("inf")
+        at = item.observed_at.timestamp() if item.observed_at else undated
+        doubt = {True: 0, None: 1, False: 2}[item.holds]
+        return at, doubt, item.value or "", item.id
+
+    return items[0] if len(items) == 1 else max(items, key=place)
+
+
+def _stale(item: Evidence, task: Task) -> bool:
+    """Evidence older than the last change; what is undated cannot show that it is newer.
+
+    The judge's own checks run before the attempt ends; whatever else was seen before that end may
+    have changed since.
+    """
+    if item.observed_at is None or task.started_at is None:
+        return True
+    if item.attempt is not None and item.attempt != task.attempt:
+        return True
+    changed = task.started_at if item.kind in _JUDGED else task.finished_at or task.started_at
+    if item.observed_at < changed:
+        return True
+    pushed = commit_of(task.evidence)
+    return (
+        item.kind is ProofKind.CHECKS_PASSED
+        and task.judge is not None
+        and task.judge.commit is not None
+        and pushed is not None
+        and task.judge.commit != pushed
+    )
+
+
+def commit_of(evidence: Iterable[Evidence]) -> str | None:
+    """The commit that was last seen on the remote branch."""
+    return _value(ProofKind.COMMIT_PUSHED, evidence)
+
+
+def _value(kind: ProofKind, evidence: Iterable[Evidence]) -> str | None:
+    held = [
+        item for item in evidence if item.kind is kind and item.origin == "observed" and item.holds
+    ]
+    return _newest(held).value if held else None
+
+
+def _identities(task: Task) -> list[Rung]:
+    """One commit from push to production, and one digest: compared here, not by a reviewer."""
+    rungs: list[Rung] = []
+    if len(task.evidence) < 2:  # noqa: PLR2004 - one item cannot disagree with itself
+        return rungs
+    for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
+        said = [(kind, value) for kind in kinds for value in _values(kind, task)]
+        if len({value for _, value in said}) > 1:
+            listed = ", ".join(f"{kind} {value}" for kind, value in said)
+            where = tuple(dict.fromkeys(kind for kind, _ in said))
+            rungs.append(Rung(where, "contradicted", f"not one {name}: {listed}"))
+    return rungs
+
+
+def _values(kind: ProofKind, task: Task) -> list[str]:
+    """What its newest yes names, and what other places that still hold say instead."""
+    newest = _value(kind, task.evidence)
+    if newest is None:
+        return []
+    items = [one for one in task.evidence if one.kind is kind and one.origin == "observed"]
+    others = [
+        one.value for one in _by_source(items) if one.holds and one.value and not _stale(one, task)
+    ]
+    return sorted({newest, *others})
+
+
+def _criteria(
+    task: Task,
+) -> tuple[Literal["none", "met", "unmet", "needs-review", "cannot-tell"], tuple[str, ...]]:
+    """No criteria means unverified, never passed. A review can only lower what evidence allows."""
+    if not task.criteria:
+        return "none", ()
+    given = task.review
+    if given is not None and not _in_force(given, task):
+        given = None
+    review = given if given and given.abstained is None else None
+    said = {one.id: one.verdict for one in review.criteria} if review else {}
+    unmet: list[str] = []
+    waiting = doubtful = False
+    for criterion in task.criteria:
+        verdict = said.get(criterion.id)
+        if verdict == "unmet" or not _evidence_allows(criterion, task):
+            unmet.append(criterion.id)
+        elif verdict == "cannot-tell" or (verdict is None and review is not None):
+            doubtful = True
+        elif criterion.proof == "judgement" and verdict is None:
+            waiting = True
+    if unmet:
+        return "unmet", tuple(unmet)
+    if doubtful or (waiting and given is not None and not given.pending):
+        return "cannot-tell", ()
+    return ("needs-review", ()) if waiting else ("met", ())
+
+
+def _in_force(review: Review, task: Task) -> bool:
+    """A review counts for its own attempt, and only while what it rests on has not changed."""
+    if review.attempt is not None and review.attempt != task.attempt:
+        return False
+    now = substance(task.final_response, task.judge, task.evidence)
+    return review.seen is None or review.seen == now
+
+
+def substance(
+    final_response: str | None, judge: JudgeRecord | None, evidence: Iterable[Evidence]
+) -> str:
+    """The digest of what a review rests on; looking again without finding a change keeps it."""
+    items = sorted(
+        [one.kind, one.origin, str(one.holds), one.value or "", str(one.attempt)]
+        for one in evidence
+    )
+    judged = judge.model_dump(mode="json", exclude_none=True) if judge else None
+    return digest([final_response, judged, items])
+
+
+def _evidence_allows(criterion: Criterion, task: Task) -> bool:
+    """Its own kind of evidence must be proven; an alternative on the ladder does not stand in."""
+    kind = criterion.proof
+    return not isinstance(kind, ProofKind) or _one(kind, task).state == "proven"

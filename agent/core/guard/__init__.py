@@ -1,0 +1,1 @@
+"""What must never happen: facts, rules, the floor, and the check of a whole rule table."""

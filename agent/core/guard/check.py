@@ -1,0 +1,196 @@
+"""The load gate: a rule table takes effect only after every state of it has been looked at.
+
+The facts are finite, so the guard can be enumerated whole. Two values of a fact that no rule and no
+invariant tells apart decide alike; one of them stands for its class. The product of these classes,
+action by action, is the exact quotient of the state space.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.core.guard.boxes import Box, words
+from agent.core.guard.facts import FACTS, FOOTPRINT
+from agent.core.guard.guard import FLOOR
+from agent.core.guard.ways_out import stuck
+from agent.core.model.actions import Action, digest
+from agent.core.model.policy import GuardPolicy, Rule
+
+NEVER_PERMITTED: Final = frozenset({Action.PATCH_DATABASE, Action.REVERT_CHANGES})
+"""Actions that exist only to be asked for and refused by name."""
+
+Cell = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """One permitted state of one action: each fact with all the values that decide alike."""
+
+    action: Action
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def box(self) -> Box:
+        """The same as a box."""
+        return {fact: frozenset(values) for fact, values in self.facts}
+
+    def line(self) -> str:
+        """One line of the authority table."""
+        return line_of(self.action, self.box)
+
+
+def line_of(action: Action, box: Box) -> str:
+    """One action and the states meant, for a person."""
+    return f"{action}: {words(box, FOOTPRINT[action]) or 'always'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the enumeration found."""
+
+    states: int
+    permitted: tuple[Permitted, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of the authority: every permitted state, in the table's order."""
+        return digest([one.line() for one in self.permitted])
+
+
+def survey(policy: GuardPolicy, actions: Collection[Action] = tuple(Action)) -> Survey:
+    """Look at every state of these actions, by default of all.
+
+    Whether a rule never speaks is told of those rules that speak of no other action; whether a task
+    could get stuck, only when all actions are looked at.
+    """
+    seen = [_Action(action, policy) for action in actions]
+    for one in seen:
+        one.walk(0, one.everything, one.everything, one.whole_floor, ())
+    permitted = tuple(cell for one in seen for cell in one.permitted)
+    spoke = [rule for one in seen for rule in one.spoke()]
+    problems = [line for one in seen for line in one.problems()]
+    problems += [
+        f"{rule.id}: never speaks about any state; a rule that does nothing is a mistake"
+        for rule in policy.rule
+        if set(rule.actions) <= set(actions) and not any(rule is one for one in spoke)
+    ]
+    if set(actions) == set(Action):
+        problems += stuck((cell.action, cell.box) for cell in permitted)
+    return Survey(sum(one.states for one in seen), permitted, tuple(dict.fromkeys(problems)))
+
+
+def nearest(
+    action: Action, facts: Mapping[str, str], policy: GuardPolicy
+) -> dict[str, tuple[str, ...]]:
+    """What would have to be otherwise for the action to be permitted.
+
+    As few facts as possible, each with the values that will do; empty if it is permitted, or never.
+    """
+    wanted = (
+        {fact: values for fact, values in cell.facts if facts[fact] not in values}
+        for cell in survey(policy, (action,)).permitted
+    )
+    return min(wanted, key=len, default={})
+
+
+class _Action:
+    """All states of one action. Rules and invariants are bits, so a state costs a few ands."""
+
+    def __init__(self, action: Action, policy: GuardPolicy) -> None:
+        self.action = action
+        self.rules = [rule for rule in policy.rule if action in rule.actions]
+        self.floor = [floor for floor in FLOOR if action in floor.actions]
+        self.classes = list(classes_of(action, policy).items())
+        self.everything = (1 << len(self.rules)) - 1
+        self.whole_floor = sum(
+            1 << place for place, floor in enumerate(self.floor) if floor.needs is not None
+        )
+        self._all_floor = (1 << len(self.floor)) - 1
+        self._forbids = self._bits(lambda rule: rule.effect == "forbid")
+        self._exempting = self._bits(lambda rule: bool(rule.unless))
+        self._masks = [
+            [self._mask(fact, cell[0]) for cell in cells] for fact, cells in self.classes
+        ]
+        self.states = 0
+        self.permitted: list[Permitted] = []
+        self._matched = 0
+        self._loose: list[str] = []
+
+    def walk(self, depth: int, when: int, unless: int, floor: int, state: tuple[int, ...]) -> None:
+        """Go down one fact; at the bottom judge the state that was chosen on the way."""
+        if depth < len(self.classes):
+            for place, (hold, exempt, keep) in enumerate(self._masks[depth]):
+                self.walk(depth + 1, when & hold, unless & exempt, floor & keep, (*state, place))
+            return
+        self.states += 1
+        matched = when & ~(unless & self._exempting)
+        self._matched |= matched
+        if matched & self._forbids or not matched:
+            return
+        if floor != self._all_floor:
+            self._loose.append(f"{self.action}: only the floor holds in {self._cell(state).line()}")
+            return
+        self.permitted.append(self._cell(state))
+
+    def spoke(self) -> list[Rule]:
+        """The rules that matched some state."""
+        return [rule for place, rule in enumerate(self.rules) if self._matched >> place & 1]
+
+    def problems(self) -> list[str]:
+        """What is wrong with this action's part of the table, one line each."""
+        found = self._loose[:1]
+        if bool(self.permitted) is (self.action in NEVER_PERMITTED):
+            word = "is permitted" if self.permitted else "is never permitted"
+            found.append(f"{self.action}: {word}")
+        for cell in self.permitted:
+            found += [
+                f"{self.action}: permitted although {fact} is unknown ({cell.line()})"
+                for fact, values in cell.facts
+                if "unknown" in values
+            ]
+        return found
+
+    def _bits(self, choose: Callable[[Rule], bool]) -> int:
+        return sum(1 << place for place, rule in enumerate(self.rules) if choose(rule))
+
+    def _mask(self, fact: str, value: str) -> tuple[int, int, int]:
+        """Which rules' `when` holds, which rules' `unless` holds, which invariants are kept."""
+        keep = sum(
+            1 << place
+            for place, floor in enumerate(self.floor)
+            if floor.needs is not None and value in floor.needs.get(fact, (value,))
+        )
+        return (
+            self._bits(lambda rule: value in rule.when.get(fact, (value,))),
+            self._bits(lambda rule: value in rule.unless.get(fact, (value,))),
+            keep,
+        )
+
+    def _cell(self, state: tuple[int, ...]) -> Permitted:
+        return Permitted(
+            self.action,
+            tuple(
+                (fact, cells[place])
+                for (fact, cells), place in zip(self.classes, state, strict=True)
+                if len(cells) > 1
+            ),
+        )
+
+
+def classes_of(action: Action, policy: GuardPolicy) -> dict[str, list[Cell]]:
+    """Per fact: its values, those that no rule and no invariant tells apart together."""
+    rules = [rule for rule in policy.rule if action in rule.actions]
+    found: dict[str, list[Cell]] = {}
+    for fact in FOOTPRINT[action]:
+        sets = [side[fact] for rule in rules for side in (rule.when, rule.unless) if fact in side]
+        sets += [
+            floor.needs[fact]
+            for floor in FLOOR
+            if action in floor.actions and floor.needs and fact in floor.needs
+        ]
+        alike: dict[tuple[bool, ...], list[str]] = {}
+        for value in FACTS[fact]:
+            alike.setdefault(tuple(value in one for one in sets), []).append(value)
+        found[fact] = [tuple(values) for values in alike.values()]
+    return found

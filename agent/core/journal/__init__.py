@@ -1,0 +1,1 @@
+"""What the record says, and how a decision is decided again from it."""

@@ -1,0 +1,106 @@
+"""What the journal says, and what the supervisor remembers of each task between ticks."""
+
+from typing import Any, Final, Literal
+
+from pydantic import AwareDatetime
+
+from agent.core.model.actions import digest
+from agent.core.model.nouns import Evidence, Grants, Noun
+from agent.core.model.queueing import TaskSpec
+from agent.core.model.verdicts import Review
+
+GENESIS: Final = "0" * 64
+"""The `previous` of the first record."""
+
+RecordKind = Literal[
+    "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "policy",
+    "stop",
+]  # fmt: skip
+"""`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
+intent that a crash left open, found by reading the queue back; `answered` is what a person said to
+a question, `closed` how a question ended without being carried out; `policy` is a policy file that
+was edited while the supervisor ran, and what became of it."""
+
+
+class Record(Noun):
+    """One line of the journal, before it is chained."""
+
+    kind: RecordKind
+    at: AwareDatetime
+    tick: int
+    task: str | None = None
+    key: str | None = None
+    """The idempotency key that joins an intent, its effect and its outcome."""
+    body: dict[str, Any] = {}
+
+
+class Entry(Noun):
+    """One record in its place in the chain."""
+
+    sequence: int
+    previous: str
+    digest: str
+    record: Record
+
+
+def chain(sequence: int, previous: str, record: Record) -> Entry:
+    """The entry that follows `previous`; its digest covers place, predecessor and record."""
+    seal = digest(
+        {
+            "sequence": sequence,
+            "previous": previous,
+            "record": record.model_dump(mode="json", exclude_none=True),
+        },
+    )
+    return Entry(sequence=sequence, previous=previous, digest=seal, record=record)
+
+
+class WaveRecord(Noun):
+    """A wave as it was submitted."""
+
+    id: str
+    goal: str
+    grants: Grants = Grants()
+    submitted_at: AwareDatetime
+    source: str
+    """The file it was read from."""
+
+
+class Standing(Noun):
+    """What the supervisor remembers of one task; saved after every effect, never instead of it."""
+
+    spec: TaskSpec
+    wave: str
+    status: Literal[
+        "planned",
+        "submitted",
+        "parked",
+        "accepted",
+        "replaced",
+        "cancelled",
+        "handed-over",
+    ] = "planned"
+    """`submitted`: the queue's own status counts."""
+    prompt: str
+    """The prompt of the first attempt, rendered and linted when the wave was submitted."""
+    inspected_attempt: int = 0
+    """The attempt whose final response and judge record have been read."""
+    inspected_late: tuple[int, ...] = ()
+    """Superseded attempts whose late reports have been read."""
+    charged: tuple[int, ...] = ()
+    """The attempts that ended by the task's own fault and were followed by another."""
+    at_risk_polls: int = 0
+    at_risk_counted_at: AwareDatetime | None = None
+    last_interrupt_at: AwareDatetime | None = None
+    blocked_by: str | None = None
+    canary: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    review: Review | None = None
+    spent: int = 0
+    """Tokens that models have used on it, over all attempts."""
+    why: str | None = None
+    """One sentence for the outcome table."""
+    changed_at: AwareDatetime
+
+
+SETTLED_STANDINGS: Final = frozenset({"accepted", "replaced", "cancelled", "handed-over"})

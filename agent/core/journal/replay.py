@@ -1,0 +1,180 @@
+"""Decide again what was decided before: the same snapshot in, and whatever differs comes out.
+
+What is not a pure function of snapshot and policy is an input like the snapshot: the words that
+were drafted, the linter's verdict on them, and whose yes there was. The journal keeps all of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from agent.core.assess.assessment import Board
+from agent.core.journal.records import Entry
+from agent.core.model.actions import (
+    SENDS_PROMPT,
+    WORDED,
+    Action,
+    Cleared,
+    NeedsApproval,
+    Proposal,
+    word,
+)
+from agent.core.model.nouns import Noun, Snapshot
+from agent.core.model.policy import Policy
+from agent.core.plan import planner
+from agent.core.plan.planner import Decision
+
+_DRAFTED: Final = ("prompt", "spec", "queue")
+"""What drafting adds to a proposal; in a replay it is taken from the record."""
+
+
+class Consent(Noun):
+    """Whose yes there is to one proposal."""
+
+    by: Literal["policy", "rule", "person"]
+    """`policy`: its tier is told, not asked; `rule`: a person made a rule that covers it."""
+    name: str
+    """The tier, the rule's id or the card's id."""
+    ground: str | None = None
+    """What the person's answer rests on, as a digest; see `asking.grounds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A decision with the words that would be sent, and what its clearance rests on."""
+
+    decision: Decision
+    stands: bool = True
+    """What the linter said of the words."""
+    consent: Consent | None = None
+    card: str | None = None
+    """The question put to a person about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One recorded decision that comes out otherwise now."""
+
+    record: int
+    tick: int
+    task: str | None
+    recorded: str
+    now: str
+    where: tuple[str, ...]
+    """Which parts differ: action, reason, clearance, rules, facts ..."""
+
+
+def worded(board: Board, decision: Decision, proposal: Proposal, *, stands: bool) -> Decision:
+    """The decision with the words that would be sent, cleared again with them."""
+    if proposal.action not in WORDED:
+        return decision
+    facts, answer = planner.clear(board, proposal, prompt_stands=stands)
+    if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
+        return replace(decision, proposal=proposal, clearance=answer, facts=facts)
+    # Words can only take a permission away: what was refused for another reason stays so.
+    return decision
+
+
+def with_consent(
+    board: Board, decision: Decision, consent: Consent | None, *, stands: bool
+) -> Decision:
+    """The decision cleared again with somebody's yes. A refusal stays one: no yes reaches it."""
+    if consent is None or not isinstance(decision.clearance, NeedsApproval):
+        return decision
+    person = consent.by == "person"
+    facts, answer = planner.clear(
+        board, decision.proposal, prompt_stands=stands, approved=person, consented=not person
+    )
+    return replace(decision, clearance=answer, facts=facts)
+
+
+def body_of(ruled: Ruled, snapshot: str) -> dict[str, Any]:
+    """The body of the decision's record: all that is needed to decide it again."""
+    decision = ruled.decision
+    answer, questions = decision.clearance, decision.questions
+    body: dict[str, Any] = {
+        "snapshot": snapshot,
+        "facts": dict(decision.facts),
+        "proposal": decision.proposal.model_dump(mode="json", exclude_none=True),
+        "clearance": word(answer),
+        "rules": list(answer.rules),
+    }
+    if decision.proposal.action in SENDS_PROMPT:
+        body["stands"] = ruled.stands
+    if ruled.consent is not None:
+        body["consent"] = ruled.consent.model_dump(mode="json", exclude_none=True)
+    if ruled.card is not None:
+        body["card"] = ruled.card
+    if questions is not None:
+        body["questions"] = {
+            "completionQuality": questions.completion_quality,
+            "completionState": questions.completion_state,
+            "selfBlockingRisk": questions.self_blocking_risk,
+            "nextAction": questions.next_action,
+        }
+    return body
+
+
+def differences(
+    snapshot: Snapshot, policy: Policy, recorded: Sequence[Entry]
+) -> Iterable[Difference]:
+    """Each of one tick's recorded decisions that `policy` decides otherwise on `snapshot`."""
+    decisions = planner.decide(snapshot, policy)
+    by_task = {one.proposal.task: one for one in decisions.tasks}
+    if decisions.window is not None:
+        by_task[None] = decisions.window
+    for entry in recorded:
+        task = entry.record.task
+        decision = by_task.pop(task, None)
+        now = None if decision is None else _again(decisions.board, decision, entry)
+        if (found := _difference(entry, now)) is not None:
+            yield found
+    tick = recorded[0].record.tick if recorded else 0
+    at = recorded[0].sequence if recorded else 0
+    for task, decision in by_task.items():
+        said = _said(body_of(Ruled(decision), ""))
+        yield Difference(at, tick, task, "no decision", said, ("action",))
+
+
+def _again(board: Board, decision: Decision, entry: Entry) -> dict[str, Any]:
+    """The body the record would have now."""
+    body = entry.record.body
+    before = Proposal.model_validate(body["proposal"])
+    stands = bool(body.get("stands", True))
+    consent = Consent.model_validate(body["consent"]) if "consent" in body else None
+    proposal = decision.proposal
+    if proposal.action is before.action:
+        taken = {name: getattr(before, name) for name in _DRAFTED}
+        proposal = proposal.model_copy(update=taken)
+    decision = worded(board, decision, proposal, stands=stands)
+    decision = with_consent(board, decision, consent, stands=stands)
+    return body_of(Ruled(decision, stands, consent, body.get("card")), body["snapshot"])
+
+
+def _difference(entry: Entry, now: Mapping[str, Any] | None) -> Difference | None:
+    record, before = entry.record, entry.record.body
+    if now is None:
+        said = _said(before)
+        return Difference(
+            entry.sequence, record.tick, record.task, said, "no decision", ("action",)
+        )
+    where = tuple(
+        part
+        for part in ("facts", "clearance", "rules", "questions")
+        if before.get(part) != now.get(part)
+    )
+    mine, its = before["proposal"], now["proposal"]
+    parts = tuple(name for name in sorted({*mine, *its}) if mine.get(name) != its.get(name))
+    if not where and not parts:
+        return None
+    return Difference(
+        entry.sequence, record.tick, record.task, _said(before), _said(now), (*parts, *where)
+    )
+
+
+def _said(body: Mapping[str, Any]) -> str:
+    """`retry (refused: never_submit_in_a_burst)`."""
+    action = Action(body["proposal"]["action"])
+    if body["clearance"] == "cleared":
+        return f"{action} (cleared)"
+    return f"{action} ({body['clearance']}: {', '.join(body['rules'])})"

@@ -1,0 +1,1 @@
+"""The nouns: what a wave, a task, an action and a policy are. Nothing is decided here."""

@@ -1,0 +1,379 @@
+"""The nouns. One frozen model each; a field that is absent or None is *unknown*.
+
+JSON is camelCase, Python is snake_case. `Snapshot` is the contract `wavekeeper.snapshot/1`: one
+tick's whole view of the world, which can be written to a file and read back.
+"""
+
+from collections import Counter
+from enum import StrEnum
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from agent.core.model.noun import Noun as Noun  # noqa: PLC0414 - the nouns are told in this module
+from agent.core.model.verdicts import Review
+
+SNAPSHOT_SCHEMA: Final = "wavekeeper.snapshot/1"
+
+TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Safe as a file name, a branch component and a command argument: it never starts with a dash."""
+
+
+class Status(StrEnum):
+    """Where a task stands. The queue knows the middle seven; the supervisor adds the others."""
+
+    PLANNED = "planned"
+    QUEUED = "queued"
+    RUNNING = "running"
+    JUDGING = "judging"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """The queue fenced the attempt off: its lease ran out and it can no longer act."""
+    PARKED = "parked"
+    """Waits for a defect to be fixed."""
+    ACCEPTED = "accepted"
+    REPLACED = "replaced"
+    HANDED_OVER = "handed-over"
+
+
+ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.JUDGING})
+"""Holds a lane: submitted and not yet terminal."""
+TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.LOST})
+"""The attempt is over and its result waits to be read."""
+SETTLED: Final = frozenset(
+    {Status.ACCEPTED, Status.REPLACED, Status.HANDED_OVER},
+)
+"""The supervisor is done with it."""
+
+
+class TaskKind(StrEnum):
+    """Each kind has its own ladder in `policies/completion.toml`."""
+
+    ARTIFACT_DELIVERY = "artifact-delivery"
+    INFRASTRUCTURE = "infrastructure"
+    CODE_CHANGE = "code-change"
+    DOCUMENTATION = "documentation"
+
+
+class ProofKind(StrEnum):
+    """What a piece of evidence is evidence of."""
+
+    COMMIT_PUSHED = "commit-pushed"
+    SCOPE_RESPECTED = "scope-respected"
+    CHECKS_PASSED = "checks-passed"
+    ARTIFACT_BUILT = "artifact-built"
+    DIGEST_RECORDED = "digest-recorded"
+    DEV_DIGEST = "dev-digest"
+    PROD_DIGEST = "prod-digest"
+    NO_SOURCE_REBUILD = "no-source-rebuild"
+    LIVE_HEALTH = "live-health"
+    LIVE_VERSION = "live-version"
+    BLOCKED_WORKFLOW_PROCEEDS = "blocked-workflow-proceeds"
+    REMAINING_STEP_NAMED = "remaining-step-named"
+
+
+class Heartbeat(Noun):
+    """The last beat the scheduler heard. It belongs to one attempt."""
+
+    at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    attempt: int | None = None
+    origin: Literal["worker", "recovery"] | None = None
+    """`recovery`: written by a restart, which proves nothing about the worker."""
+
+
+class Trace(Noun):
+    """When the worker's output last advanced. It belongs to one attempt."""
+
+    last_event_at: AwareDatetime
+    attempt: int | None = None
+    last_sequence: int | None = None
+
+
+class Reported(Noun):
+    """What one plane says the task's status is; any word, for comparison only."""
+
+    status: str | None = None
+
+
+class Command(Noun):
+    """One acceptance command: an argument list, never a shell line."""
+
+    argv: Annotated[tuple[str, ...], Field(min_length=1)]
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds."""
+    expect: Literal["passes", "proceeds"] = "passes"
+    """`proceeds`: any end will do except the failure whose `fingerprint` is given."""
+    fingerprint: str | None = None
+
+
+class CommandResult(Noun):
+    """What a judge saw of one acceptance command."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None = None
+    """None: it did not start or ran out of time; `output` says which."""
+    seconds: float | None = None
+    output: str = ""
+    """The end of what it printed, at most 4,000 characters."""
+    ok: bool = False
+
+
+class JudgeRecord(Noun):
+    """The judge step: the acceptance commands on a clean checkout of what was pushed."""
+
+    verdict: Literal["pass", "fail"]
+    at: AwareDatetime
+    commit: str | None = None
+    """The commit the commands ran on, as fetched from the remote."""
+    commands: tuple[CommandResult, ...] = ()
+    reason: str | None = None
+
+    @property
+    def failing(self) -> CommandResult | None:
+        """The first command that failed."""
+        return next((one for one in self.commands if not one.ok), None)
+
+
+class Criterion(Noun):
+    """One thing that must be true for the task to be accepted."""
+
+    id: str
+    text: str
+    proof: ProofKind | Literal["judgement"]
+
+
+class Evidence(Noun):
+    """One observed or claimed item. Only observed evidence proves."""
+
+    id: str
+    kind: ProofKind
+    origin: Literal["claimed", "observed"]
+    holds: bool | None = None
+    value: str | None = None
+    observed_at: AwareDatetime | None = None
+    detail: str | None = None
+    """One sentence for a person: what was looked at and what was seen."""
+    attempt: int | None = None
+    source: str | None = None  # where it was fetched
+    answer: str | None = None  # the sha256 of the raw answer
+
+
+class LateReport(Noun):
+    """What a superseded attempt said after it was fenced off. Kept, read, never in force."""
+
+    attempt: int
+    at: AwareDatetime
+    final_response: str | None = None
+    judge: JudgeRecord | None = None
+    inspected: bool = False
+
+
+class Task(Noun):
+    """One task as the supervisor sees it in one tick."""
+
+    id: TaskId
+    queue: str | None = None
+    kind: TaskKind | None = None
+    status: Status | None = None
+    attempt: int | None = None
+    attempts_left: int | None = None
+    """Attempts the task may still be given after this one; infrastructure faults use up none."""
+    session_continuable: bool | None = None
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    control_plane: Reported | None = None
+    scheduler: Reported | None = None
+    heartbeat: Heartbeat | None = None
+    trace: Trace | None = None
+    probe: Literal["ok", "failed", "timeout"] | None = None
+    waiting_for: Literal["permission", "provider-reset"] | None = None
+    at_risk_polls: int | None = None
+    """How many polls in a row, before this one, found the task at risk."""
+    last_interrupt_at: AwareDatetime | None = None
+    cancel_requested: bool | None = None
+    last_error: str | None = None
+    final_response: str | None = None
+    final_response_truncated: bool | None = None
+    judge: JudgeRecord | None = None
+    inspected: bool | None = None
+    """Final response and judge record of this attempt have been read."""
+    late_reports: tuple[LateReport, ...] = ()
+    write_scope: tuple[str, ...] | None = None
+    prompt: str | None = None
+    """The prompt of the current attempt, or the one that would be submitted."""
+    criteria: tuple[Criterion, ...] | None = None
+    evidence: tuple[Evidence, ...] = ()
+    review: Review | None = None
+    tokens_left: int | None = None
+    """What its own and the wave's budget leave for a model after one more call; 0 or less: none."""
+    blocked_by: str | None = None
+    """The id of the defect it waits for."""
+    canary: bool | None = None
+    """It was released after the defect's fix, and shows whether the defect is really gone."""
+    depends_on: tuple[str, ...] = ()
+    production_adjacent: bool | None = None
+    fixes: str | None = None
+    """The id of the defect this infrastructure task fixes."""
+    declined: dict[str, str] = {}
+    """What a person rejected or put off: action and grounds' digest, to one sentence about it."""
+
+
+class Queue(Noun):
+    """One lane group of the queue service."""
+
+    id: str
+    kind: Literal["delivery", "infrastructure", "documentation"] | None = None
+    risk: Literal["low", "normal", "high"] | None = None
+    counts: dict[str, int] | None = None
+    unread: int | None = None
+    """Terminal tasks that nobody has read, whoever's they are."""
+
+
+class Defect(Noun):
+    """One shared cause, found by its fingerprint."""
+
+    id: str
+    fingerprint: str
+    status: Literal["observed", "recorded", "fixed"]
+    issue: str | None = None
+    fixed_by: str | None = None
+    """The task that fixes it, once it has been split off."""
+    reason: str | None = None
+    subject: str | None = None
+    """What is at fault, as it was printed: untrusted text."""
+    summary: str | None = None
+    proven_by: str | None = None
+    """The first released task that went past it; until then one is released at a time."""
+    expected: str | None = None
+    """What must hold in the long run, so that it does not come back."""
+    seen_in: tuple[str, ...] = ()
+    """The tasks that it has stopped."""
+    remedied: bool | None = None
+    """A temporary remedy is in place and was seen to work; False: tried in vain."""
+    reference: str | None = None
+    """Where the lesson is written down for good."""
+
+
+class Remedy(Noun):
+    """A configured way to touch infrastructure."""
+
+    id: str
+    reasons: tuple[str, ...]
+    """The failure reasons it is for."""
+    environment: Literal["dev", "production"]
+
+
+class Outcome(Noun):
+    """How one attempt ended, for the window."""
+
+    task: str
+    result: Literal["accepted", "failed", "replaced"]
+    attributable: bool | None = None
+    """False when infrastructure was at fault."""
+    at: AwareDatetime
+
+
+class Window(Noun):
+    """How many lanes may be busy, and the record that earned them."""
+
+    limit: Annotated[int, Field(ge=1)] | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    changed_at: AwareDatetime | None = None
+
+
+class ControlPlane(Noun):
+    """The queue service as a whole."""
+
+    reachable: bool | None = None
+    submit_lock: Literal["free", "held", "unknown"] | None = None
+    diagnostics: tuple[str, ...] = ()
+
+
+class Grants(Noun):
+    """What the user has allowed for this wave, and nothing else does."""
+
+    production_repair: bool | None = None
+    established_deploy_path: bool | None = None
+    manual_takeover: tuple[str, ...] = ()
+
+
+class Wave(Noun):
+    """One delivery goal."""
+
+    goal: str | None = None
+    grants: Grants = Grants()
+    id: str | None = None
+
+
+class Supervisor(Noun):
+    """The supervisor's own condition."""
+
+    last_tick_at: AwareDatetime | None = None
+    """When the last tick ended. None: this is the first one."""
+    interval: Annotated[float, Field(gt=0)] | None = None
+    """Seconds between polls; None: the policy's cadence."""
+    host: Literal["master", "worker"] | None = None
+    low_memory: bool | None = None
+    """The host is short of memory; then new attempts go out one at a time."""
+
+
+Mode = Literal["observe", "approve", "auto"]
+
+
+class Snapshot(Noun):
+    """One tick's whole view of the world; `wavekeeper.snapshot/1`."""
+
+    schema_: Annotated[Literal["wavekeeper.snapshot/1"], Field(alias="schema")] = SNAPSHOT_SCHEMA
+    now: AwareDatetime
+    mode: Mode | None = None
+    supervisor: Supervisor = Supervisor()
+    wave: Wave = Wave()
+    window: Window = Window()
+    control_plane: ControlPlane = ControlPlane()
+    queues: tuple[Queue, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+    @model_validator(mode="after")
+    def _refuse_impossible_worlds(self) -> Self:
+        """A world that cannot be is a broken report, and nothing may be decided from it."""
+        for name, ids in (
+            ("tasks", [task.id for task in self.tasks]),
+            ("queues", [queue.id for queue in self.queues]),
+            ("defects", [defect.id for defect in self.defects]),
+            ("remedies", [remedy.id for remedy in self.remedies]),
+        ):
+            if twice := sorted(one for one, times in Counter(ids).items() if times > 1):
+                raise ValueError(f"{name}: the id {twice[0]!r} is there twice")
+        for task in self.tasks:
+            self._refuse_impossible_task(task)
+        self._refuse_the_future("supervisor: lastTickAt", self.supervisor.last_tick_at)
+        self._refuse_the_future("window: changedAt", self.window.changed_at)
+        for outcome in self.window.outcomes:
+            self._refuse_the_future(f"window: outcome of {outcome.task}", outcome.at)
+        return self
+
+    def _refuse_the_future(self, where: str, at: AwareDatetime | None) -> None:
+        if at is not None and at > self.now:
+            raise ValueError(f"{where} lies in the future ({at.isoformat()})")
+
+    def _refuse_impossible_task(self, task: Task) -> None:
+        where = f"tasks: {task.id}"
+        for name, at in (
+            ("heartbeat.at", task.heartbeat.at if task.heartbeat else None),
+            ("trace.lastEventAt", task.trace.last_event_at if task.trace else None),
+            ("startedAt", task.started_at),
+            ("finishedAt", task.finished_at),
+            ("lastInterruptAt", task.last_interrupt_at),
+            ("judge.at", task.judge.at if task.judge else None),
+            *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
+        ):
+            self._refuse_the_future(f"{where}: {name}", at)
+        if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
+            raise ValueError(f"{where}: a {task.status} task has a final response")
+        if task.started_at and task.finished_at and task.finished_at < task.started_at:
+            raise ValueError(f"{where}: finishedAt lies before startedAt")

@@ -1,0 +1,213 @@
+"""What a task queue takes and tells: the values that cross the `TaskQueue` and `WorkSource` ports.
+
+Nothing here may promise what only one queue can keep (no transactions, no row order).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from agent.core.model.nouns import (
+    Command,
+    ControlPlane,
+    Criterion,
+    Heartbeat,
+    JudgeRecord,
+    LateReport,
+    Noun,
+    Reported,
+    Status,
+    TaskId,
+    TaskKind,
+    Trace,
+)
+
+
+class TaskSpec(Noun):
+    """One task of a wave, as a person wrote it. The prompt is rendered from it."""
+
+    id: TaskId
+    queue: Annotated[str, Field(min_length=1)]
+    kind: TaskKind
+    title: Annotated[str, Field(min_length=1)]
+    ownership: Annotated[str, Field(min_length=1)]
+    """The one service, module or defect it owns."""
+    background: Annotated[str, Field(min_length=1)]
+    """All the context it needs; an issue link is a reference, never the context."""
+    write_scope: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Glob patterns of the paths it may change; `**` crosses folders."""
+    validation_scope: Annotated[str, Field(min_length=1)]
+    """Which checks it runs, and where."""
+    branch: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+    """The branch of `origin` it must push to."""
+    commit: Literal["required", "none"] = "required"
+    """`none`: the task is not asked to push anything."""
+    forbidden: Annotated[tuple[str, ...], Field(min_length=1)]
+    criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
+    acceptance_commands: tuple[Command, ...] = ()
+    depends_on: tuple[TaskId, ...] = ()
+    production_adjacent: bool = False
+    service: str | None = None
+    """The configured service that it delivers; its registry, CI and environments are asked."""
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How many attempts its own faults may use up."""
+    fixes: str | None = None
+    """The id of the defect it fixes, when the supervisor split it off."""
+    context: tuple[str, ...] = ()
+    """Further facts the prompt carries: the observed failure, the contract, what waits for it."""
+
+
+class Order(Noun):
+    """What a worker host needs to run a task, beside the prompt."""
+
+    kind: TaskKind
+    branch: str
+    commit: Literal["required", "none"] = "required"
+    acceptance_commands: tuple[Command, ...] = ()
+    labels: dict[str, str] = {}
+
+
+class QueueSpec(Noun):
+    """One queue of the configuration."""
+
+    id: Annotated[str, Field(min_length=1)]
+    kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
+    risk: Literal["low", "normal", "high"] = "normal"
+    max_running: Annotated[int, Field(ge=1)] = 5
+
+
+class QueueView(QueueSpec):
+    """One queue and how many tasks it holds in each state."""
+
+    counts: dict[str, int] = {}
+    unread: int | None = None
+    """Terminal tasks that nobody has read, whoever's they are; None: the queue does not count."""
+
+
+class Capabilities(Noun):
+    """What this queue can keep; a caller must not rely on what is False."""
+
+    keys: bool
+    """The same idempotency key twice is one effect."""
+    max_running: bool
+    """The limit of a queue holds across all worker hosts."""
+
+
+class TaskView(Noun):
+    """A task as the queue shows it: the current attempt, and what late ones left behind."""
+
+    id: TaskId
+    queue: str
+    state: Status
+    attempt: int
+    prompt: str
+    order: Order
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    worker: str | None = None
+    stop_requested: Literal["interrupt", "cancel", "unknown"] | None = None
+    """`unknown`: the queue does not say whether a stop was asked for."""
+    control_plane: Reported | None = None
+    scheduler: Reported | None = None
+    """What each plane says of the task; they need not agree. None: not said."""
+    heartbeat: Heartbeat | None = None
+    trace: Trace | None = None
+    last_message: str | None = None
+    """The text of the latest trace event, at most 400 characters."""
+    last_error: str | None = None
+    final_response: str | None = None
+    final_response_truncated: bool = False
+    """True also when the queue does not say: what may be cut is never taken for whole."""
+    judge: JudgeRecord | None = None
+    session: str | None = None
+    """The agent's own session id, when it has one."""
+    late_reports: tuple[LateReport, ...] = ()
+
+
+class Cursor(Noun):
+    """How far a reader has read. Opaque to everyone but the queue that made it."""
+
+    position: str
+
+
+class Changes(Noun):
+    """What changed since a cursor, each task once, and where to go on."""
+
+    tasks: tuple[TaskView, ...]
+    cursor: Cursor
+    unreadable: tuple[TaskId, ...] = ()
+    """Tasks of which the queue said nothing that can be relied on: what is known of them is old."""
+
+
+class Receipt(Noun):
+    """What an acting call did. The same key gives the same receipt, for ever."""
+
+    key: str
+    effect: Literal["done", "stale", "nothing-to-do", "unknown-task"]
+    """`stale`: the task has moved on from the attempt the caller named; nothing was done."""
+    task: str
+    attempt: int | None = None
+    """The attempt this call created or stopped."""
+
+
+class TraceEvent(Noun):
+    """One line of the worker's output, normalised."""
+
+    sequence: int
+    at: AwareDatetime
+    attempt: int
+    kind: str
+    """The agent's own word (`message`, `tool_call`, ...), or `text` for a plain line."""
+    text: str
+
+
+class NewEvent(Noun):
+    """A trace event on its way into the queue, which numbers it."""
+
+    at: AwareDatetime
+    kind: str
+    text: str
+
+
+class OwnControlPlane:
+    """What a queue that is its own control plane says of it: whoever opens it reaches it."""
+
+    def control_plane(self) -> ControlPlane:
+        """Reached, and free to be submitted to: every write waits its turn."""
+        return ControlPlane(reachable=True, submit_lock="free")
+
+    def mark_read(self, task: str, *, attempt: int) -> None:
+        """Nothing to do: it keeps no such mark, the supervisor's own note counts."""
+
+
+class Lease(Noun):
+    """The right of one worker host to act for one attempt, until it runs out or is fenced."""
+
+    task: TaskId
+    attempt: int
+    token: str
+    """Differs for every claim; also the mark by which the attempt's processes are found."""
+    queue: str
+    prompt: str
+    order: Order
+    session: str | None = None
+    """Continue this agent session, if given and if the host still has it."""
+    expires_at: AwareDatetime
+
+
+Beat = Literal["ok", "cancel", "fenced"]
+"""What a heartbeat is told: go on; stop the agent and report; stop, the attempt is not yours."""
+
+
+class Report(Noun):
+    """How an attempt ended, as its worker host tells it."""
+
+    state: Literal["succeeded", "failed", "stopped"]
+    """`stopped`: the process tree is gone because the queue asked for it."""
+    final_response: str | None = None
+    final_response_truncated: bool = False
+    last_error: str | None = None
+    judge: JudgeRecord | None = None
+    session: str | None = None

@@ -1,0 +1,1 @@
+"""What to do next: one proposal per task, put to the guard."""

@@ -1,0 +1,52 @@
+"""What a question rests on: if any of it changes, the question is another one."""
+
+from typing import Final
+
+from agent.core.model.actions import Proposal, digest
+from agent.core.plan.next_action import Case
+
+_SHORT: Final = 12
+"""Hexadecimal digits that stand for a long text."""
+
+
+def of(case: Case | None, proposal: Proposal) -> dict[str, str]:
+    """Named parts, each a short value. Times are left out: looking again changes nothing."""
+    if case is None:
+        return {"limit": str(proposal.limit)}
+    task = case.task
+    known: dict[str, object] = {
+        "status": task.status,
+        "attempt": task.attempt,
+        "attempts left": task.attempts_left,
+        "final response": _seal(task.final_response),
+        "last error": _seal(task.last_error),
+        "prompt before": _seal(task.prompt),
+        "review": _seal(task.review.model_dump(mode="json") if task.review else None),
+        "defect": f"{case.defect.id} {case.defect.status}" if case.defect else None,
+        "unread late reports": len([one for one in task.late_reports if not one.inspected]) or None,
+    }
+    if task.judge is not None:
+        judged = task.judge.model_dump(mode="json", exclude={"at"})
+        known["judge record"] = f"{task.judge.verdict} {_seal(judged)}"
+    for item in task.evidence:
+        word = {None: "unknown", True: "holds", False: "does not hold"}[item.holds]
+        known[f"{item.kind} ({item.origin})"] = f"{word} {item.value or ''}".strip()
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
+    """What is different, one short sentence each."""
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            found.append(f"{name}: {new}" if old is None else f"{name}: no longer {old}")
+        else:
+            found.append(f"{name}: {old} -> {new}")
+    return tuple(found)
+
+
+def _seal(value: object) -> str | None:
+    return None if value is None else digest(value)[:_SHORT]

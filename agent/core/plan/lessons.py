@@ -1,0 +1,126 @@
+"""The documentation loop: where a failure that came back, or that stopped a delivery, feeds into.
+
+Policy: "Every repeated or delivery-blocking failure should feed back into one of: a Code Queue task
+that fixes the defect; a GitHub issue or issue comment that records the blocking condition and
+recovery dependency; a long-term reference document when the lesson is durable." And: "Reference
+docs should capture the reusable rule, not the full incident timeline."
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.nouns import Defect
+from agent.core.model.policy import FailuresPolicy
+from agent.core.model.text import fenced, natural, one_line
+from agent.core.plan.next_action import Case
+
+Into = Literal["task", "issue", "reference"]
+
+_DIRECTLY: Final[Mapping[Action, Into]] = {
+    Action.SPLIT_DEFECT: "task",
+    Action.OPEN_ISSUE: "issue",
+    Action.PARK: "issue",
+    Action.HAND_OVER: "issue",
+    Action.WRITE_REFERENCE: "reference",
+}
+
+_RECOGNISED: Final = (
+    "A failing command, or the agent's own last error, prints a line like this one, and the "
+    "supervisor names the reason `{reason}`:"
+)
+_ENDS: Final = (
+    "A change where the environment comes from (the image, the set-up, the configuration), pushed "
+    "and proven: the command that failed no longer fails for this reason, and a task that was "
+    "stopped goes past it. A change by hand on a running host is lost with its next restart."
+)
+_NOT: Final = (
+    "Do not run the stopped task again before the cause is gone, and do not mend it in the task "
+    "that met it. It waits under its own identity and goes on afterwards."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one failure feeds back into: exactly one thing at a time."""
+
+    into: Into
+    rule: str
+    """What holds whatever the incident was, in one sentence."""
+
+
+def lesson_of(case: Case, proposal: Proposal, policy: FailuresPolicy) -> Lesson | None:
+    """Where this task's failure feeds into; None: it neither blocks the delivery nor came back."""
+    if proposal.action is Action.WRITE_REFERENCE and case.lesson is not None:
+        return Lesson("reference", rule_of(case.lesson, policy))
+    failure = case.failure
+    if failure is None:
+        return None
+    if failure.rule == "split":
+        if case.defect is not None and case.defect.status == "fixed" and not case.task.canary:
+            return None
+        mended = case.defect is not None and case.defect.fixed_by is not None
+        reason = policy.by_id[failure.reason]
+        into = _DIRECTLY.get(proposal.action, "task" if mended else "issue")
+        return Lesson(into, reason.contract or reason.why)
+    if proposal.action is Action.HAND_OVER:
+        return Lesson("issue", failure.why)
+    return None
+
+
+def rule_of(defect: Defect, policy: FailuresPolicy) -> str:
+    """The reusable rule behind a defect: its contract, not its story."""
+    reason = policy.by_id.get(defect.reason or "")
+    known = (reason.contract or reason.why) if reason else None
+    return defect.expected or known or "This fault does not come back."
+
+
+def document_of(defect: Defect) -> str:
+    """The path of the reference document, from the top of the repository: one for each reason."""
+    # Reasons come from a policy file, but a snapshot can name any word.
+    slug = re.sub(r"[^a-z0-9]+", "-", (defect.reason or "").lower()).strip("-")
+    return f"docs/reference/{slug or 'unknown'}.md"
+
+
+def document(defect: Defect, policy: FailuresPolicy) -> str:
+    """The reference document: the reusable rule, without names, dates or the incident's story.
+
+    What was printed is untrusted text; it stands in a fence.
+    """
+    reason = policy.by_id.get(defect.reason or "")
+    name = (defect.reason or "unknown").replace("-", " ")
+    seen = defect.summary or defect.subject or "nothing was printed"
+    shown = [
+        f"# {name[:1].upper()}{name[1:]}",
+        reason.why if reason else "A shared cause that has stopped several tasks.",
+        "## The rule",
+        rule_of(defect, policy),
+        "## How it is recognised",
+        _RECOGNISED.format(reason=one_line(defect.reason or "unknown")),
+        fenced(seen),
+        "## What ends it for good",
+        _ENDS,
+        "## What not to do",
+        _NOT,
+    ]
+    return "\n\n".join(shown) + "\n"
+
+
+def durable(defects: Sequence[Defect], policy: FailuresPolicy) -> Mapping[str, Defect]:
+    """The defects whose lesson is to be written down for good, by the task that fixed each.
+
+    It came back, its fix was proven by a task that went past it, and no defect of the same reason
+    is written down yet: one rule, one document.
+    """
+    written = {defect.reason for defect in defects if defect.reference is not None}
+    found: dict[str, Defect] = {}
+    for defect in sorted(defects, key=lambda one: natural(one.id)):
+        if defect.status != "fixed" or defect.proven_by is None or defect.fixed_by is None:
+            continue
+        if defect.reason in written or len(defect.seen_in) < policy.durable_after:
+            continue
+        written.add(defect.reason)
+        found[defect.fixed_by] = defect
+    return found

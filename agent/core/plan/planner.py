@@ -1,0 +1,298 @@
+"""The four questions, in order, and `decide`: the one brain of loop, approval, replay and tests.
+
+Policy: "For each active task, evaluate four things in order: completion quality, completion state,
+self-blocking risk, next action." One proposal per task and tick; recovery before refill; the same
+task identity before any replacement.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.core.approval.requests import on_grounds
+from agent.core.assess.assessment import Board, assess
+from agent.core.assess.liveness import Liveness
+from agent.core.guard import guard
+from agent.core.guard.facts import Situation, told
+from agent.core.model.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
+from agent.core.model.nouns import Snapshot
+from agent.core.model.policy import Policy
+from agent.core.model.text import natural
+from agent.core.plan import decision_basis
+from agent.core.plan.lessons import Lesson, lesson_of
+from agent.core.plan.next_action import Case, propose
+from agent.core.plan.side_work import side_work
+from agent.core.prompts.linter import leans_on_context
+
+_RECOVERY_FIRST: Final = (
+    Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
+    Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY, Action.RELEASE, Action.RETRY,
+    Action.REPLACE, Action.SUBMIT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The policy's four questions, each answered with its reason."""
+
+    completion_quality: str
+    completion_state: str
+    self_blocking_risk: str
+    next_action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done about one task, why, and what the guard says."""
+
+    proposal: Proposal
+    clearance: Clearance
+    facts: Mapping[str, str]
+    liveness: Liveness | None = None
+    questions: Questions | None = None
+    lesson: Lesson | None = None
+    """Where its failure feeds back into, if it blocks the delivery or came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The answer to one snapshot."""
+
+    sentence: str
+    board: Board
+    window: Decision | None
+    """None: the window holds."""
+    tasks: tuple[Decision, ...]
+    """One per task, in the order of their ids."""
+    in_order: tuple[Decision, ...]
+    """The same, in the order in which they are carried out."""
+
+
+def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
+    """Assess, plan and clear one snapshot; a pure function of its arguments."""
+    board = assess(snapshot, policy)
+    proposals = {
+        task: _unless_declined(case, propose(case, snapshot.now, policy.failures.most_attempts))
+        for task, case in board.cases.items()
+    }
+    if (beside := side_work(board, proposals)) is not None:
+        proposals[beside.task or ""] = _unless_declined(board.cases[beside.task or ""], beside)
+    lanes, sends = board.lanes.free or 0, sends_of(board)
+    ordered = []
+    for proposal in sorted(proposals.values(), key=_order):
+        waiting = _wait_for_room(proposal, lanes, sends)
+        decision = _decision(board, waiting or proposal, lanes, sends)
+        ordered.append(decision)
+        if _takes_a_lane(decision, policy):
+            lanes, sends = lanes - 1, sends - 1
+    by_task = sorted(ordered, key=lambda decision: natural(decision.proposal.task or ""))
+    moved = _window_decision(board)
+    said = sentence(board, ordered, moved)
+    return Decisions(said, board, moved, tuple(by_task), tuple(ordered))
+
+
+def sends_of(board: Board) -> int:
+    """How many new attempts may go out in one tick: fewer from a host that is short of memory."""
+    submit = board.policy.submit
+    low = board.snapshot.supervisor.low_memory
+    return submit.per_tick_low_memory if low else submit.per_tick
+
+
+def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
+    """Whether it would in `auto`: the same decisions in all modes, only who says yes differs."""
+    if decision.proposal.action not in SENDS_PROMPT:
+        return False
+    as_in_auto = {**decision.facts, "mode": "auto", "consent": "given"}
+    return guard.judge(decision.proposal.action, as_in_auto, policy.guard)[0]
+
+
+def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
+    known = {action: place for place, action in enumerate(_RECOVERY_FIRST)}
+    return known.get(proposal.action, len(known)), natural(proposal.task or "")
+
+
+def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
+    """A person's no holds, and takes no lane, for as long as its grounds do."""
+    if not case.task.declined:
+        return proposal
+    said = case.task.declined.get(on_grounds(proposal.action, decision_basis.of(case, proposal)))
+    if said is None:
+        return proposal
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=said
+    )
+
+
+def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:
+    if proposal.action not in SENDS_PROMPT or (lanes > 0 and sends > 0):
+        return None
+    what = "a free lane" if lanes <= 0 else "the next tick, so that submits stay few at a time"
+    reason = f"{proposal.action} waits for {what}: {proposal.reason}"
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
+    )
+
+
+def _decision(board: Board, proposal: Proposal, lanes: int, sends: int) -> Decision:
+    case = board.cases[proposal.task or ""]
+    known, answer = clear(board, proposal, lanes=lanes, sends=sends)
+    lesson = lesson_of(case, proposal, board.policy.failures)
+    return Decision(proposal, answer, known, case.liveness, _questions(case, proposal), lesson)
+
+
+def clear(
+    board: Board,
+    proposal: Proposal,
+    *,
+    lanes: int | None = None,
+    sends: int | None = None,
+    prompt_stands: bool = True,
+    approved: bool = False,
+    consented: bool = False,
+) -> tuple[dict[str, str], Clearance]:
+    """Put one proposal to the guard.
+
+    `lanes` and `sends` are what is left of both when earlier proposals of the tick are carried
+    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft;
+    `approved` and `consented` say whose yes there is, see `Situation`.
+    """
+    case = board.cases.get(proposal.task) if proposal.task else None
+    situation = Situation(
+        snapshot=board.snapshot,
+        task=case.task if case else None,
+        suspended="yes" if board.suspended else "no",
+        liveness=_liveness_word(case),
+        proof=case.proof.state if case else "unknown",
+        criteria=_criteria_word(case),
+        failure=_failure_word(case),
+        charged=proposal.charged,
+        defect=_defect_word(case),
+        persistence=_persistence_word(case),
+        prompt=_prompt_word(proposal, stands=prompt_stands),
+        quality=board.lanes.quality,
+        scopes=board.lanes.scopes,
+        ceiling=_ceiling_word(board, proposal),
+        lanes_free=board.lanes.free if lanes is None else lanes,
+        sends_left=sends_of(board) if sends is None else sends,
+        approved=approved,
+        consented=consented,
+    )
+    known, failed = told(proposal.action, situation)
+    return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)
+
+
+def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clearance]:
+    """Put one action to the guard without proposing it; asking changes no decision."""
+    case = board.cases.get(task) if task else None
+    charged = case is not None and not (case.failure and not case.failure.charged)
+    proposal = Proposal(
+        action=action,
+        task=task,
+        attempt=case.task.attempt if case else None,
+        reason="asked",
+        prompt=case.task.prompt if case and action in (*SENDS_PROMPT, Action.GUIDE) else None,
+        charged=charged,
+    )
+    return proposal, clear(board, proposal)[1]
+
+
+def _ceiling_word(board: Board, proposal: Proposal) -> str:
+    """The hard maximum holds for the limit that is proposed, too."""
+    beyond = proposal.limit is not None and proposal.limit > board.policy.window.maximum
+    return "reached" if beyond else board.lanes.ceiling
+
+
+def _liveness_word(case: Case | None) -> str:
+    if case is None or case.task.status is None:
+        return "unknown"
+    return "dead" if case.liveness.actionable else case.liveness.effective
+
+
+def _criteria_word(case: Case | None) -> str:
+    word = case.proof.criteria if case else "unknown"
+    return "unknown" if word in ("needs-review", "cannot-tell") else word
+
+
+def _failure_word(case: Case | None) -> str:
+    if case is None:
+        return "unknown"
+    if case.failure is None:
+        return "none"
+    return "infrastructure" if case.failure.infrastructure else "own"
+
+
+def _defect_word(case: Case | None) -> str:
+    if case is None:
+        return "unknown"
+    if case.defect is not None:
+        if case.defect.status == "recorded" and case.defect.remedied:
+            return "bridged"
+        return "unrecorded" if case.defect.status == "observed" else case.defect.status
+    if case.task.blocked_by:
+        return "unknown"
+    return "unrecorded" if case.failure and case.failure.rule == "split" else "none"
+
+
+def _persistence_word(case: Case | None) -> str:
+    """Whether the fix that lasts is a task already."""
+    if case is None or case.defect is None:
+        return "unknown"
+    return "planned" if case.defect.fixed_by is not None else "none"
+
+
+def _prompt_word(proposal: Proposal, *, stands: bool) -> str:
+    if not proposal.prompt or not proposal.prompt.strip():
+        return "unknown"
+    leans = not stands or leans_on_context(proposal.prompt)
+    return "leans-on-context" if leans else "self-contained"
+
+
+def _window_decision(board: Board) -> Decision | None:
+    lanes = board.lanes
+    if lanes.action == "hold":
+        return None
+    action = Action.WIDEN_WINDOW if lanes.action == "widen" else Action.NARROW_WINDOW
+    proposal = Proposal(action=action, reason=lanes.reason, limit=lanes.target)
+    known, answer = clear(board, proposal)
+    return Decision(proposal, answer, known)
+
+
+def _questions(case: Case, proposal: Proposal) -> Questions:
+    proof, failure = case.proof, case.failure
+    quality = f"{proof.state}: {proof.gaps[0]}" if proof.gaps else f"{proof.state}"
+    if proof.state == "proven":
+        quality = f"proven; criteria {proof.criteria}"
+    risk = "none seen"
+    if failure is not None:
+        risk = f"{failure.reason}: {failure.why}"
+    if case.defect is not None:
+        risk = f"blocked by {case.defect.id} ({case.defect.status})"
+    return Questions(
+        completion_quality=quality,
+        completion_state=f"{case.task.status or 'unknown'}: {case.liveness.reason}",
+        self_blocking_risk=risk,
+        next_action=f"{proposal.action}: {proposal.reason}",
+    )
+
+
+def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None) -> str:
+    """Say the tick in one sentence of English."""
+    if board.suspended:
+        return f"Suspended: {board.suspended}."
+    words = [decision.liveness.effective for decision in decisions if decision.liveness]
+    parts = [
+        f"{count} task{'s' if count > 1 else ''} {word.replace('-', ' ')}"
+        for word in ("live", "at-risk")
+        if (count := words.count(word))
+    ]
+    grouped: dict[str, list[str]] = {}
+    for decision in (*decisions, *([moved] if moved else [])):
+        if decision.proposal.action is not Action.LEAVE_ALONE:
+            answer = word(decision.clearance)
+            only_observed = decision.clearance.rules == (guard.OBSERVING,)
+            front = {"cleared": "", "needs-approval": "needs approval: ", "refused": "refused: "}
+            verb = ("would " if only_observed else front[answer]) + decision.proposal.action
+            grouped.setdefault(verb, []).append(decision.proposal.task or "")
+    parts += [f"{verb} {', '.join(tasks)}".strip() for verb, tasks in grouped.items()]
+    said = ", ".join(parts if grouped else [*parts, "nothing to do"])
+    return f"{said[0].upper()}{said[1:]}."

@@ -1,0 +1,1 @@
+"""Does a prompt stand on its own."""

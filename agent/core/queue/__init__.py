@@ -1,0 +1,1 @@
+"""The rules every queue of ours keeps: states, attempts, leases."""

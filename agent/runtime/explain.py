@@ -1,0 +1,245 @@
+"""Why one task stands where it stands, told from the journal alone: `wavekeeper.explain/1`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from agent.core.approval import asking
+from agent.core.assess.assessment import assess
+from agent.core.journal.records import Entry, Standing
+from agent.core.model.actions import Action, Proposal
+from agent.core.model.nouns import Evidence, Noun, Snapshot
+from agent.core.model.policy import Policy
+from agent.core.plan import planner
+from agent.core.plan.planner import Decision
+from agent.errors import UserError
+from agent.ports import Journal
+
+_VERDICTS: Final = {
+    "accepted": "accepted",
+    "handed-over": "handed over",
+    "replaced": "replaced",
+    "cancelled": "cancelled",
+    "parked": "parked",
+}
+"""Where the supervisor's own word on a task says it."""
+
+_SETTLED_BY: Final = {
+    "accepted": Action.ACCEPT,
+    "handed-over": Action.HAND_OVER,
+    "replaced": Action.REPLACE,
+}
+"""What settled it; later decisions about a settled task only leave it alone."""
+
+
+class RuleSaid(Noun):
+    """One rule that decided."""
+
+    id: str
+    why: str | None = None
+    source: str | None = None
+    """The policy sentence it comes from."""
+    where: str | None = None
+
+
+class Step(Noun):
+    """One thing that was done, or was not done, about the task."""
+
+    record: int
+    at: AwareDatetime
+    action: Action
+    result: str
+    reason: str
+    said: str
+    by: str | None = None
+    """Whose yes it was, if it took one."""
+
+
+class PersonSaid(Noun):
+    """What a person said to a question about it."""
+
+    card: str
+    action: Action
+    verdict: str
+    who: str
+    at: AwareDatetime
+    via: str
+    looked: float | None = None
+    edited: bool = False
+    reason: str | None = None
+
+
+class Account(Noun):
+    """The answer to "why"."""
+
+    schema_: Annotated[Literal["wavekeeper.explain/1"], Field(alias="schema")] = (
+        "wavekeeper.explain/1"
+    )
+    task: str | None
+    title: str = ""
+    wave: str | None = None
+    verdict: str
+    at: AwareDatetime
+    mode: str | None = None
+    action: Action
+    reason: str
+    clearance: str
+    rules: tuple[RuleSaid, ...]
+    asked: str | None = None
+    """The card a person was asked with."""
+    evidence: tuple[Evidence, ...] = ()
+    claimed: bool = False
+    """The worker said something of its own; it was not used as evidence."""
+    attempts: int | None = None
+    charged: int = 0
+    tokens: int = 0
+    """What models have used up for this task, over all its attempts. Workers' own are not known."""
+    steps: tuple[Step, ...] = ()
+    persons: tuple[PersonSaid, ...] = ()
+    not_chosen: tuple[str, ...] = ()
+    record: int
+    digest: str
+    tick: int
+    snapshot: str
+    policy: str | None = None
+
+
+def decision_about(journal: Journal, name: str, standing: Standing | None) -> Entry:
+    """The record that explains `name`: a task's last decision, or `#311`, record 311 itself."""
+    number = name.removeprefix("#")
+    if standing is None and number.isascii() and number.isdecimal() and len(number) < 18:  # noqa: PLR2004 - digits of a record's number
+        entry = next(iter(journal.entries(after=int(number) - 1)), None)
+        if entry is None or entry.sequence != int(number) or entry.record.kind != "decision":
+            raise UserError(f"record {number} is no decision; `wavekeeper log` lists them")
+        return entry
+    settled_by = _SETTLED_BY.get(standing.status) if standing else None
+    last = telling = None
+    for entry in journal.entries(task=name, kinds=("decision",)):
+        last = entry
+        if entry.record.body["proposal"]["action"] == settled_by:
+            telling = entry
+    last = telling or last
+    if last is None:
+        what = "was not decided upon yet" if standing else "is no task and no record here"
+        raise UserError(f"{name!r:.80} {what}; `wavekeeper status` lists the tasks")
+    return last
+
+
+def account(
+    journal: Journal,
+    entry: Entry,
+    standing: Standing | None,
+    policy: Policy,
+    places: Mapping[str, str],
+) -> Account:
+    """Everything that is known of one decision and of its task until then."""
+    body, task = entry.record.body, entry.record.task
+    proposal = Proposal.model_validate(body["proposal"])
+    snapshot = journal.snapshot(str(body["snapshot"]))
+    seen = next((one for one in snapshot.tasks if one.id == task), None) if snapshot else None
+    rules = {rule.id: rule for rule in policy.guard.rule}
+    told = [
+        RuleSaid(id=one, where=places.get(one), why=rules[one].why, source=rules[one].source)
+        if one in rules
+        else RuleSaid(id=one)
+        for one in body["rules"]
+    ]
+    return Account(
+        task=task,
+        title=standing.spec.title if standing else "",
+        wave=standing.wave if standing else None,
+        verdict=_verdict(standing, proposal, body),
+        at=entry.record.at,
+        mode=snapshot.mode if snapshot else None,
+        action=proposal.action,
+        reason=proposal.reason,
+        clearance=str(body["clearance"]),
+        rules=tuple(told),
+        asked=body.get("card"),
+        evidence=seen.evidence if seen else (),
+        claimed=bool(seen and seen.final_response),
+        attempts=seen.attempt if seen else None,
+        charged=len(standing.charged) if standing else 0,
+        tokens=standing.spent if standing else 0,
+        steps=tuple(_steps(journal, task)),
+        persons=tuple(_persons(journal, task)),
+        not_chosen=_not_chosen(snapshot, proposal, policy),
+        record=entry.sequence,
+        digest=entry.digest,
+        tick=entry.record.tick,
+        snapshot=str(body["snapshot"]),
+        policy=_policy_of(journal, entry),
+    )
+
+
+def _verdict(standing: Standing | None, proposal: Proposal, body: Mapping[str, Any]) -> str:
+    if standing is not None and standing.status in _VERDICTS:
+        return _VERDICTS[standing.status]
+    if body["clearance"] == "refused":
+        return f"{proposal.action} refused"
+    if body["clearance"] == "needs-approval":
+        return "waits for a person"
+    return "left alone" if proposal.action is Action.LEAVE_ALONE else str(proposal.action)
+
+
+def _steps(journal: Journal, task: str | None) -> list[Step]:
+    """What was carried out for it, each with its reason."""
+    if task is None:
+        return []
+    reasons: dict[str, str] = {}
+    found = []
+    for entry in journal.entries(task=task, kinds=("intent", "outcome", "settled")):
+        record, body = entry.record, entry.record.body
+        if record.kind == "intent":
+            reasons[record.key or ""] = str(body["proposal"]["reason"])
+            continue
+        found.append(
+            Step(
+                record=entry.sequence,
+                at=record.at,
+                action=Action(body["action"]),
+                result=str(body["result"]),
+                reason=reasons.get(record.key or "", ""),
+                said=str(body["said"]),
+                by=whose_yes(body),
+            ),
+        )
+    return found
+
+
+def whose_yes(body: Mapping[str, Any]) -> str | None:
+    """The card or the rule that said yes; None: it took nobody's yes, or the tier is only told."""
+    consent = body.get("consent")
+    return str(consent["name"]) if consent and consent["by"] != "policy" else None
+
+
+def _persons(journal: Journal, task: str | None) -> list[PersonSaid]:
+    if task is None:
+        return []
+    fields = ("card", "action", "verdict", "who", "via", "looked", "edited", "reason")
+    return [
+        PersonSaid.model_validate(
+            {name: entry.record.body.get(name) for name in fields} | {"at": entry.record.at}
+        )
+        for entry in journal.entries(task=task, kinds=("answered",))
+    ]
+
+
+def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -> tuple[str, ...]:
+    """What else there was, with the guard's word on it in that very world."""
+    if snapshot is None or proposal.task is None:
+        return ()
+    board = assess(snapshot, policy)
+    facts, answer = planner.clear(board, proposal)
+    return asking.instead(board, Decision(proposal, answer, facts))
+
+
+def _policy_of(journal: Journal, entry: Entry) -> str | None:
+    """The hash of the policy it was decided under, from its tick's own record."""
+    found = None
+    for one in journal.entries(after=0, kinds=("tick",)):
+        if one.sequence > entry.sequence:
+            break
+        found = str(one.record.body["policy"])
+    return found

@@ -1,0 +1,372 @@
+"""The live map, `wavekeeper.status/1`: one picture of the wave, made of what was decided anyway.
+
+Pure: it reads nothing and decides nothing. Policy: "Maintain a live map of queues, active tasks,
+recently completed tasks, unread terminal tasks, evidence gaps, blockers, and next action."
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from agent.core.approval.requests import Card
+from agent.core.assess.assessment import Board
+from agent.core.assess.liveness import WORKING
+from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
+from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
+from agent.core.model.nouns import TERMINAL, Defect, Mode, Noun, Queue, Status, Task, TaskKind
+from agent.core.plan.next_action import Case
+from agent.core.plan.planner import Decision, Decisions
+
+Group = Literal["needs-you", "working", "waiting", "done"]
+GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
+"""In the order in which they are shown."""
+
+
+class Next(Noun):
+    """What the supervisor would do about a task now, and what the guard says of it."""
+
+    action: Action
+    clearance: ClearanceWord
+    rules: tuple[str, ...]
+    """The rules that permit or refuse it."""
+    reason: str
+
+
+class Asked(Noun):
+    """The live question to a person about a task."""
+
+    card: str
+    state: Literal["pending", "deferred", "approved"]
+    action: Action
+    at: AwareDatetime
+    expires_at: AwareDatetime
+    answered_by: str | None = None
+
+
+class MappedTask(Noun):
+    """One task on the map. Its texts are as they came: whoever shows them cleans them."""
+
+    id: str
+    title: str
+    wave: str
+    queue: str
+    kind: TaskKind
+    group: Group
+    status: Status | None = None
+    attempt: int | None = None
+    attempts_left: int | None = None
+    age: float | None = None
+    """Seconds in this state: since the attempt began, ended, or the task was last acted upon."""
+    silent_for: float | None = None
+    """Seconds since the trace of a running attempt advanced; None: it does not run."""
+    effective_liveness: Literal["live", "at-risk", "not-running"] | None = None
+    split_brain_live: bool = False
+    recommended_action: str | None = None
+    unread: bool = False
+    """There is a result of it that nobody has read."""
+    evidence_gaps: tuple[str, ...] = ()
+    """What of "done" is not proven, one sentence each, in the ladder's order."""
+    unmet: tuple[str, ...] = ()
+    """Ids of the criteria that are not met."""
+    tokens: int = 0
+    """What models have used on it, over all attempts."""
+    waits_for: tuple[str, ...] = ()
+    """Tasks it depends on that are not accepted."""
+    blocked_by: str | None = None
+    """The id of the defect it waits for."""
+    next: Next | None = None
+    """None: the task is settled."""
+    asked: Asked | None = None
+    """None: no question about it waits for a person, or for being carried out."""
+    why: str | None = None
+    """How it came to where it stands, where the supervisor noted it."""
+
+
+class MappedWave(Noun):
+    """One wave and how far it is."""
+
+    id: str
+    goal: str
+    tasks: int
+    accepted: int
+    open: int
+    tokens: int = 0
+    """What models have used on all of its tasks."""
+
+
+class Blocker(Noun):
+    """One shared cause and who waits for its end."""
+
+    id: str
+    status: str
+    reason: str | None = None
+    subject: str | None = None
+    issue: str | None = None
+    fixed_by: str | None = None
+    waiting: tuple[str, ...] = ()
+
+
+class LaneUse(Noun):
+    """The window: how many lanes there are, and how many are busy."""
+
+    limit: int
+    busy: int
+    free: int
+    advice: Literal["hold", "widen", "narrow"]
+    reason: str
+
+
+class Counts(Noun):
+    """How many tasks each group has."""
+
+    needs_you: int
+    working: int
+    waiting: int
+    done: int
+
+
+class Supervised(Noun):
+    """Who looks after the wave."""
+
+    by: str | None = None
+    """None: nobody at the moment."""
+    last_tick_at: AwareDatetime | None = None
+
+
+class LiveMap(Noun):
+    """The whole picture at one moment."""
+
+    schema_: Annotated[Literal["wavekeeper.status/1"], Field(alias="schema")] = (
+        "wavekeeper.status/1"
+    )
+    now: AwareDatetime
+    mode: Mode | None = None
+    supervisor: Supervised = Supervised()
+    waves: tuple[MappedWave, ...] = ()
+    """Those with open tasks; when there are none, the last one."""
+    sentence: str
+    suspended: str | None = None
+    lanes: LaneUse
+    queues: tuple[Queue, ...] = ()
+    counts: Counts
+    needs_you: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()
+    tasks: tuple[MappedTask, ...] = ()
+    """By group, then by id."""
+
+    @property
+    def goal(self) -> str | None:
+        """What the wave is for; None: no wave was ever submitted."""
+        return "; ".join(wave.goal for wave in self.waves) or None
+
+
+def live_map(
+    decisions: Decisions,
+    waves: Sequence[WaveRecord],
+    standings: Sequence[Standing],
+    supervised: Supervised,
+    cards: Sequence[Card] = (),
+) -> LiveMap:
+    """The map of all `standings`, the settled ones included, as `decisions` saw them.
+
+    `cards`: the live questions; one that waits for an answer comes before one that has it.
+    """
+    board = decisions.board
+    decided = {one.proposal.task: one for one in decisions.tasks}
+    by_task = {one.proposal.task: one for one in sorted(cards, key=_open_last)}
+    tasks = [
+        _task(one, board, decided.get(one.spec.id), by_task.get(one.spec.id)) for one in standings
+    ]
+    tasks.sort(key=lambda one: (GROUPS.index(one.group), _natural(one.id)))
+    counted = Counter(one.group for one in tasks)
+    return LiveMap(
+        now=board.snapshot.now,
+        mode=board.snapshot.mode,
+        supervisor=supervised,
+        waves=_waves(waves, standings),
+        sentence=decisions.sentence,
+        suspended=board.suspended,
+        lanes=LaneUse(
+            limit=board.lanes.limit,
+            busy=board.lanes.occupied,
+            free=board.lanes.free,
+            advice=board.lanes.action,
+            reason=board.lanes.reason,
+        ),
+        queues=board.snapshot.queues,
+        counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
+        needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
+        unread=tuple(one.id for one in tasks if one.unread),
+        blockers=tuple(_blockers(board)),
+        tasks=tuple(tasks),
+    )
+
+
+def _open_last(card: Card) -> bool:
+    return card.state == "pending"
+
+
+def _asked(card: Card) -> dict[str, object]:
+    return {
+        "card": card.id,
+        "state": card.state,
+        "action": card.proposal.action,
+        "at": card.asked_at,
+        "expires_at": card.expires_at,
+        "answered_by": card.answer.who if card.answer else None,
+    }
+
+
+def _task(
+    standing: Standing, board: Board, decision: Decision | None, card: Card | None
+) -> MappedTask:
+    spec, case = standing.spec, board.cases.get(standing.spec.id)
+    settled = standing.status in SETTLED_STANDINGS
+    told: dict[str, object] = {}
+    if case is not None:
+        told = _assessed(case, board.snapshot.now)
+    if settled or case is None:
+        told |= {
+            "status": None if standing.status == "submitted" else Status(standing.status),
+            "attempt": standing.inspected_attempt or None,
+            "age": _seconds(standing.changed_at, board.snapshot.now),
+        }
+    return MappedTask.model_validate(
+        {
+            "id": spec.id,
+            "title": spec.title,
+            "wave": standing.wave,
+            "queue": spec.queue,
+            "kind": spec.kind,
+            "blocked_by": standing.blocked_by,
+            "why": standing.why,
+            "tokens": standing.spent,
+            **told,
+            "group": _group(standing, case, decision, card),
+            "asked": None if settled or card is None else _asked(card),
+            "next": None if settled or decision is None else _next(decision),
+        },
+    )
+
+
+def _assessed(case: Case, now: datetime) -> dict[str, object]:
+    task, alive = case.task, case.liveness
+    began = task.finished_at or task.started_at
+    return {
+        "queue": task.queue,
+        "status": task.status,
+        "attempt": task.attempt,
+        "attempts_left": task.attempts_left,
+        "age": None if began is None else _seconds(began, now),
+        "silent_for": _quiet(task, now) if task.status in WORKING else None,
+        "effective_liveness": alive.effective,
+        "split_brain_live": alive.split_brain_live,
+        "recommended_action": alive.recommended_action,
+        "unread": _unread(task),
+        "evidence_gaps": case.proof.gaps if task.attempt else (),
+        "unmet": case.proof.unmet if task.attempt else (),
+        "waits_for": case.waits_for,
+        "blocked_by": case.defect.id if case.defect else task.blocked_by,
+    }
+
+
+def _quiet(task: Task, now: datetime) -> float | None:
+    """Seconds without a word of this attempt; a heartbeat says that it lives, not that it works."""
+    trace = task.trace
+    last = trace.last_event_at if trace and trace.attempt in (None, task.attempt) else None
+    since = last or task.started_at
+    return None if since is None else _seconds(since, now)
+
+
+def _group(
+    standing: Standing, case: Case | None, decision: Decision | None, card: Card | None
+) -> Group:
+    if standing.status == "handed-over":
+        return "needs-you"
+    if standing.status in SETTLED_STANDINGS:
+        return "done"
+    if case is not None and case.task.waiting_for == "permission":
+        return "needs-you"
+    if card is not None:
+        decision = None
+        if card.state == "pending":
+            return "needs-you"
+    if decision is not None and isinstance(decision.clearance, NeedsApproval):
+        return "needs-you"
+    return "working" if case is not None and case.task.status in WORKING else "waiting"
+
+
+def _next(decision: Decision) -> Next:
+    proposal, answer = decision.proposal, decision.clearance
+    return Next(
+        action=proposal.action,
+        clearance=word(answer),
+        rules=answer.rules,
+        reason=proposal.reason,
+    )
+
+
+def _unread(task: Task) -> bool:
+    if any(not late.inspected for late in task.late_reports):
+        return True
+    return task.status in TERMINAL and not task.inspected
+
+
+def _blockers(board: Board) -> Iterable[Blocker]:
+    for defect in board.snapshot.defects:
+        waiting = _waiting_for(defect, board)
+        if waiting or defect.status != "fixed":
+            yield Blocker(
+                id=defect.id,
+                status=defect.status,
+                reason=defect.reason,
+                subject=defect.subject,
+                issue=defect.issue,
+                fixed_by=defect.fixed_by,
+                waiting=waiting,
+            )
+
+
+def _waiting_for(defect: Defect, board: Board) -> tuple[str, ...]:
+    """Parked behind it, or stopped by it and about to be parked."""
+    stands_still = {Status.PARKED, *TERMINAL}
+    found = (
+        task
+        for task, case in board.cases.items()
+        if case.defect is not None and case.defect.id == defect.id
+        if case.task.status in stands_still
+    )
+    return tuple(sorted(found, key=_natural))
+
+
+def _waves(waves: Sequence[WaveRecord], standings: Sequence[Standing]) -> tuple[MappedWave, ...]:
+    total = Counter(one.wave for one in standings)
+    accepted = Counter(one.wave for one in standings if one.status == "accepted")
+    unsettled = Counter(one.wave for one in standings if one.status not in SETTLED_STANDINGS)
+    mapped = [
+        MappedWave(
+            id=wave.id,
+            goal=wave.goal,
+            tasks=total[wave.id],
+            accepted=accepted[wave.id],
+            open=unsettled[wave.id],
+            tokens=sum(one.spent for one in standings if one.wave == wave.id),
+        )
+        for wave in waves
+    ]
+    return tuple([wave for wave in mapped if wave.open] or mapped[-1:])
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    return round(max(0.0, (now - since).total_seconds()), 3)
+
+
+def _natural(name: str) -> tuple[object, ...]:
+    """T-2 before T-10."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)

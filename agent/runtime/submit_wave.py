@@ -1,0 +1,57 @@
+"""Takes a checked wave in: words each task's first prompt, lints it, and plans the tasks.
+
+Nothing enters a queue here; the supervisor submits planned tasks as the window allows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.core.journal.records import Standing, WaveRecord
+from agent.core.model.nouns import ProofKind
+from agent.core.model.policy import CompletionPolicy
+from agent.core.model.queueing import TaskSpec
+from agent.core.prompts.linter import DraftRequest, Finding, lint
+from agent.ports import Drafter
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A task that could not be accepted, or whose prompt does not stand on its own."""
+
+    task: str
+    findings: tuple[Finding, ...]
+
+
+def plan(
+    wave: WaveRecord, specs: Sequence[TaskSpec], drafter: Drafter, policy: CompletionPolicy
+) -> tuple[list[Standing], list[Refusal]]:
+    """Each task with its prompt, and the tasks that are refused."""
+    standings, refusals = [], []
+    for spec in specs:
+        request = DraftRequest(kind="initial", spec=spec, goal=wave.goal, attempt=1)
+        prompt = drafter.draft(request)
+        if findings := (*unprovable(spec, policy), *lint(prompt, spec)):
+            refusals.append(Refusal(spec.id, findings))
+        standings.append(
+            Standing(spec=spec, wave=wave.id, prompt=prompt, changed_at=wave.submitted_at),
+        )
+    return standings, refusals
+
+
+def unprovable(spec: TaskSpec, policy: CompletionPolicy) -> tuple[Finding, ...]:
+    """Why this task could never be accepted, whatever its worker does: better said beforehand."""
+    found = []
+    for rung in policy.ladder[spec.kind].rungs:
+        if not spec.acceptance_commands and set(rung) <= _BY_COMMANDS:
+            found.append(f"a task of the kind {spec.kind} is proven by {' or '.join(rung)}")
+        if spec.commit == "none" and set(rung) <= _BY_A_PUSH:
+            found.append(f"a task of the kind {spec.kind} is proven by {' or '.join(rung)}")
+    remedy = "add acceptance_commands" if spec.commit == "required" else 'drop commit = "none"'
+    return tuple(
+        Finding(rule="cannot-be-proven", message=f"{what}, which it does not ask for; {remedy}")
+        for what in found
+    )
+
+
+_BY_COMMANDS = frozenset({ProofKind.CHECKS_PASSED})
+_BY_A_PUSH = frozenset({ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED})
