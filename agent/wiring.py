@@ -263,7 +263,11 @@ def supervision_seen(
 
 
 def loop(
-    settings: Settings, world: World, how: Supervision, tell: Callable[[TickResult], None]
+    settings: Settings,
+    world: World,
+    how: Supervision,
+    tell: Callable[[TickResult], None],
+    report: Callable[[str], None],
 ) -> Loop:
     """The supervisor's loop, with its lock."""
 
@@ -273,7 +277,7 @@ def loop(
         tell(result)
 
     who = f"wavekeeper run on {socket.gethostname()}"
-    return Loop(world, how, FileLock(_places(settings).lock), who, told)
+    return Loop(world, how, FileLock(_places(settings).lock), who, told, report)
 
 
 def holder(settings: Settings) -> str | None:

@@ -15,10 +15,10 @@ from agent.core.model.actions import Action, Cleared, word
 from agent.core.model.durations import seconds
 from agent.core.model.nouns import Mode
 from agent.core.plan.planner import Decision
-from agent.errors import UserError
+from agent.errors import UnusableStoreError, UserError
 from agent.runtime.context import Supervision, World
 from agent.runtime.executor import Done
-from agent.runtime.onlooker import Onlooker
+from agent.runtime.status import Onlooker
 from agent.runtime.tick import TickResult
 
 _COSTLY: Final = 20
@@ -50,7 +50,9 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
             return asked.once or (asked.until_done and settled)
 
         with signals(stop), console.live():
-            wiring.loop(settings, world, how, show.tell).run(stop, until=until)
+            wiring.loop(settings, world, how, show.tell, show.report).run(
+                stop, until=until, **({"give_up_after": 1} if asked.once else {})
+            )
         if show.lost:
             raise show.lost
         if stop.exit_code is not None:
@@ -60,7 +62,10 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
 
 def was_answered(world: World) -> bool:
     """A person has said something that the supervisor has not taken up."""
-    return any(not card.seen for card in world.approvals.unseen())
+    try:
+        return any(not card.seen for card in world.approvals.unseen())
+    except UnusableStoreError:
+        return False  # the next tick says so
 
 
 class Show:
@@ -91,6 +96,13 @@ class Show:
             self._give_up(error)
         self.refresh()
 
+    def report(self, line: str) -> None:
+        """Something went wrong that does not stop the supervisor."""
+        try:
+            self._console.line(line)
+        except OutputLostError as error:
+            self._give_up(error)
+
     def refresh(self) -> None:
         """Draw the table anew, where there is one."""
         begun = time.monotonic()
@@ -101,6 +113,8 @@ class Show:
             self._console.draw(picture(self._console, here, self._foot))
         except OutputLostError as error:
             self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - shown, and no reason to stop supervising
+            self.report(f"the table cannot be drawn: {type(error).__name__}: {error}")
         ended = time.monotonic()
         self._rest_until = ended + _COSTLY * (ended - begun)
 
@@ -121,7 +135,7 @@ class Lines:
     def of(self, result: TickResult, *, sentences: bool) -> list[str]:
         """The lines about this tick; its sentence if nothing else is said and it is a new one."""
         front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
-        told = [result.policy_said] if result.policy_said else []
+        told = [said for said in (result.policy_said, result.clock) if said]
         told += [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
         told += [

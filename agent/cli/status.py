@@ -4,8 +4,7 @@ from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.cli.console import Console
 from agent.cli.views import page, prompt
-from agent.runtime.onlooker import Onlooker
-from agent.runtime.status import LiveMap
+from agent.runtime.status import LiveMap, Onlooker
 
 
 def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -> None:

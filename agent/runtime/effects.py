@@ -1,31 +1,47 @@
-"""What each action does to the world, and whether it happened.
+"""What each action does to the world, whether it happened, and what is remembered of it.
 
-Two tables over the closed set of actions. `ACT` may be called once per key; `HAPPENED` reads back,
-so that after a crash nothing is lost or repeated. What is remembered is in `remembering`.
+One row per action. `do` acts, at most once per key; `find` reads back what became of it, so that
+after a crash or an error nothing is lost or repeated; `remember` writes what follows into the state
+file. The executor calls `remember` in the transaction of the outcome's record, so it reaches
+nothing outside that file: whatever it needs from the world, `do` and `find` bring along.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from agent.core.assess.proof import commit_of
+from agent.core.journal.records import Standing
 from agent.core.model.actions import Action, Proposal
-from agent.core.model.queueing import Order, Receipt, TaskSpec
+from agent.core.model.nouns import TERMINAL, Defect, Outcome, Status
+from agent.core.model.queueing import Order, Receipt, TaskSpec, TaskView
 from agent.core.plan.defects import blocked_issue, issue_of
 from agent.core.plan.lessons import document_of
-from agent.errors import NothingDoneError
+from agent.errors import IssuesUnavailableError, NothingDoneError
+from agent.ports import Issue, Remedied
 from agent.runtime.context import World
-from agent.runtime.named import (
-    attempt_of,
-    cause_of,
-    defect_of,
-    spec_of,
-    standing_of,
-    task_of,
-    words_of,
-)
 
-Act = Callable[[World, Proposal, str], str]
-Happened = Callable[[World, Proposal, str], bool]
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What an action did: a sentence for the journal, and what remembering it needs."""
+
+    said: str
+    issue: Issue | None = None
+    remedied: Remedied | None = None
+    view: TaskView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One action's row."""
+
+    do: Callable[[World, Proposal, str], Happened]
+    """Raises NothingDoneError if it did nothing. After any other error nobody knows."""
+    find: Callable[[World, Proposal, str], Happened | None]
+    """None: it did not happen, or only in parts that are safe to do again with the same key."""
+    remember: Callable[[World, Proposal, str, datetime, Happened], None]
 
 
 def order_of(spec: TaskSpec, wave: str) -> Order:
@@ -39,139 +55,205 @@ def order_of(spec: TaskSpec, wave: str) -> Order:
     )
 
 
-# What is done. The sentence goes into the journal.
+# What a proposal names; whatever it should name and does not is NothingDoneError.
 
 
-def _submit(world: World, proposal: Proposal, key: str) -> str:
-    standing = standing_of(world, proposal)
+def _task(proposal: Proposal) -> str:
+    if proposal.task is None:
+        raise NothingDoneError(f"{proposal.action} names no task")
+    return proposal.task
+
+
+def _attempt(proposal: Proposal) -> int:
+    if proposal.attempt is None:
+        raise NothingDoneError(f"{proposal.action} names no attempt")
+    return proposal.attempt
+
+
+def _text(proposal: Proposal) -> str:
+    if not proposal.prompt:
+        raise NothingDoneError(f"{proposal.action} has no text to send")
+    return proposal.prompt
+
+
+def _spec(proposal: Proposal) -> TaskSpec:
+    if proposal.spec is None:
+        raise NothingDoneError(f"{proposal.action} has no task to create: no queue can take it")
+    return proposal.spec
+
+
+def _cause(proposal: Proposal) -> Defect:
+    if proposal.cause is None:
+        raise NothingDoneError(f"{proposal.action} names no cause")
+    return proposal.cause
+
+
+def _standing(world: World, proposal: Proposal) -> Standing:
+    standing = world.store.standing(_task(proposal))
+    if standing is None:
+        raise NothingDoneError(f"task {proposal.task} is not of this wave")
+    return standing
+
+
+def _defect(world: World, defect: str | None) -> Defect | None:
+    return next((one for one in world.store.defects() if one.id == defect), None)
+
+
+def _save(world: World, proposal: Proposal, at: datetime, **update: object) -> None:
+    standing = _standing(world, proposal)
+    world.store.save(standing.model_copy(update={**update, "changed_at": at}))
+
+
+def _with(tasks: tuple[str, ...], task: str) -> tuple[str, ...]:
+    return tasks if task in tasks else (*tasks, task)
+
+
+# What the queue does. It keeps a receipt per key, so reading back is the same for all of these.
+
+
+def _taken(receipt: Receipt, sentence: str) -> Happened:
+    if receipt.effect != "done":
+        raise NothingDoneError(f"the queue answered {receipt.effect}")
+    return Happened(sentence)
+
+
+def _receipt(world: World, _proposal: Proposal, key: str) -> Happened | None:
+    receipt = world.queue.receipt(key)
+    if receipt is None or receipt.effect != "done":
+        return None
+    return Happened("it had taken effect")
+
+
+def _submit(world: World, proposal: Proposal, key: str) -> Happened:
+    standing = _standing(world, proposal)
     receipt = world.queue.submit(
         standing.spec.id,
         queue=standing.spec.queue,
-        prompt=words_of(proposal),
+        prompt=_text(proposal),
         order=order_of(standing.spec, standing.wave),
         key=key,
     )
-    return _done(receipt, f"submitted to {standing.spec.queue}")
+    return _taken(receipt, f"submitted to {standing.spec.queue}")
 
 
-def _retry(world: World, proposal: Proposal, key: str) -> str:
-    attempt = attempt_of(proposal) + 1
+def _remember_submitted(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    _save(world, proposal, at, status="submitted")
+
+
+def _retry(world: World, proposal: Proposal, key: str) -> Happened:
+    attempt = _attempt(proposal) + 1
     receipt = world.queue.retry(
-        task_of(proposal),
+        _task(proposal),
         attempt=attempt,
-        prompt=words_of(proposal),
+        prompt=_text(proposal),
         fresh_session=proposal.fresh_session,
         key=key,
     )
-    return _done(receipt, f"attempt {attempt} queued under the same identity")
+    return _taken(receipt, f"attempt {attempt} queued under the same identity")
 
 
-def _submit_new(world: World, proposal: Proposal, key: str) -> str:
-    spec = spec_of(proposal)
+def _remember_retry(
+    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+) -> None:
+    standing, attempt = _standing(world, proposal), _attempt(proposal)
+    ended = Outcome(task=standing.spec.id, result="failed", attributable=proposal.charged, at=at)
+    world.store.add_outcome(ended, key=key)
+    charged = {*standing.charged, attempt} if proposal.charged else standing.charged
+    _save(
+        world, proposal, at,
+        status="submitted", charged=tuple(sorted(charged)), review=None, at_risk_polls=0,
+    )  # fmt: skip
+
+
+def _remember_release(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    _save(
+        world, proposal, at,
+        status="submitted", blocked_by=proposal.defect, canary=True, review=None, at_risk_polls=0,
+    )  # fmt: skip
+
+
+def _submit_new(world: World, proposal: Proposal, key: str) -> Happened:
+    spec = _spec(proposal)
     receipt = world.queue.submit(
         spec.id,
         queue=spec.queue,
-        prompt=words_of(proposal),
-        order=order_of(spec, standing_of(world, proposal).wave),
+        prompt=_text(proposal),
+        order=order_of(spec, _standing(world, proposal).wave),
         key=key,
     )
-    return _done(receipt, f"{spec.id} submitted to {spec.queue}")
+    return _taken(receipt, f"{spec.id} submitted to {spec.queue}")
 
 
-def _interrupt(world: World, proposal: Proposal, key: str) -> str:
+def _remember_new(world: World, proposal: Proposal, at: datetime) -> None:
+    spec, wave = _spec(proposal), _standing(world, proposal).wave
+    if world.store.standing(spec.id) is None:
+        prompt = _text(proposal)
+        new = Standing(spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at)
+        world.store.save(new)
+
+
+def _remember_replaced(
+    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+) -> None:
+    """Whoever waited for the task waits for the one in its place."""
+    _remember_new(world, proposal, at)
+    new, old = _spec(proposal).id, _task(proposal)
+    for one in world.store.standings(settled=False):
+        if old in one.spec.depends_on:
+            after = tuple(new if name == old else name for name in one.spec.depends_on)
+            spec = one.spec.model_copy(update={"depends_on": after})
+            world.store.save(one.model_copy(update={"spec": spec}))
+    for defect in world.store.defects():
+        if defect.fixed_by == old:
+            world.store.save_defect(defect.model_copy(update={"fixed_by": new}))
+    ended = Outcome(task=old, result="replaced", attributable=proposal.charged, at=at)
+    world.store.add_outcome(ended, key=key)
+    _save(world, proposal, at, status="replaced", why=f"replaced by {new}: {proposal.reason}")
+
+
+def _remember_split(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    _remember_new(world, proposal, at)
+    if (defect := _defect(world, proposal.defect)) is not None:
+        world.store.save_defect(defect.model_copy(update={"fixed_by": _spec(proposal).id}))
+
+
+def _interrupt(world: World, proposal: Proposal, key: str) -> Happened:
     receipt = world.queue.interrupt(
-        task_of(proposal), attempt=attempt_of(proposal), reason=proposal.reason, key=key
+        _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
     )
-    return _done(receipt, "asked to stop")
+    return _taken(receipt, "asked to stop")
 
 
-def _cancel(world: World, proposal: Proposal, key: str) -> str:
+def _remember_interrupt(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    _save(world, proposal, at, last_interrupt_at=at)
+
+
+def _cancel(world: World, proposal: Proposal, key: str) -> Happened:
     receipt = world.queue.cancel(
-        task_of(proposal), attempt=attempt_of(proposal), reason=proposal.reason, key=key
+        _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
     )
-    return _done(receipt, "asked to end")
+    return _taken(receipt, "asked to end")
 
 
-def _move(world: World, proposal: Proposal, key: str) -> str:
+def _move(world: World, proposal: Proposal, key: str) -> Happened:
     if proposal.queue is None:
         raise NothingDoneError("move names no queue")
-    receipt = world.queue.move(task_of(proposal), queue=proposal.queue, key=key)
-    return _done(receipt, f"moved to {proposal.queue}")
+    receipt = world.queue.move(_task(proposal), queue=proposal.queue, key=key)
+    return _taken(receipt, f"moved to {proposal.queue}")
 
 
-def _open_issue(world: World, proposal: Proposal, key: str) -> str:
-    cause = cause_of(proposal)
-    title, body = issue_of(cause, standing_of(world, proposal).spec)
-    issue = world.issues.open(cause.fingerprint, title, body)
-    if cause.issue is not None:
-        world.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
-    return f"recorded as {issue.where}"
-
-
-def _park(world: World, proposal: Proposal, key: str) -> str:
-    defect = defect_of(world, proposal.defect)
-    if defect is None:
-        raise NothingDoneError("the defect to wait for is not known")
-    if defect.issue is not None:
-        waits = f"Task {task_of(proposal)} waits for this and goes on under its own identity."
-        world.issues.comment(defect.issue, waits, key=key)
-    _mark_read(world, proposal)
-    return f"parked behind {defect.id}"
-
-
-def _accept(world: World, proposal: Proposal, key: str) -> str:
-    spec = standing_of(world, proposal).spec
-    defect = defect_of(world, spec.fixes)
-    if defect is not None and defect.issue is not None:
-        world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
-    _mark_read(world, proposal)
-    return "accepted"
-
-
-def _hand_over(world: World, proposal: Proposal, key: str) -> str:
-    """Policy: an issue "that records the blocking condition and recovery dependency"."""
-    spec = standing_of(world, proposal).spec
-    waiting = [
-        one.spec.id
-        for one in world.store.standings(settled=False)
-        if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
-    ]
-    _mark_read(world, proposal)
-    title, body = blocked_issue(spec, proposal.reason, waiting)
-    defect = defect_of(world, spec.fixes)
-    if defect is not None and defect.issue is not None:
-        world.issues.comment(defect.issue, body, key=key)
-        return "handed over to a person, in the issue of its defect"
-    issue = world.issues.open(f"handed-over:{spec.id}", title, body)
-    return f"handed over to a person in {issue.where}"
-
-
-def _touch(world: World, proposal: Proposal, key: str) -> str:
-    """A remedy in dev or a deploy: rehearsed, done once, verified; its issue says what came of it.
-
-    Policy: "apply the smallest controlled deploy needed to restore the queue, then verify".
-    """
-    if world.remedies is None or proposal.remedy is None:
-        raise NothingDoneError(f"{proposal.action} names no configured remedy")
-    defect = defect_of(world, proposal.defect)
-    if defect is None or defect.issue is None:
-        raise NothingDoneError("the defect that it is for is not recorded")
-    names = {"task": task_of(proposal), "defect": defect.id}
-    if pushed := commit_of(standing_of(world, proposal).evidence):
-        names["commit"] = pushed
-    done = world.remedies.carry_out(proposal.remedy, names, key=key)
-    world.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
-    return done.said
-
-
-def _write_reference(world: World, proposal: Proposal, key: str) -> str:
-    defect = defect_of(world, proposal.defect)
-    if world.references is None or defect is None:
-        raise NothingDoneError("there is nowhere to propose a document")
-    path = document_of(defect)
-    title = f"Write down what {defect.id} has taught"
-    proposed = world.references.propose(path, words_of(proposal), title=title, key=key)
-    return f"{path} proposed on {proposed.branch} at {proposed.commit[:12]}"
+def _remember_nothing(
+    _world: World, _proposal: Proposal, _key: str, _at: datetime, _happened: Happened
+) -> None:
+    """The queue itself remembers it."""
 
 
 def _mark_read(world: World, proposal: Proposal) -> None:
@@ -183,102 +265,253 @@ def _mark_read(world: World, proposal: Proposal) -> None:
         world.queue.mark_read(proposal.task, attempt=proposal.attempt)
 
 
-def _set_window(world: World, proposal: Proposal, _key: str) -> str:
+# What is done in the issue tracker. A comment is written once per key.
+
+
+def _open_issue(world: World, proposal: Proposal, key: str) -> Happened:
+    cause = _cause(proposal)
+    title, body = issue_of(cause, _standing(world, proposal).spec)
+    issue = world.issues.open(cause.fingerprint, title, body)
+    if cause.issue is not None:
+        world.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
+    return Happened(f"recorded as {issue.where}", issue=issue)
+
+
+def _find_issue(world: World, proposal: Proposal, _key: str) -> Happened | None:
+    """An issue that is closed was not opened again: it is decided anew, and then opened."""
+    issue = world.issues.find(_cause(proposal).fingerprint)
+    if issue is None:
+        return None
+    is_open = world.issues.is_open(issue.id)
+    if is_open is None:
+        raise IssuesUnavailableError("whether the issue was opened cannot be seen now")
+    return Happened(f"recorded as {issue.where}", issue=issue) if is_open else None
+
+
+def _remember_issue(
+    world: World, proposal: Proposal, _key: str, at: datetime, happened: Happened
+) -> None:
+    cause = _cause(proposal)
+    if happened.issue is None:
+        raise NothingDoneError("the issue that was opened cannot be found again")
+    name = cause.id if cause.id != "new" else f"D-{happened.issue.id.lstrip('#0')}"
+    recorded = {
+        "id": name,
+        "status": "recorded",
+        "issue": happened.issue.id,
+        "seen_in": _with(cause.seen_in, _task(proposal)),
+    }
+    world.store.save_defect(cause.model_copy(update=recorded))
+    _save(world, proposal, at, canary=False)
+
+
+def _park(world: World, proposal: Proposal, key: str) -> Happened:
+    defect = _defect(world, proposal.defect)
+    if defect is None:
+        raise NothingDoneError("the defect to wait for is not known")
+    if defect.issue is not None:
+        waits = f"Task {_task(proposal)} waits for this and goes on under its own identity."
+        world.issues.comment(defect.issue, waits, key=key)
+    _mark_read(world, proposal)
+    return Happened(f"parked behind {defect.id}")
+
+
+def _remember_park(
+    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+) -> None:
+    task = _task(proposal)
+    ended = Outcome(task=task, result="failed", attributable=False, at=at)
+    world.store.add_outcome(ended, key=key)
+    if (defect := _defect(world, proposal.defect)) is not None:
+        seen = defect.model_copy(update={"seen_in": _with(defect.seen_in, task)})
+        world.store.save_defect(seen)
+    _save(world, proposal, at, status="parked", blocked_by=proposal.defect, why=proposal.reason)
+
+
+def _accept(world: World, proposal: Proposal, key: str) -> Happened:
+    spec = _standing(world, proposal).spec
+    defect = _defect(world, spec.fixes)
+    if defect is not None and defect.issue is not None:
+        world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
+    _mark_read(world, proposal)
+    return Happened("accepted")
+
+
+def _remember_accepted(
+    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+) -> None:
+    standing = _standing(world, proposal)
+    world.store.add_outcome(
+        Outcome(task=standing.spec.id, result="accepted", attributable=True, at=at), key=key
+    )
+    # Whoever went past a bridge has not shown that the fix holds.
+    if (fixed := _defect(world, standing.spec.fixes)) is not None:
+        world.store.save_defect(fixed.model_copy(update={"status": "fixed", "proven_by": None}))
+    passed = _defect(world, standing.blocked_by)
+    if passed is not None and standing.canary and passed.proven_by is None:
+        world.store.save_defect(passed.model_copy(update={"proven_by": standing.spec.id}))
+    _save(world, proposal, at, status="accepted", why=proposal.reason)
+
+
+def _hand_over(world: World, proposal: Proposal, key: str) -> Happened:
+    """Policy: an issue "that records the blocking condition and recovery dependency"."""
+    spec = _standing(world, proposal).spec
+    waiting = [
+        one.spec.id
+        for one in world.store.standings(settled=False)
+        if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
+    ]
+    _mark_read(world, proposal)
+    title, body = blocked_issue(spec, proposal.reason, waiting)
+    defect = _defect(world, spec.fixes)
+    if defect is not None and defect.issue is not None:
+        world.issues.comment(defect.issue, body, key=key)
+        return Happened("handed over to a person, in the issue of its defect")
+    issue = world.issues.open(f"handed-over:{spec.id}", title, body)
+    return Happened(f"handed over to a person in {issue.where}")
+
+
+def _remember_handed_over(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    _save(world, proposal, at, status="handed-over", why=proposal.reason)
+
+
+# What is done to a running system, and to the documents.
+
+
+def _touch(world: World, proposal: Proposal, key: str) -> Happened:
+    """A remedy in dev or a deploy: rehearsed, done once, verified; its issue says what came of it.
+
+    Policy: "apply the smallest controlled deploy needed to restore the queue, then verify".
+    """
+    if world.remedies is None or proposal.remedy is None:
+        raise NothingDoneError(f"{proposal.action} names no configured remedy")
+    defect = _defect(world, proposal.defect)
+    if defect is None or defect.issue is None:
+        raise NothingDoneError("the defect that it is for is not recorded")
+    names = {"task": _task(proposal), "defect": defect.id}
+    if pushed := commit_of(_standing(world, proposal).evidence):
+        names["commit"] = pushed
+    return _reported(
+        world, proposal, key, world.remedies.carry_out(proposal.remedy, names, key=key)
+    )
+
+
+def _find_touched(world: World, proposal: Proposal, key: str) -> Happened | None:
+    done = world.remedies.done(key) if world.remedies is not None else None
+    return None if done is None else _reported(world, proposal, key, done)
+
+
+def _reported(world: World, proposal: Proposal, key: str, done: Remedied) -> Happened:
+    defect = _defect(world, proposal.defect)
+    if defect is not None and defect.issue is not None:
+        world.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
+    return Happened(done.said, remedied=done)
+
+
+def _remember_touched(
+    world: World, proposal: Proposal, _key: str, _at: datetime, happened: Happened
+) -> None:
+    """A remedy whose success was not seen is none; it is not tried again for this defect."""
+    defect, done = _defect(world, proposal.defect), happened.remedied
+    if defect is not None and done is not None:
+        in_place = done.verified is True
+        world.store.save_defect(defect.model_copy(update={"remedied": in_place}))
+
+
+def _write_reference(world: World, proposal: Proposal, key: str) -> Happened:
+    defect = _defect(world, proposal.defect)
+    if world.references is None or defect is None:
+        raise NothingDoneError("there is nowhere to propose a document")
+    path = document_of(defect)
+    title = f"Write down what {defect.id} has taught"
+    proposed = world.references.propose(path, _text(proposal), title=title, key=key)
+    return Happened(f"{path} proposed on {proposed.branch} at {proposed.commit[:12]}")
+
+
+def _find_reference(world: World, _proposal: Proposal, key: str) -> Happened | None:
+    proposed = world.references.proposed(key) if world.references is not None else None
+    return None if proposed is None else Happened(f"proposed on {proposed.branch}")
+
+
+def _remember_reference(
+    world: World, proposal: Proposal, _key: str, _at: datetime, _happened: Happened
+) -> None:
+    if (defect := _defect(world, proposal.defect)) is not None:
+        written = defect.model_copy(update={"reference": document_of(defect)})
+        world.store.save_defect(written)
+
+
+# What is only remembered.
+
+
+def _read(world: World, proposal: Proposal, _key: str) -> Happened:
+    return Happened("read", view=world.queue.get(_task(proposal)))
+
+
+def _remember_read(
+    world: World, proposal: Proposal, _key: str, at: datetime, happened: Happened
+) -> None:
+    view, standing = happened.view, _standing(world, proposal)
+    late = {one.attempt for one in view.late_reports} if view else set()
+    update: dict[str, object] = {
+        "inspected_late": tuple(sorted(late | set(standing.inspected_late))),
+        "changed_at": at,
+    }
+    if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
+        update["inspected_attempt"] = view.attempt
+        again = view.attempt > standing.inspected_attempt
+        if standing.status == "planned" or (again and standing.status in ("parked", "handed-over")):
+            # Somebody started it in the queue; what it was held for belongs to the attempt before,
+            # and this result is judged like any other.
+            update |= {"status": "submitted", "blocked_by": None, "canary": False}
+        # With a cause it was nobody's word to cancel it, and the task goes on.
+        by_word = view.state is Status.CANCELLED and proposal.cause is None
+        if by_word and standing.status == "submitted":
+            update |= {"status": "cancelled", "why": "it was cancelled"}
+    world.store.save(standing.model_copy(update=update))
+
+
+def _set_window(world: World, proposal: Proposal, _key: str) -> Happened:
     widen = proposal.action is Action.WIDEN_WINDOW
     if proposal.limit is None:
         raise NothingDoneError(f"{proposal.action} names no limit")
     known = world.store.notes().get("window_limit")
     if known is not None and (proposal.limit > int(known)) is not widen:
         raise NothingDoneError(f"{proposal.action} to {proposal.limit} is none from {known}")
-    return "one lane more" if widen else "one lane less"
+    return Happened("one lane more" if widen else "one lane less")
 
 
-def _noted(word: str) -> Act:
-    """The whole effect is what the supervisor remembers."""
-
-    def act(_world: World, _proposal: Proposal, _key: str) -> str:
-        return word
-
-    return act
+def _remember_window(
+    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    world.store.note({"window_limit": str(proposal.limit), "window_changed_at": at.isoformat()})
 
 
-# Whether it happened.
+def _decide_again(_world: World, _proposal: Proposal, _key: str) -> Happened | None:
+    """Nothing was remembered, and what was done outside is safe to do again with the same key."""
+    return None
 
 
-def _by_receipt(world: World, _proposal: Proposal, key: str) -> bool:
-    receipt = world.queue.receipt(key)
-    return receipt is not None and receipt.effect == "done"
-
-
-def _by_issue(world: World, proposal: Proposal, _key: str) -> bool:
-    return world.issues.find(cause_of(proposal).fingerprint) is not None
-
-
-def _by_note(world: World, _proposal: Proposal, key: str) -> bool:
-    return world.remedies is not None and world.remedies.done(key) is not None
-
-
-def _by_branch(world: World, _proposal: Proposal, key: str) -> bool:
-    return world.references is not None and world.references.proposed(key) is not None
-
-
-def _by_status(*words: str) -> Happened:
-    def happened(world: World, proposal: Proposal, _key: str) -> bool:
-        return standing_of(world, proposal).status in words
-
-    return happened
-
-
-def _never(_world: World, _proposal: Proposal, _key: str) -> bool:
-    """Harmless to decide again: it is planned anew if it is still wanted."""
-    return False
-
-
-ACT: Final[dict[Action, Act]] = {
-    Action.SUBMIT: _submit,
-    Action.RETRY: _retry,
-    Action.RELEASE: _retry,
-    Action.REPLACE: _submit_new,
-    Action.SPLIT_DEFECT: _submit_new,
-    Action.INTERRUPT: _interrupt,
-    Action.CANCEL: _cancel,
-    Action.MOVE: _move,
-    Action.OPEN_ISSUE: _open_issue,
-    Action.ACCEPT: _accept,
-    Action.INSPECT: _noted("read"),
-    Action.PARK: _park,
-    Action.HAND_OVER: _hand_over,
-    Action.LIVE_REMEDY: _touch,
-    Action.DEPLOY: _touch,
-    Action.WRITE_REFERENCE: _write_reference,
-    Action.WIDEN_WINDOW: _set_window,
-    Action.NARROW_WINDOW: _set_window,
+EFFECTS: Final[dict[Action, Effect]] = {
+    Action.SUBMIT: Effect(_submit, _receipt, _remember_submitted),
+    Action.RETRY: Effect(_retry, _receipt, _remember_retry),
+    Action.RELEASE: Effect(_retry, _receipt, _remember_release),
+    Action.REPLACE: Effect(_submit_new, _receipt, _remember_replaced),
+    Action.SPLIT_DEFECT: Effect(_submit_new, _receipt, _remember_split),
+    Action.INTERRUPT: Effect(_interrupt, _receipt, _remember_interrupt),
+    Action.CANCEL: Effect(_cancel, _receipt, _remember_nothing),
+    Action.MOVE: Effect(_move, _receipt, _remember_nothing),
+    Action.OPEN_ISSUE: Effect(_open_issue, _find_issue, _remember_issue),
+    Action.PARK: Effect(_park, _decide_again, _remember_park),
+    Action.ACCEPT: Effect(_accept, _decide_again, _remember_accepted),
+    Action.HAND_OVER: Effect(_hand_over, _decide_again, _remember_handed_over),
+    Action.LIVE_REMEDY: Effect(_touch, _find_touched, _remember_touched),
+    Action.DEPLOY: Effect(_touch, _find_touched, _remember_touched),
+    Action.WRITE_REFERENCE: Effect(_write_reference, _find_reference, _remember_reference),
+    Action.INSPECT: Effect(_read, _decide_again, _remember_read),
+    Action.WIDEN_WINDOW: Effect(_set_window, _decide_again, _remember_window),
+    Action.NARROW_WINDOW: Effect(_set_window, _decide_again, _remember_window),
 }
-
-HAPPENED: Final[dict[Action, Happened]] = {
-    Action.SUBMIT: _by_receipt,
-    Action.RETRY: _by_receipt,
-    Action.RELEASE: _by_receipt,
-    Action.REPLACE: _by_receipt,
-    Action.SPLIT_DEFECT: _by_receipt,
-    Action.INTERRUPT: _by_receipt,
-    Action.CANCEL: _by_receipt,
-    Action.MOVE: _by_receipt,
-    Action.OPEN_ISSUE: _by_issue,
-    Action.REVIEW: _never,
-    Action.ACCEPT: _by_status("accepted"),
-    Action.INSPECT: _never,
-    Action.PARK: _by_status("parked"),
-    Action.HAND_OVER: _by_status("handed-over"),
-    Action.LIVE_REMEDY: _by_note,
-    Action.DEPLOY: _by_note,
-    Action.WRITE_REFERENCE: _by_branch,
-    Action.WIDEN_WINDOW: _never,
-    Action.NARROW_WINDOW: _never,
-}
-
-
-def _done(receipt: Receipt, sentence: str) -> str:
-    if receipt.effect != "done":
-        raise NothingDoneError(f"the queue answered {receipt.effect}")
-    return sentence
+"""`review` is not among them: it is asked for in batches, see `reviewing`."""

@@ -1,27 +1,30 @@
 """Step 6 of the tick: look again, clear again, write the intent, act once, write the outcome.
 
 The only way to an effect leads through `Executor.carry_out`, which takes a `Cleared` and nothing
-else. Killed at any point and started again, `settle` reads the world back by idempotency key.
+else. What was done and what is remembered of it are one transaction with the outcome's record. If
+it cannot be written, or nobody knows whether the effect took place, the intent stays open; killed
+at any point and started again, `settle` reads the world back by idempotency key.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.core.assess.assessment import assess
+from agent.core.assess.assessment import Board, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import Action, Cleared, Proposal, digest
-from agent.core.model.nouns import Snapshot
 from agent.core.plan import decision_basis, planner
-from agent.errors import NothingDoneError, QueueUnavailableError, WavekeeperError
+from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
 from agent.runtime.context import Supervision, World
 from agent.runtime.drafting import stands_on_its_own
-from agent.runtime.effects import ACT, HAPPENED
+from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
-from agent.runtime.remembering import REMEMBER
+
+_NOTHING_DONE = (NothingDoneError, KeyReusedError)
+"""The only errors after which it is known that the effect did not take place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +46,51 @@ class Executor:
         self._supervision = supervision
         self._observer = observer
         self._used: set[tuple[str, datetime]] = set()
+        self._assessed: Board | None = None
+        """The last assessment, so that looking again at one task assesses that one."""
 
-    def carry_out(
-        self, cleared: Cleared, snapshot: Snapshot, tick: int, consent: Consent | None = None
-    ) -> Done:
+    def begin(self, board: Board) -> None:
+        """Take over what this tick has assessed."""
+        self._assessed = board
+
+    def carry_out(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done:
         """Do it, unless the world has moved on since it was cleared.
 
         `consent`: whose yes the clearance rests on, if it rests on one.
         """
         proposal = cleared.proposal
         if proposal.action is Action.REVIEW:
-            return self.carry_out_reviews([cleared], snapshot, tick)[0]
-        if (void := self._begun(cleared, snapshot, tick, consent)) is not None:
+            return self.carry_out_reviews([cleared], tick)[0]
+        if (void := self._begun(cleared, tick, consent)) is not None:
             return void
-        return self._act(proposal, key_of(proposal, tick), tick, _named(consent))
+        return self._act(proposal, self._key(proposal, tick), tick, _named(consent))
 
-    def carry_out_reviews(
-        self, batch: Sequence[Cleared], snapshot: Snapshot, tick: int
-    ) -> list[Done]:
+    def carry_out_reviews(self, batch: Sequence[Cleared], tick: int) -> list[Done]:
         """The same for several reviews: they wait for a provider, so they are asked at once."""
-        begun = [(cleared.proposal, self._begun(cleared, snapshot, tick)) for cleared in batch]
+        begun = [(cleared.proposal, self._begun(cleared, tick)) for cleared in batch]
         asked = [proposal for proposal, void in begun if void is None]
         read = iter(reviewing.read(self._world, self._supervision, asked))
         return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
 
     def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
-        body: dict[str, object] = {"result": "done" if read.review else "failed", "said": read.said}
+        result = "done" if read.review else "failed"
+        body: dict[str, object] = {"result": result, "said": read.said}
         if read.review is not None:
             body["review"] = read.review.model_dump(mode="json", exclude_none=True)
             body["reused"] = read.reused
-        self._write("outcome", key_of(proposal, tick), tick, proposal, body)
-        return Done(proposal, str(body["result"]), read.said)
+        try:
+            with self._world.state.transaction():
+                reviewing.remember(self._world, proposal.task or "", read)
+                self._write("outcome", self._key(proposal, tick), tick, proposal, body)
+        except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
+            return Done(proposal, "open", _line(error))
+        return Done(proposal, result, read.said)
 
-    def _begun(
-        self, cleared: Cleared, snapshot: Snapshot, tick: int, consent: Consent | None = None
-    ) -> Done | None:
+    def _begun(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done | None:
         """Look again, and write down what is about to be done; else why it is not."""
-        proposal, key = cleared.proposal, key_of(cleared.proposal, tick)
+        proposal, key = cleared.proposal, self._key(cleared.proposal, tick)
         now = self._world.clock.now()
-        if (why := self._void(cleared, snapshot, now, consent)) is not None:
+        if (why := self._void(cleared, now, consent)) is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
             return Done(proposal, "void", why)
@@ -97,39 +106,39 @@ class Executor:
         return None
 
     def settle(self, tick: int) -> list[Done]:
-        """Find out what became of every intent that has no outcome; nothing is done again."""
-        settled = []
-        for record in self._world.journal.unresolved():
-            proposal = Proposal.model_validate(record.body["proposal"])
-            key = record.key or ""
-            try:
-                result, said = self._became(proposal, key)
-            except QueueUnavailableError:
-                continue
-            except WavekeeperError as error:
-                result, said = "failed", str(error)
-            whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
-            self._write("settled", key, tick, proposal, {"result": result, "said": said, **whose})
-            settled.append(Done(proposal, result, said))
-        return settled
+        """Find out what became of every intent that has no outcome; nothing is done again.
 
-    def _became(self, proposal: Proposal, key: str) -> tuple[str, str]:
-        """Read back whether it took effect, and remember it if it did."""
-        happened = HAPPENED.get(proposal.action)
-        if happened is None or not happened(self._world, proposal, key):
-            return "void", "it had not taken effect"
-        REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
-        return "done", "it had taken effect"
+        What cannot be read back now stays open, and its task waits: nothing is put on top of it.
+        """
+        return [self._settled(record, tick) for record in self._world.journal.unresolved()]
 
-    def _void(
-        self, cleared: Cleared, snapshot: Snapshot, now: datetime, consent: Consent | None
-    ) -> str | None:
+    def _settled(self, record: Record, tick: int) -> Done:
+        proposal = Proposal.model_validate(record.body["proposal"])
+        key, effect = record.key or "", EFFECTS.get(proposal.action)
+        whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
+        try:
+            happened = effect.find(self._world, proposal, key) if effect is not None else None
+            if happened is not None:
+                return self._remember("settled", proposal, key, tick, whose, happened)
+            said = "it had not taken effect, or is safe to do again"
+            self._write("settled", key, tick, proposal, {"result": "void", "said": said, **whose})
+        except NothingDoneError as error:
+            # It took effect, and what it belongs to is not known here: nobody can remember it.
+            failed = {"result": "failed", "said": str(error), **whose}
+            self._write("settled", key, tick, proposal, failed)
+            return Done(proposal, "failed", str(error))
+        except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
+            return Done(proposal, "open", _line(error))
+        return Done(proposal, "void", said)
+
+    def _void(self, cleared: Cleared, now: datetime, consent: Consent | None) -> str | None:
         if _once(cleared) in self._used:
             return f"{guard.STALE_CLEARANCE}: it has been used"
         proposal = cleared.proposal
         probe = proposal.action is Action.ACCEPT
-        again = self._observer.observe_again(snapshot, proposal.task, probe=probe)
-        board = assess(again, self._supervision.policy)
+        again = self._observer.look_again(proposal.task, probe=probe)
+        board = assess(again, self._supervision.policy, self._assessed)
+        self._assessed = board
         case = board.cases.get(proposal.task) if proposal.task else None
         if case is not None and case.task.attempt != proposal.attempt:
             return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"
@@ -144,30 +153,44 @@ class Executor:
             approved=person,
             consented=consent is not None and not person,
         )
-        if consent is not None and consent.ground not in (
-            None,
-            digest(decision_basis.of(case, proposal)),
-        ):
+        rests_on = digest(decision_basis.of(case, proposal))
+        if consent is not None and consent.ground not in (None, rests_on):
             return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)
 
     def _act(self, proposal: Proposal, key: str, tick: int, whose: Mapping[str, object]) -> Done:
+        do = EFFECTS[proposal.action].do if proposal.action in EFFECTS else _not_here
         try:
-            if proposal.action not in ACT:
-                raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
-            said = ACT[proposal.action](self._world, proposal, key)
-            REMEMBER[proposal.action](self._world, proposal, key, self._world.clock.now())
-        except QueueUnavailableError as error:
-            # Whether it took effect is unknown: the intent stays open and is settled by reading.
-            return Done(proposal, "open", str(error))
-        except WavekeeperError as error:
+            happened = do(self._world, proposal, key)
+        except _NOTHING_DONE as error:
             failed = {"result": "failed", "said": str(error), **whose}
             self._write("outcome", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
-        self._write("outcome", key, tick, proposal, {"result": "done", "said": said, **whose})
+        except Exception as error:  # noqa: BLE001 - whether it took effect is unknown, so it is read back
+            return Done(proposal, "open", _line(error))
+        try:
+            return self._remember("outcome", proposal, key, tick, whose, happened)
+        except Exception as error:  # noqa: BLE001 - it is done and not remembered, so it is read back
+            return Done(proposal, "open", _line(error))
+
+    def _remember(
+        self,
+        kind: RecordKind,
+        proposal: Proposal,
+        key: str,
+        tick: int,
+        whose: Mapping[str, object],
+        happened: Happened,
+    ) -> Done:
+        """All that follows from the effect, in the file together with its record or not at all."""
+        with self._world.state.transaction():
+            at = self._world.clock.now()
+            EFFECTS[proposal.action].remember(self._world, proposal, key, at, happened)
+            body = {"result": "done", "said": happened.said, **whose}
+            self._write(kind, key, tick, proposal, body)
         for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
             self._observer.refresh(str(task))
-        return Done(proposal, "done", said)
+        return Done(proposal, "done", happened.said)
 
     def _write(
         self, kind: RecordKind, key: str, tick: int, proposal: Proposal, body: Mapping[str, object]
@@ -182,6 +205,21 @@ class Executor:
         )
         self._world.journal.append([record])
 
+    def _key(self, proposal: Proposal, tick: int) -> str:
+        task = self._world.store.standing(proposal.task) if proposal.task else None
+        wave = task.wave if task is not None else "-"
+        return key_of(proposal, tick, self._world.state.installation, wave)
+
+
+def _not_here(_world: World, proposal: Proposal, _key: str) -> Happened:
+    raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
+
+
+def _line(error: Exception) -> str:
+    """An error in one line; what is none of ours is named, so that it can be reported."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
+
 
 def _named(consent: Consent | None) -> dict[str, object]:
     """Whose yes it was, for the journal."""
@@ -193,16 +231,17 @@ def _once(cleared: Cleared) -> tuple[str, datetime]:
     return cleared.digest, cleared.deadline
 
 
-def key_of(proposal: Proposal, tick: int) -> str:
+def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
     """The idempotency key: the same act on the same attempt has the same key for ever.
 
-    What may rightly happen twice to one attempt (reading a late report, recording a defect that
-    came back, moving, the window) carries the tick as well.
+    It begins with the installation and the wave, because a queue or an issue tracker may serve
+    several. What may rightly happen twice to one attempt (reading a late report, recording a defect
+    that came back, moving, the window) carries the tick as well.
     """
     once = proposal.task is not None and proposal.action in _ONCE
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
-    return f"{proposal.action}/{where}" + ("" if once else f"/{tick}")
+    return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")
 
 
 _ONCE = frozenset(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from agent.core.journal.records import Record
-from agent.errors import UserError
+from agent.errors import UnusableStoreError, UserError
 from agent.ports import SupervisorLock
 from agent.runtime.context import Supervision, World
 from agent.runtime.tick import Ticker, TickResult
@@ -20,6 +20,9 @@ SOON = 1.0
 """Seconds until the tick that follows a change."""
 IN_A_ROW = 10
 """Ticks that may follow one another so closely before the cadence is kept again."""
+GIVE_UP_AFTER = 12
+"""Ticks in a row that may fail because the state cannot be written: an hour at the default cadence.
+A disk that is full or a locked file is often somebody's passing mistake, and nobody watches."""
 
 
 class Loop:
@@ -32,40 +35,74 @@ class Loop:
         lock: SupervisorLock,
         who: str,
         tell: Callable[[TickResult], None],
+        report: Callable[[str], None],
     ) -> None:
         self._world = world
         self._supervision = supervision
         self._lock = lock
         self._who = who
         self._tell = tell
+        self._report = report
 
-    def run(self, stop: threading.Event, *, until: Callable[[TickResult], bool]) -> None:
-        """Tick until `stop` is set or `until` says that this tick was the last."""
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        until: Callable[[TickResult], bool],
+        give_up_after: int = GIVE_UP_AFTER,
+    ) -> None:
+        """Tick until `stop` is set or `until` says that this tick was the last.
+
+        Raises:
+            UnusableStoreError: the state could not be read or written in `give_up_after` ticks in a
+                row. What was done and could not be written is settled by the next start.
+
+        """
         self._lock.acquire(self._who, self._world.clock.now())
         try:
             self._note("start")
-            self._tick_on(stop, until)
+            self._tick_on(stop, until, give_up_after)
             self._note("stop")
         finally:
             self._lock.release()
 
-    def _tick_on(self, stop: threading.Event, until: Callable[[TickResult], bool]) -> None:
-        ticker = Ticker(self._world, self._supervision)
-        in_a_row = 0
+    def _tick_on(
+        self, stop: threading.Event, until: Callable[[TickResult], bool], give_up_after: int
+    ) -> None:
+        ticker, in_a_row, failed = Ticker(self._world, self._supervision), 0, 0
         while not stop.is_set():
-            ticker, said = self._under_its_policy(ticker)
-            result = replace(ticker.tick(stop.is_set), policy_said=said)
-            self._tell(result)
-            if until(result):
+            try:
+                ticker, said = self._under_its_policy(ticker)
+                result = replace(ticker.tick(stop.is_set), policy_said=said)
+                self._show(result)
+                last = until(result)
+            except UnusableStoreError as error:
+                failed += 1
+                if failed >= give_up_after:
+                    raise
+                self._report(f"this tick failed and is tried again: {error}")
+                stop.wait(self._supervision.interval)
+                continue
+            failed = 0
+            if last:
                 return
             in_a_row = in_a_row + 1 if result.changed else 0
             soon = 0 < in_a_row <= IN_A_ROW
             stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
 
+    def _show(self, result: TickResult) -> None:
+        """A view that fails shows less; the work goes on."""
+        try:
+            self._tell(result)
+        except Exception as error:  # noqa: BLE001 - reported, and no reason to stop supervising
+            self._report(f"tick {result.number} cannot be shown: {type(error).__name__}: {error}")
+
     def _under_its_policy(self, ticker: Ticker) -> tuple[Ticker, str | None]:
         """A new ticker if the policy was edited and may be used, and what is to be told of it."""
         try:
             edited = self._world.policies.changed() if self._world.policies else None
+        except UnusableStoreError:
+            raise
         except UserError as error:
             self._note("policy", refused=str(error))
             in_force = self._supervision.policy.hash

@@ -13,6 +13,7 @@ from agent.core.model.nouns import (
     Defect,
     Evidence,
     Grants,
+    Held,
     LateReport,
     Noun,
     Outcome,
@@ -24,6 +25,7 @@ from agent.core.model.nouns import (
     Task,
     Wave,
     Window,
+    contradiction,
 )
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
@@ -45,9 +47,14 @@ class Observer:
         self._supervision = supervision
         self._probing = probing
         self._views: dict[str, TaskView] = {}
-        self._late: set[str] = set()
+        self._settled: set[str] = set()
+        """Settled tasks of which the queue shows something new: a late report, another attempt."""
         self._old: set[str] = set()
         """Tasks whose last view is old, because the queue said nothing of them that counts."""
+        self._seen: Snapshot | None = None
+        """The last snapshot, with every single task that was looked at again since."""
+        self._spent: Mapping[str, str] = {}
+        """The notes that say what each wave has spent, read once for a look."""
         self.cursor: Cursor | None = None
         """How far this observer has read; the tick notes it once it is done with what it saw."""
 
@@ -55,12 +62,12 @@ class Observer:
         """Look at the whole wave."""
         reachable = self._read_changes()
         standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
-        for task in sorted(self._late - set(standings)):
+        for task in sorted(self._settled - set(standings)):
             standing = self._world.store.standing(task)
-            if standing is not None and _unread_late(standing, self._views[task]):
+            if standing is not None and _is_news(standing, self._views[task]):
                 standings[task] = standing
             else:
-                self._late.discard(task)
+                self._settled.discard(task)
         self._forget(set(standings))
         for task, standing in standings.items():
             unseen = task not in self._views and task not in self._old
@@ -68,37 +75,49 @@ class Observer:
                 reachable = self._read_one(task) and reachable
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._world.clock.now()
+        self._spent = self._world.store.notes()
         tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
         tasks = with_declined(tasks, self._world.approvals.declined())
         tasks += self._settled_dependencies(standings)
-        tasks += self._fixers(standings, now, reachable=reachable)
-        return self._snapshot(now, tasks, reachable=reachable)
+        tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
+        tasks += self._unreadable({task.id for task in tasks})
+        self._seen = self._snapshot(now, tasks, self._defects(), reachable=reachable)
+        return self._seen
 
-    def observe_again(self, snapshot: Snapshot, task: str | None, *, probe: bool) -> Snapshot:
-        """Look again at that one task, directly before acting on it; the rest as last seen."""
+    def look_again(self, task: str | None, *, probe: bool) -> Snapshot:
+        """Look again at that one task, directly before acting on it; the others as last seen.
+
+        With `probe` its evidence is fetched anew. What concerns no single task is read again, too.
+        """
+        before = self._seen or self.observe()
         reachable = task is None or self._read_one(task)
         now = self._world.clock.now()
-        seen = {one.id: one for one in snapshot.tasks}
-        standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
-        if task is not None and (settled := self._world.store.standing(task)) is not None:
-            standings[task] = settled
-        tasks = [one for one in snapshot.tasks if one.id not in standings]
-        for standing in standings.values():
-            one = standing.spec.id
-            if one == task and probe:
-                tasks.append(self._task(standing, now, reachable=reachable))
-                continue
-            evidence = seen[one].evidence if one in seen else ()
-            view = self._views.get(one)
-            policy = self._supervision.policy.liveness
-            again = task_of(standing, view, evidence, now, policy, reachable=reachable)
-            tasks.append(self._priced(again, standing))
-        fresh = self._snapshot(now, tasks, reachable=reachable)
-        return fresh.model_copy(update={"supervisor": snapshot.supervisor, "mode": snapshot.mode})
+        self._spent, tasks = self._world.store.notes(), before.tasks
+        if task is not None and (standing := self._world.store.standing(task)) is not None:
+            known = next((one for one in before.tasks if one.id == task), None)
+            if probe:
+                fresh = self._task(standing, now, reachable=reachable)
+            else:
+                evidence = known.evidence if known is not None else ()
+                fresh = self._shown(standing, evidence, now, reachable=reachable)
+            if known is not None:
+                fresh = fresh.model_copy(update={"declined": known.declined})
+            tasks = tuple(fresh if one.id == task else one for one in before.tasks)
+            tasks = tasks if known is not None else (*tasks, fresh)
+        open_issues = {one.id: one.issue_open for one in before.defects}
+        defects = [
+            one.model_copy(update={"issue_open": open_issues.get(one.id)})
+            for one in self._world.store.defects()
+        ]
+        again = self._snapshot(now, tasks, defects, reachable=reachable)
+        # A supervisor that works on its tick is not away, however long that takes.
+        self._seen = again.model_copy(update={"supervisor": before.supervisor})
+        return self._seen
 
     def refresh(self, task: str) -> None:
         """Read one task again, because it was just acted upon."""
-        self._read_one(task)
+        if self._seen is not None:
+            self.look_again(task, probe=False)
 
     def _read_changes(self) -> bool:
         notes = self._world.store.notes()
@@ -111,8 +130,7 @@ class Observer:
         self._old = set(changes.unreadable)
         for view in changes.tasks:
             self._views[view.id] = view
-            if view.late_reports:
-                self._late.add(view.id)
+            self._settled.add(view.id)
         self.cursor = changes.cursor
         return True
 
@@ -142,16 +160,23 @@ class Observer:
         evidence: Iterable[Evidence] = standing.evidence
         if self._probing and view is not None and _wants_proof(standing, view):
             evidence = self._probe(standing, view, now)
-        policy = self._supervision.policy.liveness
         seen = reachable and standing.spec.id not in self._old
-        task = task_of(standing, view, evidence, now, policy, reachable=seen)
-        return self._priced(task, standing)
+        return self._shown(standing, evidence, now, reachable=seen)
 
-    def _priced(self, task: Task, standing: Standing) -> Task:
-        """The task with what its own and its wave's budget leave for models."""
+    def _shown(
+        self, standing: Standing, evidence: Iterable[Evidence], now: datetime, *, reachable: bool
+    ) -> Task:
+        """The task, with what its own and its wave's budget leave for models.
+
+        A task that cannot be as it is shown is unreadable, and nobody else pays for that.
+        """
+        view, policy = self._views.get(standing.spec.id), self._supervision.policy.liveness
         left = self._supervision.reading.tokens_left(
-            standing.spent, spent_by(self._world.store.notes(), standing.wave)
+            standing.spent, spent_by(self._spent, standing.wave)
         )
+        task = task_of(standing, view, evidence, now, policy, reachable=reachable)
+        if (why := _not_ours(standing, view) or contradiction(task, now)) is not None:
+            return Task(id=task.id, queue=task.queue, kind=task.kind, unreadable=why)
         return task.model_copy(update={"tokens_left": left})
 
     def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
@@ -175,47 +200,51 @@ class Observer:
         }
         found = (self._world.store.standing(one) for one in sorted(needed))
         return [
-            Task(id=one.spec.id, kind=one.spec.kind, status=status_of(one, None))
+            Task(id=one.spec.id, kind=one.spec.kind, status=status_of(one, None), held=_held(one))
             for one in found
             if one is not None
         ]
 
-    def _fixers(
-        self, standings: Mapping[str, Standing], now: datetime, *, reachable: bool
-    ) -> list[Task]:
+    def _fixers(self, shown: set[str], now: datetime, *, reachable: bool) -> list[Task]:
         """Tasks that fixed a defect whose lesson is still to be written down."""
-        known = self._supervision.policy
         found = []
-        for task in durable(self._world.store.defects(), known.failures).keys() - standings.keys():
+        lessons = durable(self._world.store.defects(), self._supervision.policy.failures)
+        for task in lessons.keys() - shown:
             standing = self._world.store.standing(task)
             if standing is not None and self._read_one(task):
-                view = self._views.get(task)
-                evidence = standing.evidence
-                found.append(
-                    task_of(standing, view, evidence, now, known.liveness, reachable=reachable)
-                )
+                found.append(self._shown(standing, standing.evidence, now, reachable=reachable))
         return found
 
-    def _known(self, defect: Defect) -> Defect:
-        """Whoever mends a defect by hand says so by closing its issue; a released task shows it.
+    def _unreadable(self, shown: set[str]) -> list[Task]:
+        """Tasks whose row in the state file cannot be read; their ids are all that is known."""
+        return [
+            Task(id=task, unreadable=why)
+            for task, why in self._world.store.unreadable().items()
+            if task not in shown
+        ]
 
-        Policy: "then fix the infrastructure manually if Code Queue cannot move past it, and only
-        then resume the delivery wave."
-        """
-        if not self._probing or defect.status != "recorded" or defect.issue is None:
-            return defect
-        if self._world.issues.is_open(defect.issue) is not False:
-            return defect
-        fixed = defect.model_copy(update={"status": "fixed", "proven_by": None})
-        self._world.store.save_defect(fixed)
-        return fixed
+    def _defects(self) -> list[Defect]:
+        """Every defect, and whether the issue of one that waits for its fix is still open."""
+        return [
+            one.model_copy(update={"issue_open": self._world.issues.is_open(one.issue)})
+            if self._probing and one.status == "recorded" and one.issue is not None
+            else one
+            for one in self._world.store.defects()
+        ]
 
     def _low_memory(self) -> bool | None:
         machine = self._world.machine
         free = machine.free_memory() if machine is not None else None
         return None if free is None else free < self._supervision.policy.submit.low_memory * 2**20
 
-    def _snapshot(self, now: datetime, tasks: list[Task], *, reachable: bool) -> Snapshot:
+    def _snapshot(
+        self,
+        now: datetime,
+        tasks: Sequence[Task],
+        defects: Sequence[Defect],
+        *,
+        reachable: bool,
+    ) -> Snapshot:
         store = self._world.store
         notes = store.notes()
         last = notes.get("last_tick_at")
@@ -234,7 +263,7 @@ class Observer:
             control_plane=self._control_plane(reachable=reachable),
             queues=queues,
             remedies=tuple(self._world.remedies.known()) if self._world.remedies else (),
-            defects=tuple(self._known(defect) for defect in store.defects()),
+            defects=tuple(defects),
             tasks=tuple(tasks),
         )
 
@@ -269,7 +298,7 @@ class Observer:
 def _wants_proof(standing: Standing, view: TaskView) -> bool:
     """Evidence is fetched for a result that has been read and is not settled."""
     return (
-        standing.status == "submitted"
+        _held(standing, view) is None
         and view.state in TERMINAL
         and standing.inspected_attempt >= view.attempt
     )
@@ -283,10 +312,36 @@ def wanted_proof(standing: Standing, policy: Policy) -> frozenset[ProofKind]:
 
 
 def status_of(standing: Standing, view: TaskView | None) -> Status | None:
-    """The supervisor's word where it has one, else the queue's; None: neither knows."""
-    if standing.status != "submitted":
-        return Status(standing.status)
-    return view.state if view is not None else None
+    """The queue's word; None: it has none, or says nothing that counts."""
+    if view is not None:
+        return view.state
+    return Status.PLANNED if standing.status == "planned" else None
+
+
+def _held(standing: Standing, view: TaskView | None = None) -> Held | None:
+    """What the supervisor adds to the queue's word.
+
+    Whoever starts a task again in the queue ends its waiting: the new attempt is read and judged.
+    """
+    held = standing.status
+    if held in ("accepted", "replaced"):
+        return held
+    if held in ("parked", "handed-over"):
+        return None if view is not None and _goes_on(standing, view) else held
+    return None
+
+
+def _not_ours(standing: Standing, view: TaskView | None) -> str | None:
+    """Why the queue's task of this id is not the wave's own; None: it is, or nobody can say."""
+    wave = view.order.labels.get("wave") if view is not None else None
+    if wave is None or wave == standing.wave:
+        return None
+    return f"the queue's task of this id is of wave {wave}, not of {standing.wave}"
+
+
+def _goes_on(standing: Standing, view: TaskView) -> bool:
+    """Whether the queue shows another attempt than the one that was read last."""
+    return view.attempt > standing.inspected_attempt or view.state not in TERMINAL
 
 
 def task_of(
@@ -305,6 +360,7 @@ def task_of(
         queue=spec.queue,
         kind=spec.kind,
         status=status_of(standing, view),
+        held=_held(standing, view),
         attempts_left=max(0, spec.attempts - 1 - len(standing.charged)),
         session_continuable=True,
         probe="ok" if reachable else "failed",
@@ -358,8 +414,11 @@ def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, obj
     }
 
 
-def _unread_late(standing: Standing, view: TaskView) -> bool:
-    return any(late.attempt not in standing.inspected_late for late in view.late_reports)
+def _is_news(standing: Standing, view: TaskView) -> bool:
+    """Whether a settled task has a late report nobody has read, or was started again."""
+    if any(late.attempt not in standing.inspected_late for late in view.late_reports):
+        return True
+    return standing.status == "handed-over" and _goes_on(standing, view)
 
 
 def _late(standing: Standing, late: LateReport) -> LateReport:

@@ -23,10 +23,12 @@ class Read:
     review: Review | None = None
     """None: there was nothing to review."""
     reused: bool = False
+    tokens: int = 0
+    """What asking has used up."""
 
 
 def read(world: World, how: Supervision, proposals: Sequence[Proposal]) -> list[Read]:
-    """Review each result once, and remember what was said and what it took."""
+    """Review each result once. Nothing is remembered here, see `remember`."""
     asked: dict[int, tuple[Standing, Brief]] = {}
     found: dict[int, Read] = {}
     for place, proposal in enumerate(proposals):
@@ -37,14 +39,21 @@ def read(world: World, how: Supervision, proposals: Sequence[Proposal]) -> list[
             continue
         known = _known(world, standing, shown)
         if known is not None:
-            world.store.save(standing.model_copy(update={"review": known}))
             found[place] = Read("read before: the same review counts", known, reused=True)
         else:
             asked[place] = (standing, shown)
     given = world.reviewer.review([shown for _, shown in asked.values()]) if asked else []
     for (place, (standing, _)), review in zip(asked.items(), given, strict=True):
-        found[place] = _remembered(world, how, standing, review)
+        found[place] = _answered(world, how, standing, review)
     return [found[place] for place in range(len(proposals))]
+
+
+def remember(world: World, task: str, found: Read) -> None:
+    """Keep the review and what it took; called in the transaction of the outcome's record."""
+    standing = world.store.standing(task)
+    if standing is None or found.review is None:
+        return
+    charge(world.store, standing, found.tokens, {"review": found.review})
 
 
 def _shown(world: World, how: Supervision, proposal: Proposal) -> tuple[Standing, Brief]:
@@ -91,15 +100,15 @@ def _known(world: World, standing: Standing, shown: Brief) -> Review | None:
     return None
 
 
-def _remembered(world: World, how: Supervision, standing: Standing, review: Review) -> Read:
+def _answered(world: World, how: Supervision, standing: Standing, review: Review) -> Read:
     now = world.clock.now()
     review = followed_up(review, standing.review, how.reading.patience, now)
-    charge(world.store, standing, review.usage.total if review.usage else 0, {"review": review})
+    tokens = review.usage.total if review.usage else 0
     if review.abstained is None:
         counted = ", ".join(f"{one.id} {one.verdict}" for one in review.criteria)
-        return Read(f"reviewed: {counted}", review)
+        return Read(f"reviewed: {counted}", review, tokens=tokens)
     what = "is asked again" if review.pending else "a person is needed"
-    return Read(f"abstained: {review.abstained}; {what}", review)
+    return Read(f"abstained: {review.abstained}; {what}", review, tokens=tokens)
 
 
 def charge(store: WaveStore, standing: Standing, tokens: int, update: dict[str, object]) -> None:

@@ -1,6 +1,6 @@
 """The live map, `wavekeeper.status/1`: one picture of the wave, made of what was decided anyway.
 
-Pure: it reads nothing and decides nothing. Policy: "Maintain a live map of queues, active tasks,
+It decides nothing and changes nothing. Policy: "Maintain a live map of queues, active tasks,
 recently completed tasks, unread terminal tasks, evidence gaps, blockers, and next action."
 """
 
@@ -17,9 +17,22 @@ from agent.core.assess.assessment import Board
 from agent.core.assess.liveness import WORKING
 from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
-from agent.core.model.nouns import TERMINAL, Defect, Mode, Noun, Queue, Status, Task, TaskKind
+from agent.core.model.nouns import (
+    TERMINAL,
+    Defect,
+    Mode,
+    Noun,
+    Queue,
+    Status,
+    Supervisor,
+    Task,
+    TaskKind,
+)
+from agent.core.plan import planner
 from agent.core.plan.next_action import Case
 from agent.core.plan.planner import Decision, Decisions
+from agent.runtime.context import Supervision, World
+from agent.runtime.observe import Observer
 
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
@@ -56,7 +69,10 @@ class MappedTask(Noun):
     queue: str
     kind: TaskKind
     group: Group
-    status: Status | None = None
+    status: str | None = None
+    """The supervisor's word where it has one (`parked`, `accepted`, ...), else the queue's."""
+    queue_status: Status | None = None
+    """The queue's own word, always."""
     attempt: int | None = None
     attempts_left: int | None = None
     age: float | None = None
@@ -229,10 +245,11 @@ def _task(
     settled = standing.status in SETTLED_STANDINGS
     told: dict[str, object] = {}
     if case is not None:
-        told = _assessed(case, board.snapshot.now)
+        # Of a settled task that another one depends on hardly anything is looked at.
+        told = {k: v for k, v in _assessed(case, board.snapshot.now).items() if v is not None}
     if settled or case is None:
         told |= {
-            "status": None if standing.status == "submitted" else Status(standing.status),
+            "status": None if standing.status == "submitted" else standing.status,
             "attempt": standing.inspected_attempt or None,
             "age": _seconds(standing.changed_at, board.snapshot.now),
         }
@@ -259,7 +276,8 @@ def _assessed(case: Case, now: datetime) -> dict[str, object]:
     began = task.finished_at or task.started_at
     return {
         "queue": task.queue,
-        "status": task.status,
+        "status": task.word,
+        "queue_status": task.status,
         "attempt": task.attempt,
         "attempts_left": task.attempts_left,
         "age": None if began is None else _seconds(began, now),
@@ -290,7 +308,7 @@ def _group(
         return "needs-you"
     if standing.status in SETTLED_STANDINGS:
         return "done"
-    if case is not None and case.task.waiting_for == "permission":
+    if case is not None and (case.task.unreadable or case.task.waiting_for == "permission"):
         return "needs-you"
     if card is not None:
         decision = None
@@ -334,12 +352,12 @@ def _blockers(board: Board) -> Iterable[Blocker]:
 
 def _waiting_for(defect: Defect, board: Board) -> tuple[str, ...]:
     """Parked behind it, or stopped by it and about to be parked."""
-    stands_still = {Status.PARKED, *TERMINAL}
+    stands_still = {"parked", *TERMINAL}
     found = (
         task
         for task, case in board.cases.items()
         if case.defect is not None and case.defect.id == defect.id
-        if case.task.status in stands_still
+        if case.task.word in stands_still
     )
     return tuple(sorted(found, key=_natural))
 
@@ -370,3 +388,45 @@ def _natural(name: str) -> tuple[object, ...]:
     """T-2 before T-10."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+
+
+class Onlooker:
+    """Makes live maps; changes nothing. Looking again reads only what changed."""
+
+    def __init__(self, world: World, supervision: Supervision) -> None:
+        self._world = world
+        self._policy = supervision.policy
+        self._observer = Observer(world, supervision, probing=False)
+        self._open: set[str] | None = None
+        self._settled: Sequence[Standing] = ()
+
+    def look(self, supervised_by: str | None) -> LiveMap:
+        """The map of this moment. `supervised_by`: who holds the lock."""
+        snapshot = self._observer.observe()
+        last = snapshot.supervisor.last_tick_at
+        if supervised_by is None:
+            # The supervisor's absence is no fault of the wave: show what its next look is for.
+            absent = Supervisor(
+                interval=snapshot.supervisor.interval, host=snapshot.supervisor.host
+            )
+            snapshot = snapshot.model_copy(update={"supervisor": absent})
+        return live_map(
+            planner.decide(snapshot, self._policy),
+            self._world.store.waves(),
+            self._standings(),
+            Supervised(by=supervised_by, last_tick_at=last),
+            [
+                one
+                for one in self._world.approvals.cards(live=True)
+                if snapshot.now < one.expires_at
+            ],
+        )
+
+    def _standings(self) -> list[Standing]:
+        """All of them; the settled ones are read again only when there are more of them."""
+        open_ones = self._world.store.standings(settled=False)
+        names = {one.spec.id for one in open_ones}
+        if names != self._open:
+            self._settled = self._world.store.standings(settled=True)
+            self._open = names
+        return [*self._settled, *open_ones]

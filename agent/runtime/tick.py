@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from agent.core.assess.assessment import Board
 from agent.core.assess.liveness import polls_after
 from agent.core.journal.records import Record
 from agent.core.journal.replay import Ruled, body_of
@@ -31,6 +32,8 @@ class TickResult:
     """The one that was in force."""
     policy_said: str | None = None
     """What became of a policy that was edited, if one was found before this tick."""
+    clock: str | None = None
+    """What is to be said of a clock that was set back since the last tick."""
     cards: Mapping[str | None, str] = field(default_factory=dict)
     """The question put to a person about a task's decision, by task."""
 
@@ -56,14 +59,18 @@ class Ticker:
         self._number += 1
         settled = self._executor.settle(self._number)
         self._desk.begin(self._number, self._world.clock.now())
+        jumped = self._clock_set_back()
         snapshot = self._observer.observe()
         decisions = planner.decide(snapshot, self._supervision.policy)
         board, seen = decisions.board, digest(snapshot)
         wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
         everything = tuple(self._desk.rule(board, one, seen) for one in wanted)
         self._desk.end(board, everything)
-        self._journal(snapshot, decisions, everything)
-        self._remember_polls(decisions)
+        with self._world.state.transaction():
+            self._journal(snapshot, decisions, everything)
+            self._remember_fixes(board)
+            self._remember_polls(decisions)
+        self._executor.begin(board)
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
         unsure = {record.task for record in self._world.journal.unresolved()}
@@ -74,7 +81,7 @@ class Ticker:
             and one.decision.proposal.action is not Action.LEAVE_ALONE
             and one.decision.proposal.task not in unsure
         ]
-        done += self._carried_out(cleared, snapshot, stop)
+        done += self._carried_out(cleared, stop)
         self._end()
         return TickResult(
             self._number,
@@ -83,13 +90,13 @@ class Ticker:
             tuple(ruled.decision for ruled in everything),
             tuple(done),
             self._supervision.policy,
+            clock=jumped,
             cards={one.decision.proposal.task: one.card for one in everything if one.card},
         )
 
     def _carried_out(
         self,
         cleared: Sequence[tuple[Ruled, Cleared]],
-        snapshot: Snapshot,
         stop: Callable[[], bool],
     ) -> Iterator[Done]:
         """One action after the other; then the reviews, several at once."""
@@ -98,20 +105,20 @@ class Ticker:
             if stop():
                 return
             if one.proposal.action is not Action.REVIEW:
-                yield self._carry_out(ruled, one, snapshot)
+                yield self._carry_out(ruled, one)
         most = self._supervision.reading.at_once
         for first in range(0, len(reviews), most):
             if stop():
                 return
             batch = reviews[first : first + most]
-            yield from self._executor.carry_out_reviews(batch, snapshot, self._number)
+            yield from self._executor.carry_out_reviews(batch, self._number)
 
-    def _carry_out(self, ruled: Ruled, cleared: Cleared, snapshot: Snapshot) -> Done:
+    def _carry_out(self, ruled: Ruled, cleared: Cleared) -> Done:
         """Act with whatever yes there is, and close the question it came from."""
         proposal, now = cleared.proposal, self._world.clock.now()
         if not self._desk.may(ruled.consent, now, proposal):
             return Done(proposal, "void", "the rule that covered it has no use left")
-        done = self._executor.carry_out(cleared, snapshot, self._number, ruled.consent)
+        done = self._executor.carry_out(cleared, self._number, ruled.consent)
         self._desk.carried_out(ruled.consent, done)
         return done
 
@@ -138,6 +145,22 @@ class Ticker:
     def _record(self, at: datetime, seen: str, ruled: Ruled) -> Record:
         task, body = ruled.decision.proposal.task, body_of(ruled, seen)
         return Record(kind="decision", at=at, tick=self._number, task=task, body=body)
+
+    def _remember_fixes(self, board: Board) -> None:
+        """A defect that counts as fixed from now on is written down with what was seen."""
+        for defect in board.fixed_by_hand:
+            body = {"defect": defect.id, "issue": defect.issue, "why": "its issue was closed"}
+            at = board.snapshot.now
+            self._world.journal.append([Record(kind="fixed", at=at, tick=self._number, body=body)])
+            self._world.store.save_defect(defect.model_copy(update={"issue_open": None}))
+
+    def _clock_set_back(self) -> str | None:
+        """The clock may be set back under a running supervisor; it goes on, and says so."""
+        last = self._world.store.notes().get("last_tick_at")
+        if last is None:
+            return None
+        back = (datetime.fromisoformat(last) - self._world.clock.now()).total_seconds()
+        return f"the clock was set back by {back:.0f} s" if back >= 1 else None
 
     def _remember_polls(self, decisions: Decisions) -> None:
         """Keep what the next tick needs: evidence that was fetched, and polls that found a risk."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from agent.runtime.remembering import REMEMBER
 
 from agent.core.assess.assessment import assess
 from agent.core.model.actions import Action, Proposal
@@ -13,7 +14,6 @@ from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft, stands_on_its_own
 from agent.runtime.effects import ACT, HAPPENED
 from agent.runtime.observe import Observer
-from agent.runtime.remembering import REMEMBER
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 PUSHED = "d" * 40

@@ -11,8 +11,7 @@ from agent.core.plan import planner
 from agent.core.plan.planner import Decisions
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
-from agent.runtime.onlooker import Onlooker
-from agent.runtime.status import GROUPS, Supervised, live_map
+from agent.runtime.status import GROUPS, Onlooker, Supervised, live_map
 from tests.acceptance.test_cli_views import drawn
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 

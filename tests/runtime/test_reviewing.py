@@ -12,7 +12,7 @@ from agent.core.prompts.linter import Slots, Step
 from agent.core.review.brief import Brief
 from agent.core.review.review import AbstainError, abstention
 from agent.runtime.context import Reading, Supervision
-from agent.runtime.onlooker import Onlooker
+from agent.runtime.status import Onlooker
 from agent.runtime.tick import Ticker
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 

@@ -121,7 +121,7 @@ def play(
                 return late or settled
 
             with signals(stop), console.live():
-                wiring.loop(settings, world, how, show.tell).run(stop, until=over)
+                wiring.loop(settings, world, how, show.tell, show.report).run(stop, until=over)
             if show.lost:
                 raise show.lost
             told = rows(world)

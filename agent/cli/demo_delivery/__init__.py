@@ -99,7 +99,7 @@ def _play(console: Console, folder: Path, *, real: bool) -> tuple[list[Row], int
                 return late or not world.store.standings(settled=False)
 
             with signals(stop), console.live():
-                wiring.loop(settings, world, how, show.tell).run(stop, until=over)
+                wiring.loop(settings, world, how, show.tell, show.report).run(stop, until=over)
             if show.lost:
                 raise show.lost
             return rows(world, policy), stop.exit_code

@@ -16,13 +16,13 @@ from agent.core.plan.planner import Decision
 
 _CLAIM: Final = 600
 """Characters of a worker's last words that a card keeps."""
-_ELSE: Final = {
+_ELSE: Final[dict[str, tuple[Action, ...]]] = {
     Status.SUCCEEDED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
     Status.FAILED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
     Status.LOST: (Action.RETRY, Action.REPLACE),
     Status.RUNNING: (Action.GUIDE, Action.INTERRUPT),
     Status.JUDGING: (Action.INTERRUPT,),
-    Status.PARKED: (Action.RELEASE,),
+    "parked": (Action.RELEASE,),
 }
 """What else might be thought of for a task that stands there."""
 
@@ -96,10 +96,10 @@ def instead(board: Board, decision: Decision) -> tuple[str, ...]:
     """What was not chosen: each other way with the guard's word on it."""
     proposal = decision.proposal
     case = board.cases.get(proposal.task) if proposal.task else None
-    if case is None or case.task.status is None:
+    if case is None or case.task.word is None:
         return ()
     found = []
-    for action in _ELSE.get(case.task.status, ()):
+    for action in _ELSE.get(case.task.word, ()):
         if action is not proposal.action:
             said = planner.ask(board, action, proposal.task)[1]
             rules = "" if word(said) == "cleared" else f": {said.rules[0]}"

@@ -18,7 +18,7 @@ from agent.core.plan.lessons import durable
 from agent.core.plan.next_action import Case
 
 _FIXED: Final = ("observed", "recorded", "fixed")
-_RELEASABLE: Final = frozenset({Status.PARKED, Status.FAILED, Status.SUCCEEDED})
+_RELEASABLE: Final = frozenset({"parked", Status.FAILED, Status.SUCCEEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,41 @@ class Board:
     cases: Mapping[str, Case]
     lanes: Lanes
     suspended: str | None
+    fixed_by_hand: tuple[Defect, ...] = ()
+    """Defects that count as fixed from now on, because somebody closed their issue."""
 
 
-def assess(snapshot: Snapshot, policy: Policy) -> Board:
-    """Liveness, evidence, failure reason and window of everything in the snapshot."""
+def assess(snapshot: Snapshot, policy: Policy, before: Board | None = None) -> Board:
+    """Liveness, evidence, failure reason and window of everything in the snapshot.
+
+    `before`: an assessment under the same policy; a task that is the very one it saw is not
+    assessed again, so that a look at one task costs one task.
+    """
+    snapshot, fixed = _with_fixes_by_hand(snapshot)
+    known = before.cases if before is not None and before.policy is policy else {}
+    same = {
+        task.id: known[task.id]
+        for task in snapshot.tasks
+        if task.id in known and known[task.id].task is task
+    }
     alive = {
-        task.id: liveness.assess(task, snapshot.now, policy.liveness) for task in snapshot.tasks
+        task.id: same[task.id].liveness
+        if task.id in same
+        else liveness.assess(task, snapshot.now, policy.liveness)
+        for task in snapshot.tasks
     }
     by_id = {defect.id: defect for defect in snapshot.defects}
     # Of two defects with one fingerprint the one that is further from being fixed counts.
     further = sorted(snapshot.defects, key=lambda one: (_FIXED.index(one.status), one.id))
     by_cause = {defect.fingerprint: defect for defect in reversed(further)}
-    status_of = {task.id: task.status for task in snapshot.tasks}
-    failed = {task.id: _failure(task, policy, by_id) for task in snapshot.tasks}
+    held_as = {task.id: task.held for task in snapshot.tasks}
+    unmoved = before is not None and before.snapshot.defects == snapshot.defects
+    failed = {
+        task.id: same[task.id].failure
+        if unmoved and task.id in same
+        else _failure(task, policy, by_id)
+        for task in snapshot.tasks
+    }
     defects = {task.id: _defect(task, failed[task.id], by_id, by_cause) for task in snapshot.tasks}
     causes = {task.id: _cause(task, failed[task.id], defects[task.id]) for task in snapshot.tasks}
     first: dict[str, str] = {}
@@ -55,12 +77,12 @@ def assess(snapshot: Snapshot, policy: Policy) -> Board:
         task.id: Case(
             task,
             alive[task.id],
-            proof.assess(task, policy.completion),
+            same[task.id].proof if task.id in same else proof.assess(task, policy.completion),
             failed[task.id],
             defects[task.id],
             first_of_cause=first.get(causes[task.id] or "") == task.id,
             release_first=task.id in goes_first,
-            waits_for=window.waits_for_dependencies(task, status_of),
+            waits_for=window.waits_for_dependencies(task, held_as),
             remedy=_remedy(snapshot, defects[task.id]),
             lesson=lessons.get(task.id),
         )
@@ -69,7 +91,24 @@ def assess(snapshot: Snapshot, policy: Policy) -> Board:
     throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
     lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
     suspended = liveness.suspension(snapshot, alive, policy.liveness)
-    return Board(snapshot, policy, cases, lanes, suspended)
+    return Board(snapshot, policy, cases, lanes, suspended, fixed)
+
+
+def _with_fixes_by_hand(snapshot: Snapshot) -> tuple[Snapshot, tuple[Defect, ...]]:
+    """Whoever fixes a defect by hand says so by closing its issue; a released task shows it.
+
+    Policy: "then fix the infrastructure manually if Code Queue cannot move past it, and only then
+    resume the delivery wave."
+    """
+    closed = {
+        defect.id: defect.model_copy(update={"status": "fixed", "proven_by": None})
+        for defect in snapshot.defects
+        if defect.status == "recorded" and defect.issue_open is False
+    }
+    if not closed:
+        return snapshot, ()
+    defects = tuple(closed.get(defect.id, defect) for defect in snapshot.defects)
+    return snapshot.model_copy(update={"defects": defects}), tuple(closed.values())
 
 
 def _remedy(snapshot: Snapshot, defect: Defect | None) -> Remedy | None:
@@ -116,7 +155,7 @@ def _defect(
     by_cause: Mapping[str, Defect],
 ) -> Defect | None:
     waits_for = by_id.get(task.blocked_by) if task.blocked_by else None
-    if task.status is Status.PARKED and waits_for is not None:
+    if task.held == "parked" and waits_for is not None:
         return waits_for
     if failure is not None and failure.fingerprint is not None:
         return by_cause.get(failure.fingerprint)
@@ -125,7 +164,7 @@ def _defect(
 
 def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | None:
     """What joins tasks that wait for the same thing; only unread results stand aside."""
-    if task.status is Status.PARKED:
+    if task.held == "parked":
         return defect.fingerprint if defect else None
     if failure is None or not task.inspected:
         return None
@@ -138,11 +177,11 @@ def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> froze
     out: set[str] = set()
     for task in sorted(snapshot.tasks, key=lambda one: natural(one.id)):
         defect = defects[task.id]
-        if defect is None or task.status in (*SETTLED, Status.CANCELLED):
+        if defect is None or task.word in (*SETTLED, Status.CANCELLED):
             continue
         if task.canary:
             out.add(defect.id)
-        elif task.status in _RELEASABLE and task.session_continuable:
+        elif task.word in _RELEASABLE and task.session_continuable:
             waiting.setdefault(defect.id, []).append(task.id)
     proven = {defect.id for defect in snapshot.defects if defect.proven_by}
     return frozenset(

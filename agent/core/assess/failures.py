@@ -58,7 +58,7 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
         return _named("lost", policy)
     if _fell_over_an_old_flag(task, policy):
         return _named("stale-cancel", policy)
-    if task.status not in (Status.FAILED, Status.SUCCEEDED, Status.PARKED):
+    if task.status not in (Status.FAILED, Status.SUCCEEDED) and task.held != "parked":
         return None
     for text in _observed(task):
         if found := _search(text, task, policy):
@@ -106,7 +106,7 @@ def _fell_over_an_old_flag(task: Task, policy: FailuresPolicy) -> bool:
 
     Only with everything known: a person's own word to cancel must not be taken for a fault.
     """
-    if task.status not in (Status.FAILED, Status.CANCELLED, Status.PARKED):
+    if task.status not in (Status.FAILED, Status.CANCELLED) and task.held != "parked":
         return False
     if not task.cancel_requested or task.attempt is None or task.attempt == 1:
         return False

@@ -44,7 +44,7 @@ class Liveness:
 def assess(task: Task, now: datetime, policy: LivenessPolicy) -> Liveness:
     """Judge one task by its two clocks."""
     if task.status not in WORKING:
-        return Liveness("not-running", f"the task is {task.status or 'in an unknown state'}")
+        return Liveness("not-running", f"the task is {task.word or 'in an unknown state'}")
     beat = _heartbeat(task, now)
     silence = _silence(task, now)
     trace_silence = _trace_silence(task, now)

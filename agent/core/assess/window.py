@@ -14,7 +14,7 @@ from typing import Literal
 
 from agent.core.assess.liveness import Liveness
 from agent.core.assess.write_scopes import distinct
-from agent.core.model.nouns import ACTIVE, TERMINAL, Snapshot, Status, Task
+from agent.core.model.nouns import ACTIVE, TERMINAL, Held, Snapshot, Task
 from agent.core.model.policy import WindowPolicy
 
 
@@ -101,7 +101,7 @@ def _not_yet(
 
 def holds_a_lane(task: Task) -> bool:
     """Active, or finished and unread: a place is refilled only when its result has been read."""
-    return task.status is None or task.status in ACTIVE or _unread(task)
+    return task.word is None or task.status in ACTIVE or _unread(task)
 
 
 def _unread(task: Task) -> bool:
@@ -135,7 +135,7 @@ def wilson_lower_bound(good: int, total: int, z: float) -> float:
 
 
 def _scopes(snapshot: Snapshot) -> Literal["unknown", "overlapping", "distinct"]:
-    active = [task for task in snapshot.tasks if task.status is None or task.status in ACTIVE]
+    active = [task for task in snapshot.tasks if task.word is None or task.status in ACTIVE]
     if any(not task.write_scope for task in active):
         return "unknown"
     return "distinct" if distinct(task.write_scope or () for task in active) else "overlapping"
@@ -146,6 +146,6 @@ def _settled(snapshot: Snapshot, policy: WindowPolicy) -> bool:
     return changed is None or snapshot.now - changed >= timedelta(seconds=policy.settle)
 
 
-def waits_for_dependencies(task: Task, status_of: Mapping[str, Status | None]) -> tuple[str, ...]:
+def waits_for_dependencies(task: Task, held_as: Mapping[str, Held | None]) -> tuple[str, ...]:
     """The tasks it depends on that are not accepted yet."""
-    return tuple(one for one in task.depends_on if status_of.get(one) is not Status.ACCEPTED)
+    return tuple(one for one in task.depends_on if held_as.get(one) != "accepted")

@@ -163,11 +163,11 @@ def _lanes(situation: Situation) -> str:
 
 def _status(situation: Situation) -> str:
     task = situation.task
-    if task is None or task.status is None:
+    if task is None or task.word is None:
         return "unknown"
-    if task.status in SETTLED:
+    if task.held in SETTLED:
         return "settled"
-    return _STATUS[task.status]
+    return "parked" if task.held == "parked" or task.status is None else _STATUS[task.status]
 
 
 _STATUS: Final = {
@@ -179,18 +179,17 @@ _STATUS: Final = {
     Status.FAILED: "finished",
     Status.LOST: "finished",
     Status.CANCELLED: "cancelled",
-    Status.PARKED: "parked",
 }
 
 
 def _result(situation: Situation) -> str:
     """Whether there is a result that nobody has read, the late ones included."""
     task = situation.task
-    if task is None or task.status is None:
+    if task is None or task.word is None:
         return "unknown"
     if any(not late.inspected for late in task.late_reports):
         return "unread"
-    if _STATUS.get(task.status) in ("finished", "cancelled"):
+    if task.status is not None and _STATUS[task.status] in ("finished", "cancelled"):
         return "read" if task.inspected else "unread"
     return "none"
 

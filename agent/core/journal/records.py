@@ -13,12 +13,13 @@ GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
 RecordKind = Literal[
-    "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "policy",
-    "stop",
+    "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "fixed",
+    "policy", "stop",
 ]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
 intent that a crash left open, found by reading the queue back; `answered` is what a person said to
-a question, `closed` how a question ended without being carried out; `policy` is a policy file that
+a question, `closed` how a question ended without being carried out; `fixed` is a defect that counts
+as fixed because its issue was closed by hand; `policy` is a policy file that
 was edited while the supervisor ran, and what became of it."""
 
 

@@ -6,7 +6,7 @@ tick's whole view of the world, which can be written to a file and read back.
 
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -20,7 +20,7 @@ TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class Status(StrEnum):
-    """Where a task stands. The queue knows the middle seven; the supervisor adds the others."""
+    """The queue's word for a task; `planned` until it has been submitted to one."""
 
     PLANNED = "planned"
     QUEUED = "queued"
@@ -31,21 +31,19 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     LOST = "lost"
     """The queue fenced the attempt off: its lease ran out and it can no longer act."""
-    PARKED = "parked"
-    """Waits for a defect to be fixed."""
-    ACCEPTED = "accepted"
-    REPLACED = "replaced"
-    HANDED_OVER = "handed-over"
+
+
+Held = Literal["parked", "accepted", "replaced", "handed-over"]
+"""What the supervisor adds to the queue's word, and never in its place. `parked`: it waits for a
+defect to be fixed, under its own identity; the others: the supervisor is done with it."""
 
 
 ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.JUDGING})
 """Holds a lane: submitted and not yet terminal."""
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.LOST})
 """The attempt is over and its result waits to be read."""
-SETTLED: Final = frozenset(
-    {Status.ACCEPTED, Status.REPLACED, Status.HANDED_OVER},
-)
-"""The supervisor is done with it."""
+SETTLED: Final = frozenset({"accepted", "replaced", "handed-over"})
+"""What it is held as when the supervisor is done with it."""
 
 
 class TaskKind(StrEnum):
@@ -178,6 +176,11 @@ class Task(Noun):
     queue: str | None = None
     kind: TaskKind | None = None
     status: Status | None = None
+    """The queue's word."""
+    held: Held | None = None
+    """The supervisor's own, beside it."""
+    unreadable: str | None = None
+    """Why nothing that is shown of it can be relied on; then nothing but its id is filled."""
     attempt: int | None = None
     attempts_left: int | None = None
     """Attempts the task may still be given after this one; infrastructure faults use up none."""
@@ -220,6 +223,19 @@ class Task(Noun):
     declined: dict[str, str] = {}
     """What a person rejected or put off: action and grounds' digest, to one sentence about it."""
 
+    @property
+    def word(self) -> str | None:
+        """One word for a person: the supervisor's where it has one, else the queue's."""
+        return self.held or self.status
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_supervisors_word_out_of_the_status(cls, data: object) -> object:
+        """`wavekeeper.snapshot/1` writes both words into `status`."""
+        if isinstance(data, dict) and data.get("status") in get_args(Held):
+            return {**data, "status": None, "held": data["status"]}
+        return data
+
 
 class Queue(Noun):
     """One lane group of the queue service."""
@@ -239,6 +255,8 @@ class Defect(Noun):
     fingerprint: str
     status: Literal["observed", "recorded", "fixed"]
     issue: str | None = None
+    issue_open: bool | None = None
+    """Whether its issue was seen open in this tick. A closed one says that somebody fixed it."""
     fixed_by: str | None = None
     """The task that fixes it, once it has been split off."""
     reason: str | None = None
@@ -350,30 +368,41 @@ class Snapshot(Noun):
             if twice := sorted(one for one, times in Counter(ids).items() if times > 1):
                 raise ValueError(f"{name}: the id {twice[0]!r} is there twice")
         for task in self.tasks:
-            self._refuse_impossible_task(task)
-        self._refuse_the_future("supervisor: lastTickAt", self.supervisor.last_tick_at)
-        self._refuse_the_future("window: changedAt", self.window.changed_at)
-        for outcome in self.window.outcomes:
-            self._refuse_the_future(f"window: outcome of {outcome.task}", outcome.at)
+            if (why := contradiction(task, self.now)) is not None:
+                raise ValueError(f"tasks: {task.id}: {why}")
+        for where, at in (
+            ("supervisor: lastTickAt", self.supervisor.last_tick_at),
+            ("window: changedAt", self.window.changed_at),
+            *((f"window: outcome of {one.task}", one.at) for one in self.window.outcomes),
+        ):
+            if (why := _future(where, at, self.now)) is not None:
+                raise ValueError(why)
         return self
 
-    def _refuse_the_future(self, where: str, at: AwareDatetime | None) -> None:
-        if at is not None and at > self.now:
-            raise ValueError(f"{where} lies in the future ({at.isoformat()})")
 
-    def _refuse_impossible_task(self, task: Task) -> None:
-        where = f"tasks: {task.id}"
-        for name, at in (
-            ("heartbeat.at", task.heartbeat.at if task.heartbeat else None),
-            ("trace.lastEventAt", task.trace.last_event_at if task.trace else None),
-            ("startedAt", task.started_at),
-            ("finishedAt", task.finished_at),
-            ("lastInterruptAt", task.last_interrupt_at),
-            ("judge.at", task.judge.at if task.judge else None),
-            *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
-        ):
-            self._refuse_the_future(f"{where}: {name}", at)
-        if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
-            raise ValueError(f"{where}: a {task.status} task has a final response")
-        if task.started_at and task.finished_at and task.finished_at < task.started_at:
-            raise ValueError(f"{where}: finishedAt lies before startedAt")
+def contradiction(task: Task, now: AwareDatetime) -> str | None:
+    """Why this task cannot be as it is shown, so that nothing may be decided from it; None: it can.
+
+    A snapshot file that holds such a task is refused. Where a queue shows one, that task alone is
+    unreadable, and the supervisor goes on with the others.
+    """
+    for name, at in (
+        ("heartbeat.at", task.heartbeat.at if task.heartbeat else None),
+        ("trace.lastEventAt", task.trace.last_event_at if task.trace else None),
+        ("startedAt", task.started_at),
+        ("finishedAt", task.finished_at),
+        ("lastInterruptAt", task.last_interrupt_at),
+        ("judge.at", task.judge.at if task.judge else None),
+        *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
+    ):
+        if (why := _future(name, at, now)) is not None:
+            return why
+    if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
+        return f"a {task.status} task has a final response"
+    if task.started_at and task.finished_at and task.finished_at < task.started_at:
+        return "finishedAt lies before startedAt"
+    return None
+
+
+def _future(where: str, at: AwareDatetime | None, now: AwareDatetime) -> str | None:
+    return f"{where} lies in the future ({at.isoformat()})" if at and at > now else None

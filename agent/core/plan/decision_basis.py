@@ -15,7 +15,7 @@ def of(case: Case | None, proposal: Proposal) -> dict[str, str]:
         return {"limit": str(proposal.limit)}
     task = case.task
     known: dict[str, object] = {
-        "status": task.status,
+        "status": task.word,
         "attempt": task.attempt,
         "attempts left": task.attempts_left,
         "final response": _seal(task.final_response),

@@ -46,15 +46,17 @@ def propose(case: Case, now: datetime, most_attempts: int) -> Proposal:
     task = case.task
     if any(not late.inspected for late in task.late_reports):
         return _do(case, Action.INSPECT, "a superseded attempt has reported late; it is read first")
-    if task.status in SETTLED:
-        return _leave(case, f"the task is {task.status}")
+    if task.held in SETTLED:
+        return _leave(case, f"the task is {task.held}")
+    if task.unreadable is not None:
+        return _leave(case, f"it cannot be read: {task.unreadable}")
     if task.status is Status.PLANNED:
         return _planned(case)
     if task.status is Status.QUEUED:
         return _leave(case, "queued; it waits for a worker host")
     if task.status in WORKING:
         return _working(case)
-    if task.status is Status.PARKED:
+    if task.held == "parked" and (task.status is None or task.inspected):
         return _parked(case)
     if task.status in TERMINAL:
         return _finished(case, now, most_attempts)

@@ -203,7 +203,7 @@ def _ceiling_word(board: Board, proposal: Proposal) -> str:
 
 
 def _liveness_word(case: Case | None) -> str:
-    if case is None or case.task.status is None:
+    if case is None or case.task.word is None:
         return "unknown"
     return "dead" if case.liveness.actionable else case.liveness.effective
 
@@ -269,7 +269,7 @@ def _questions(case: Case, proposal: Proposal) -> Questions:
         risk = f"blocked by {case.defect.id} ({case.defect.status})"
     return Questions(
         completion_quality=quality,
-        completion_state=f"{case.task.status or 'unknown'}: {case.liveness.reason}",
+        completion_state=f"{case.task.word or 'unknown'}: {case.liveness.reason}",
         self_blocking_risk=risk,
         next_action=f"{proposal.action}: {proposal.reason}",
     )

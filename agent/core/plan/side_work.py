@@ -31,7 +31,7 @@ def side_work(board: Board, proposals: Mapping[str, Proposal]) -> Proposal | Non
         return None
     for task in sorted(board.cases, key=natural):
         case = board.cases[task]
-        if case.lesson is None or case.task.status is not Status.ACCEPTED:
+        if case.lesson is None or case.task.held != "accepted":
             continue
         if _nobody_writes(document_of(case.lesson), board):
             return _write(case, case.lesson)
@@ -43,7 +43,7 @@ def _nobody_writes(path: str, board: Board) -> bool:
     open_tasks = [
         case.task
         for case in board.cases.values()
-        if case.task.status is None or case.task.status in (*ACTIVE, Status.PARKED, Status.PLANNED)
+        if case.task.word is None or case.task.word in (*ACTIVE, "parked", Status.PLANNED)
     ]
     if any(not task.write_scope for task in open_tasks):
         return False
