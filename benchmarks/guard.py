@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.adapters.policy_files import read_policy
-from agent.core import cedar
 from agent.core.actions import Action, Cleared, Proposal
 from agent.core.facts import FACTS, FOOTPRINT
 from agent.core.gate import survey
 from agent.core.guard import clear, judge
+from tests.core import cedar_export as cedar
 from tests.core import worlds as w
 
 try:

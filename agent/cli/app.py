@@ -235,24 +235,6 @@ def policy_show(context: typer.Context, policies: Own = None) -> None:
     command(console_of(context), policies)
 
 
-@policy_app.command("export", epilog="Example: wavekeeper policy export --cedar --to out")
-def policy_export(
-    context: typer.Context,
-    *,
-    cedar: Annotated[bool, typer.Option("--cedar", help="As Cedar policies and schema.")] = False,
-    folder: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Where the two files are written.")
-    ] = Path(),
-    policies: Own = None,
-) -> None:
-    """Write the guard's rules in another language, for another engine to decide by."""
-    from agent.cli.policy import export as command
-
-    if not cedar:
-        raise UserError("policy export: name the language; there is --cedar")
-    command(console_of(context), policies, folder)
-
-
 @policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")
 def policy_lock(
     context: typer.Context,

@@ -7,12 +7,12 @@ from itertools import islice, product
 
 import pytest
 
-from agent.core import cedar
 from agent.core.actions import Action
 from agent.core.facts import FACTS, FOOTPRINT
 from agent.core.gate import classes_of, survey
 from agent.core.guard import DEFAULT_DENY, judge
 from agent.core.policy import GuardPolicy
+from tests.core import cedar_export as cedar
 from tests.core import worlds as w
 
 cedarpy = pytest.importorskip("cedarpy", reason="cedarpy is not installed; pip install '.[verify]'")
