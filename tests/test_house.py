@@ -14,7 +14,7 @@ from agent.core.guard import FLOOR, STALE_CLEARANCE
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "agent").rglob("*.py"))
 PYTHON = sorted(
-    path for top in ("agent", "tests", "benchmarks") for path in (ROOT / top).rglob("*.py")
+    path for top in ("agent", "benchmarks", "examples", "tests") for path in (ROOT / top).rglob("*.py")
 )
 CORE = sorted((ROOT / "agent" / "core").glob("*.py"))
 

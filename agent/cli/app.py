@@ -161,15 +161,8 @@ def demo(
     approve: Annotated[
         bool, typer.Option("--approve", help="Ask you; answer in another terminal.")
     ] = False,
-    delivery: Annotated[
-        bool, typer.Option("--delivery", help="From a commit to production, registry and all.")
-    ] = False,
 ) -> None:
     """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
-    if delivery:
-        from agent.cli.demo_delivery import demo_delivery
-
-        raise typer.Exit(demo_delivery(console_of(context), keep=keep))
     from agent.cli.demo import demo as command
 
     raise typer.Exit(command(console_of(context), keep=keep, approve=approve))

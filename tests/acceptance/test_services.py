@@ -11,10 +11,10 @@ from agent.adapters.config_toml import read_settings
 from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.issues_github import GitHubIssues
 from agent.adapters.issues_local import LocalIssues
-from agent.cli.demo_delivery.images import digest_of
 from agent.core.model import ProofKind, TaskKind
 from agent.errors import WaveFileError
 from agent.wiring_systems import Remembered, issues_in, service_probes
+from examples.delivery.images import digest_of
 from tests.acceptance.program import GOOD
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
 from tests.adapters.loopback import Reply, served
