@@ -4,19 +4,16 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 from agent.adapters.policy_files import read_policy
 from agent.core.guard import FLOOR, STALE_CLEARANCE
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "agent").rglob("*.py"))
-PYTHON = sorted(
-    path for top in ("agent", "benchmarks", "examples", "tests") for path in (ROOT / top).rglob("*.py")
-)
-CORE = sorted((ROOT / "agent" / "core").glob("*.py"))
+CORE = sorted((ROOT / "agent" / "core").rglob("*.py"))
 
 # What reaches outside, asks the time, draws chance or waits. The standard library's pure modules
 # are the only others that the core may import.
@@ -28,48 +25,68 @@ PURE = {
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter"}
 
 
+FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "id", "hash"}
+
+
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", CORE, ids=_name)
-def test_the_core_imports_nothing_that_reaches_outside(path):
-    for node in ast.walk(_tree(path)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            top = name.partition(".")[0]
-            assert top in PURE, (
-                f"{_name(path)}:{node.lineno} imports {name}: pass what it gives as an argument"
-            )
-            if top == "agent":
-                assert name.startswith(("agent.core", "agent.errors")), (
-                    f"{_name(path)}:{node.lineno} imports {name}: the core knows only itself"
-                )
+def _nodes(paths: Iterable[Path]) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of these files with the place where it is."""
+    paths = list(paths)
+    assert paths, "there is no file to look at"
+    for path in paths:
+        for node in ast.walk(_tree(path)):
+            yield f"{_name(path)}:{getattr(node, 'lineno', 0)}", node
 
 
-@pytest.mark.parametrize("path", CORE, ids=_name)
-def test_the_core_asks_no_clock_opens_nothing_and_never_waits(path):
-    for node in ast.walk(_tree(path)):
-        where = f"{_name(path)}:{getattr(node, 'lineno', 0)}"
-        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor), (
-            f"{where}: no async in the core; ask the world before, decide here"
-        )
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Attribute):
-            assert node.func.attr not in CLOCKS, f"{where}: take `now` as an argument"
-        if isinstance(node.func, ast.Name):
-            assert node.func.id not in {"open", "print", "input", "exec", "eval", "id", "hash"}, (
-                f"{where}: {node.func.id}() has no place in the core"
-            )
+def _none(findings: Iterable[str]) -> None:
+    """Fail with every finding, one a line."""
+    found = list(findings)
+    assert not found, "\n".join(["", *found])
+
+
+def _imported(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom():
+            return [node.module or ""]
+    return []
+
+
+def _reaching_outside() -> Iterator[str]:
+    for where, node in _nodes(CORE):
+        for name in _imported(node):
+            if name.partition(".")[0] not in PURE:
+                yield f"{where} imports {name}: pass what it gives as an argument"
+            elif name.startswith("agent") and not name.startswith(("agent.core", "agent.errors")):
+                yield f"{where} imports {name}: the core knows only itself"
+
+
+def test_the_core_imports_nothing_that_reaches_outside():
+    _none(_reaching_outside())
+
+
+def _impure() -> Iterator[str]:
+    for where, node in _nodes(CORE):
+        match node:
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor():
+                yield f"{where}: no async in the core; ask the world before, decide here"
+            case ast.Call(func=ast.Attribute(attr=name)) if name in CLOCKS:
+                yield f"{where}: take `now` as an argument"
+            case ast.Call(func=ast.Name(id=name)) if name in FORBIDDEN_CALLS:
+                yield f"{where}: {name}() has no place in the core"
+
+
+def test_the_core_asks_no_clock_opens_nothing_and_never_waits():
+    _none(_impure())
 
 
 def test_deciding_opens_no_file_and_no_socket():
@@ -107,28 +124,17 @@ sys.stdout.write(said)
     assert asked.stdout.endswith(".")
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=_name)
-def test_files_and_functions_stay_short(path):
-    lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= 400, f"{_name(path)} has {lines} lines: move one responsibility to its own file"
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.FunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= 50, (
-                f"{_name(path)}:{node.lineno} {node.name} has {length} lines: name its parts"
-            )
+def _swallowing() -> Iterator[str]:
+    for where, node in _nodes(SOURCES):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            broad = caught in ("everything", "Exception", "BaseException")
+            if broad and not any(isinstance(one, ast.Raise | ast.Call) for one in ast.walk(node)):
+                yield f"{where} catches {caught} and drops it: record or re-raise"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_no_broad_except_swallows_what_it_caught(path):
-    for node in ast.walk(_tree(path)):
-        if not isinstance(node, ast.ExceptHandler):
-            continue
-        caught = ast.unparse(node.type) if node.type else "everything"
-        if caught in ("everything", "Exception", "BaseException"):
-            assert any(isinstance(one, ast.Raise | ast.Call) for one in ast.walk(node)), (
-                f"{_name(path)}:{node.lineno} catches {caught} and drops it: record or re-raise"
-            )
+def test_no_broad_except_swallows_what_it_caught():
+    _none(_swallowing())
 
 
 def test_every_adapter_file_is_named_after_its_port():
@@ -137,11 +143,11 @@ def test_every_adapter_file_is_named_after_its_port():
         "machine", "policy", "queue", "reference", "remedy", "remote", "reviewer", "runner", "wave",
         "waves", "worktree",
     }  # fmt: skip
-    for path in (ROOT / "agent" / "adapters").glob("*_*.py"):
-        if path.name == "__init__.py":
-            continue
-        prefix = path.stem.partition("_")[0]
-        assert prefix in ports, f"{_name(path)}: the prefix names the port behind which it stands"
+    _none(
+        f"{_name(path)}: the prefix names the port behind which it stands"
+        for path in (ROOT / "agent" / "adapters").glob("*_*.py")
+        if path.name != "__init__.py" and path.stem.partition("_")[0] not in ports
+    )
 
 
 def test_the_floor_has_the_same_names_everywhere():
@@ -170,7 +176,7 @@ def test_nothing_names_a_machine():
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 if private.search(line) and name != "tests/test_house.py":
                     found.append(f"{name}:{number}: {line.strip()[:80]}")
-    assert not found, "paths of one machine: " + "; ".join(found)
+    _none(found)
 
 
 ACTING = {
@@ -190,21 +196,24 @@ def _acts(path: Path):
                 yield node.lineno, f"{port}.{node.attr}"
 
 
-def test_only_the_effects_change_the_world_and_only_the_executor_has_them():
-    """Complete mediation: the way to every effect leads through a clearance."""
-    assert len(list(_acts(ROOT / "agent" / "runtime" / "effects.py"))) >= 8
+def _past_the_executor() -> Iterator[str]:
     for path in SOURCES:
         name = _name(path)
         if name.startswith("agent/adapters/") or name == "agent/runtime/effects.py":
             continue
         for line, call in _acts(path):
-            pytest.fail(f"{name}:{line} calls {call}: propose it, and let the executor act")
-        for node in ast.walk(_tree(path)):
+            yield f"{name}:{line} calls {call}: propose it, and let the executor act"
+        for where, node in _nodes([path]):
             if isinstance(node, ast.ImportFrom) and node.module == "agent.runtime.effects":
                 names = {alias.name for alias in node.names}
-                assert name == "agent/runtime/executor.py" or not names & {"ACT", "REMEMBER"}, (
-                    f"{name}:{node.lineno} takes effects past the executor"
-                )
+                if name != "agent/runtime/executor.py" and names & {"ACT", "REMEMBER"}:
+                    yield f"{where} takes effects past the executor"
+
+
+def test_only_the_effects_change_the_world_and_only_the_executor_has_them():
+    """Complete mediation: the way to every effect leads through a clearance."""
+    assert len(list(_acts(ROOT / "agent" / "runtime" / "effects.py"))) >= 8
+    _none(_past_the_executor())
 
 
 def test_the_executor_takes_a_clearance_and_nothing_else():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from agent.core import facts
 from agent.core.actions import Action, Refused
 from agent.core.board import assess
-from agent.core.facts import FACTS, FOOTPRINT, Situation, derive
+from agent.core.facts import FACTS, FOOTPRINT, Situation, derive, told
 from agent.core.model import Snapshot, Status, Task
 from agent.core.planner import ask, clear, decide
 from tests.core import worlds as w
@@ -41,17 +41,25 @@ def test_every_action_has_a_footprint_of_known_facts():
     assert read == set(FACTS)
 
 
-@pytest.mark.parametrize("action", list(Action))
-def test_derive_gives_exactly_the_footprint(action):
-    found = derive(action, Situation(w.world(), None))
-    assert tuple(found) == FOOTPRINT[action]
+def test_derive_gives_exactly_the_footprint():
+    found = {action: derive(action, Situation(w.world(), None)) for action in Action}
+    assert {action: tuple(facts) for action, facts in found.items()} == FOOTPRINT
 
 
-@pytest.mark.parametrize("action", list(Action))
-def test_a_world_nobody_knows_is_unknown(action):
-    """Nothing but the absence of an approval is certain."""
-    found = derive(action, Situation(Snapshot(now=w.NOW), None)) | {"approval": "unknown"}
-    assert set(found.values()) == {"unknown"}
+@pytest.mark.parametrize(
+    ("task", "known"),
+    [
+        pytest.param(None, {"approval"}, id="no task"),
+        pytest.param(w.task(None, attempts_left=None, session_continuable=None),
+                     {"approval", "takeover", "tokens"}, id="a task"),
+    ],
+)  # fmt: skip
+def test_of_a_world_of_which_nothing_is_known_nothing_is_said(task, known):
+    """That no person has said yes is known all the same; and no fact fails for want of a task."""
+    for action in Action:
+        found, failed = told(action, Situation(Snapshot(now=w.NOW), task))
+        assert failed == ()
+        assert {fact for fact, value in found.items() if value != "unknown"} <= known
 
 
 def test_random_worlds_speak_only_the_vocabulary():
@@ -107,6 +115,20 @@ def test_a_submit_slot_needs_the_lock_and_a_send_left(lock, sends, expected):
 @pytest.mark.parametrize(("free", "expected"), [(None, "unknown"), (0, "full"), (1, "free")])
 def test_lanes(free, expected):
     assert fact("lanes", lanes_free=free) == expected
+
+
+@pytest.mark.parametrize(
+    ("over", "name", "expected"),
+    [
+        ({"approved": True}, "approval", "granted"), ({}, "approval", "none"),
+        ({"persistence": "planned"}, "persistence", "planned"),
+        ({"liveness": "live"}, "liveness", "live"), ({"proof": "stale"}, "proof", "stale"),
+        ({"criteria": "none"}, "criteria", "none"), ({"defect": "none"}, "defect", "none"),
+        ({"failure": "none"}, "failure", "none"),
+    ],
+)  # fmt: skip
+def test_what_was_assessed_is_told_in_its_own_word(over, name, expected):
+    assert fact(name, w.running(), **over) == expected
 
 
 STATUS_WORD = {
