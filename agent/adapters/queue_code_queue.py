@@ -22,7 +22,6 @@ from agent.core.model import TERMINAL, ControlPlane
 from agent.core.queue_attempts import Attempt, Halt, Move, Request, Retry, Submit, clean
 from agent.core.queue_views import cursor_at, revision_of
 from agent.core.queueing import (
-    Capabilities,
     Changes,
     Cursor,
     Order,
@@ -80,9 +79,6 @@ class CodeQueue:
         self._specs: dict[str, QueueSpec] = {}
         self._read_at: datetime | None = None
         self._unreadable: dict[str, str] = {}
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=self._manner.keys, max_running=False)
 
     def configure(self, queue: QueueSpec) -> None:
         self._specs[queue.id] = queue

@@ -16,7 +16,6 @@ from agent.core.queue_states import LEASED
 from agent.core.queue_views import cursor_at, has_room, lease_of, queue_views, revision_of, view
 from agent.core.queueing import (
     Beat,
-    Capabilities,
     Changes,
     Cursor,
     Lease,
@@ -72,9 +71,6 @@ class MemoryQueue(OwnControlPlane):
         self._specs: dict[str, QueueSpec] = {}
         self._tally: Counter[tuple[str, Status]] = Counter()
         self._receipts: dict[str, tuple[str, Receipt]] = {}
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=True, max_running=True)
 
     def configure(self, queue: QueueSpec) -> None:
         queue = rules.cleaned(queue)

@@ -20,7 +20,6 @@ from agent.core.queue_states import LEASED
 from agent.core.queue_views import cursor_at, has_room, lease_of, queue_views, revision_of, view
 from agent.core.queueing import (
     Beat,
-    Capabilities,
     Changes,
     Cursor,
     Lease,
@@ -113,9 +112,6 @@ class SqliteQueue(OwnControlPlane):
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=True, max_running=True)
 
     def configure(self, queue: QueueSpec) -> None:
         queue = rules.cleaned(queue)
