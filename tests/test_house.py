@@ -7,9 +7,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from agent.adapters.policy_files import read_policy
 from agent.core.guard import FLOOR, STALE_CLEARANCE
+from agent.core.model import Snapshot
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "agent").rglob("*.py"))
@@ -37,13 +41,22 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _nodes(paths: Iterable[Path]) -> Iterator[tuple[str, ast.AST]]:
-    """Every node of these files with the place where it is."""
+@cache
+def _walked(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_tree(path)))
+
+
+def _nodes(paths: Iterable[Path]) -> Iterator[tuple[Path, ast.AST]]:
+    """Every node of these files with its file."""
     paths = list(paths)
     assert paths, "there is no file to look at"
     for path in paths:
-        for node in ast.walk(_tree(path)):
-            yield f"{_name(path)}:{getattr(node, 'lineno', 0)}", node
+        for node in _walked(path):
+            yield path, node
+
+
+def _at(path: Path, node: ast.AST) -> str:
+    return f"{_name(path)}:{getattr(node, 'lineno', 0)}"
 
 
 def _none(findings: Iterable[str]) -> None:
@@ -62,12 +75,12 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 def _reaching_outside() -> Iterator[str]:
-    for where, node in _nodes(CORE):
+    for path, node in _nodes(CORE):
         for name in _imported(node):
             if name.partition(".")[0] not in PURE:
-                yield f"{where} imports {name}: pass what it gives as an argument"
+                yield f"{_at(path, node)} imports {name}: pass what it gives as an argument"
             elif name.startswith("agent") and not name.startswith(("agent.core", "agent.errors")):
-                yield f"{where} imports {name}: the core knows only itself"
+                yield f"{_at(path, node)} imports {name}: the core knows only itself"
 
 
 def test_the_core_imports_nothing_that_reaches_outside():
@@ -75,14 +88,14 @@ def test_the_core_imports_nothing_that_reaches_outside():
 
 
 def _impure() -> Iterator[str]:
-    for where, node in _nodes(CORE):
+    for path, node in _nodes(CORE):
         match node:
             case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor():
-                yield f"{where}: no async in the core; ask the world before, decide here"
+                yield f"{_at(path, node)}: no async in the core; ask the world before, decide here"
             case ast.Call(func=ast.Attribute(attr=name)) if name in CLOCKS:
-                yield f"{where}: take `now` as an argument"
+                yield f"{_at(path, node)}: take `now` as an argument"
             case ast.Call(func=ast.Name(id=name)) if name in FORBIDDEN_CALLS:
-                yield f"{where}: {name}() has no place in the core"
+                yield f"{_at(path, node)}: {name}() has no place in the core"
 
 
 def test_the_core_asks_no_clock_opens_nothing_and_never_waits():
@@ -125,12 +138,12 @@ sys.stdout.write(said)
 
 
 def _swallowing() -> Iterator[str]:
-    for where, node in _nodes(SOURCES):
+    for path, node in _nodes(SOURCES):
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "everything"
             broad = caught in ("everything", "Exception", "BaseException")
             if broad and not any(isinstance(one, ast.Raise | ast.Call) for one in ast.walk(node)):
-                yield f"{where} catches {caught} and drops it: record or re-raise"
+                yield f"{_at(path, node)} catches {caught} and drops it: record or re-raise"
 
 
 def test_no_broad_except_swallows_what_it_caught():
@@ -203,11 +216,11 @@ def _past_the_executor() -> Iterator[str]:
             continue
         for line, call in _acts(path):
             yield f"{name}:{line} calls {call}: propose it, and let the executor act"
-        for where, node in _nodes([path]):
+        for node in _walked(path):
             if isinstance(node, ast.ImportFrom) and node.module == "agent.runtime.effects":
                 names = {alias.name for alias in node.names}
                 if name != "agent/runtime/executor.py" and names & {"ACT", "REMEMBER"}:
-                    yield f"{where} takes effects past the executor"
+                    yield f"{_at(path, node)} takes effects past the executor"
 
 
 def test_only_the_effects_change_the_world_and_only_the_executor_has_them():
@@ -226,3 +239,68 @@ def test_the_executor_takes_a_clearance_and_nothing_else():
     assert ast.unparse(method.args.args[1].annotation) == "Cleared"
     callers = [_name(path) for path in SOURCES if "ACT[" in path.read_text(encoding="utf-8")]
     assert callers == ["agent/runtime/executor.py"]
+
+
+ONLY_DECIDE = {
+    # No agent's adapter knows yet whether it waits, and whether its session can go on.
+    "Task.waiting_for": "nobody",
+    "Task.session_continuable": "always True",
+    # What a worker says is kept as its final response; a claimed item comes in by `decide` alone.
+    "Evidence.origin": "always 'observed'",
+}
+"""What a rule reads and the product never fills, or fills with one word: input of `decide` only."""
+
+
+def _nouns(*kinds: type[BaseModel]) -> set[type[BaseModel]]:
+    """These models and all that stand in their fields."""
+    found: set[type[BaseModel]] = set()
+    todo: list[Any] = list(kinds)
+    while todo:
+        one = todo.pop()
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            if one not in found:
+                found.add(one)
+                todo += [field.annotation for field in one.model_fields.values()]
+        else:
+            todo += get_args(one)
+    return found
+
+
+def _filled(nouns: Iterable[type[BaseModel]]) -> dict[str, set[str]]:
+    """What `Noun.field` is given: by a call that makes the noun, or in a dict of its fields."""
+    given: dict[str, set[str]] = {}
+    for _, node in _nodes(SOURCES):
+        match node:
+            case ast.Call(func=ast.Name(id=name), keywords=keywords):
+                for one in keywords:
+                    given.setdefault(f"{name}.{one.arg}", set()).add(ast.unparse(one.value))
+            case ast.Dict(keys=[_, *_] as keys, values=values) if all(
+                isinstance(key, ast.Constant) for key in keys
+            ):
+                names = [key.value for key in keys]
+                for noun in nouns:
+                    if noun.model_fields.keys() >= set(names):
+                        for name, value in zip(names, values, strict=True):
+                            text = ast.unparse(value)
+                            given.setdefault(f"{noun.__name__}.{name}", set()).add(text)
+    return given
+
+
+def _never_filled() -> Iterator[tuple[str, str]]:
+    rules = [path for path in CORE if path.stem not in {"model", "contract"}]
+    read = {node.attr for _, node in _nodes(rules) if isinstance(node, ast.Attribute)}
+    nouns = _nouns(Snapshot)
+    filled = _filled(nouns)
+    for noun in nouns:
+        for name in noun.model_fields.keys() & read:
+            given = filled.get(f"{noun.__name__}.{name}", set())
+            words = [ast.parse(text, mode="eval").body for text in given]
+            if not words:
+                yield f"{noun.__name__}.{name}", "nobody"
+            elif len(words) == 1 and isinstance(words[0], ast.Constant):
+                yield f"{noun.__name__}.{name}", f"always {words[0].value!r}"
+
+
+def test_what_a_rule_reads_is_filled_by_the_product():
+    """A field that only tests fill makes a rule that no run can reach."""
+    assert dict(_never_filled()) == ONLY_DECIDE
