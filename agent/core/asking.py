@@ -6,8 +6,7 @@ from typing import Final
 from agent.core import grounds, guard, planner
 from agent.core.actions import Action, NeedsApproval, word
 from agent.core.approvals import Card, StandingRule, Warned, bound
-from agent.core.board import Board
-from agent.core.interventions import Case
+from agent.core.board import Board, Case
 from agent.core.model import Status
 from agent.core.planner import Decision
 from agent.core.policy import Policy, Tier

@@ -3,7 +3,7 @@
 from typing import Final
 
 from agent.core.actions import Proposal, digest
-from agent.core.interventions import Case
+from agent.core.board import Case
 
 _SHORT: Final = 12
 """Hexadecimal digits that stand for a long text."""

@@ -8,8 +8,7 @@ implementation."
 from collections.abc import Mapping
 
 from agent.core.actions import Action, Proposal
-from agent.core.board import Board
-from agent.core.interventions import Case
+from agent.core.board import Board, Case
 from agent.core.lessons import document_of
 from agent.core.model import ACTIVE, TERMINAL, Defect, Status
 from agent.core.scopes import overlap

@@ -4,10 +4,9 @@ from itertools import chain, count
 from typing import Final
 
 from agent.core.actions import SENDS_PROMPT, Action, Proposal
-from agent.core.board import Board
+from agent.core.board import Board, Case
 from agent.core.defects import narrower_of, queue_for, task_for
 from agent.core.evidence import commit_of
-from agent.core.interventions import Case
 from agent.core.lessons import document
 from agent.core.model import CommandResult
 from agent.core.prompts import DraftKind, DraftRequest, lint

@@ -14,8 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from agent.core.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.approvals import Card
-from agent.core.board import Board
-from agent.core.interventions import Case
+from agent.core.board import Board, Case
 from agent.core.liveness import WORKING
 from agent.core.model import TERMINAL, Defect, Mode, Noun, Queue, Status, Task, TaskKind
 from agent.core.planner import Decision, Decisions

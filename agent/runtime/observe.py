@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from agent.core.approvals import with_declined
-from agent.core.lessons import durable
+from agent.core.board import durable
 from agent.core.liveness import polls_before
 from agent.core.model import (
     TERMINAL,
