@@ -13,12 +13,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.approval.requests import Card
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Board, Case
 from agent.core.assess.liveness import WORKING
 from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import TERMINAL, Defect, Mode, Noun, Queue, Status, Task, TaskKind
-from agent.core.plan.next_action import Case
 from agent.core.plan.planner import Decision, Decisions
 
 Group = Literal["needs-you", "working", "waiting", "done"]
