@@ -20,7 +20,7 @@ demo: $(VENV)/ready
 	$(BIN)/wavekeeper demo
 
 demo-delivery: $(VENV)/ready
-	$(BIN)/wavekeeper demo --delivery
+	$(BIN)/python -m examples.delivery
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not long"

@@ -25,7 +25,6 @@ from agent.core.model.nouns import (
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import (
     Beat,
-    Capabilities,
     Changes,
     Cursor,
     Lease,
@@ -60,7 +59,6 @@ class Machine(Protocol):
 class TaskQueue(Protocol):
     """The supervisor's side of a queue. Each acting call takes an idempotency key."""
 
-    def capabilities(self) -> Capabilities: ...
     def configure(self, queue: QueueSpec) -> None: ...
     def queues(self) -> Sequence[QueueView]: ...
     def control_plane(self) -> ControlPlane:

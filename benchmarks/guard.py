@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.adapters.files.policy import read_policy
-from agent.core import cedar
 from agent.core.guard.check import survey
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.guard.guard import clear, judge
 from agent.core.model.actions import Action, Cleared, Proposal
+from tests.core import cedar_export as cedar
 from tests.core import worlds as w
 
 try:

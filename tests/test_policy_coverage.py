@@ -4,6 +4,7 @@ import ast
 import re
 import threading
 import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,10 @@ def table() -> list[Row]:
     return [Row(*row) for row in cells if row != HEADER and set(row) != {"---"}]
 
 
-ROWS = [pytest.param(row, id=row.sentence[:60]) for row in table()]
+def hold(faults: Callable[[Row], Iterable[str]]) -> None:
+    """Fail with what is wrong with each row, headed by the sentence it is about."""
+    found = [f"{row.sentence[:60]}: {fault}" for row in table() for fault in faults(row)]
+    assert not found, "\n".join(["", *found])
 
 
 def references(cell: str) -> list[str]:
@@ -87,27 +91,42 @@ def squeezed(text: str) -> str:
     return " ".join(text.replace("&lt;", "<").replace("&gt;", ">").split())
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_a_row_points_to_what_is_there(row):
-    assert all(row), "no cell may be empty"
-    assert [one for one in references(row.where) if not is_there(one)] == []
+def dangling(row: Row) -> Iterator[str]:
+    if not all(row):
+        yield "no cell may be empty"
+    for one in references(row.where):
+        if not is_there(one):
+            yield f"{one} is not there"
     for one in references(row.test):
-        assert one.split("::")[1].startswith("test_"), one
-        assert is_there(one), one
+        if not (one.partition("::")[2].startswith("test_") and is_there(one)):
+            yield f"{one} is no test that is there"
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_a_row_is_of_one_kind_and_only_what_is_not_built_points_nowhere(row):
+def test_every_row_points_to_what_is_there():
+    hold(dangling)
+
+
+def misshapen(row: Row) -> Iterator[str]:
     if row.became.startswith(NOT_YET):
-        assert row.became.endswith(".")
+        if not row.became.endswith("."):
+            yield "what is missing is a sentence"
         return
-    shape = next(shape for kind, shape in KINDS.items() if row.became.startswith(kind))
-    assert re.fullmatch(shape, references(row.where)[0])
-    assert references(row.test)
+    shape = next((shape for kind, shape in KINDS.items() if row.became.startswith(kind)), None)
+    if shape is None:
+        yield f"{row.became} is of no kind"
+    elif not re.fullmatch(shape, next(iter(references(row.where)), "")):
+        yield f"{row.where} does not begin with what it became"
+    if not references(row.test):
+        yield "names no test"
+
+
+def test_every_row_is_of_one_kind_and_only_what_is_not_built_points_nowhere():
+    hold(misshapen)
 
 
 def test_the_counts_agree():
     rows = table()
+    assert rows
     missing = sum(row.became.startswith(NOT_YET) for row in rows)
     said = f"{len(rows)} sentences: {len(rows) - missing} built, {missing} not yet"
     assert said in DOCUMENT.read_text(encoding="utf-8").split("\n")
@@ -118,13 +137,19 @@ def test_no_sentence_is_there_twice():
     assert len(sentences) == len(set(sentences))
 
 
-@pytest.mark.skipif(not POLICY.is_file(), reason="the policy's text is not beside the repository")
-@pytest.mark.parametrize("row", ROWS)
-def test_a_sentence_is_quoted_word_for_word(row):
+def misquoted(row: Row) -> Iterator[str]:
     policy = squeezed(POLICY.read_text(encoding="utf-8"))
     parts = [squeezed(part) for part in row.sentence.split("…") if part.strip()]
-    assert parts
-    assert [part for part in parts if part not in policy] == []
+    if not parts:
+        yield "quotes nothing"
+    for part in parts:
+        if part not in policy:
+            yield f"{part!r} is not in the policy"
+
+
+@pytest.mark.skipif(not POLICY.is_file(), reason="the policy's text is not beside the repository")
+def test_every_sentence_is_quoted_word_for_word():
+    hold(misquoted)
 
 
 def test_an_artifact_delivery_is_asked_for_every_evidence():

@@ -161,15 +161,8 @@ def demo(
     approve: Annotated[
         bool, typer.Option("--approve", help="Ask you; answer in another terminal.")
     ] = False,
-    delivery: Annotated[
-        bool, typer.Option("--delivery", help="From a commit to production, registry and all.")
-    ] = False,
 ) -> None:
     """Play a whole wave on a repository of its own; no key, nothing of yours is touched."""
-    if delivery:
-        from agent.cli.demo_delivery import demo_delivery
-
-        raise typer.Exit(demo_delivery(console_of(context), keep=keep))
     from agent.cli.demo import demo as command
 
     raise typer.Exit(command(console_of(context), keep=keep, approve=approve))
@@ -233,24 +226,6 @@ def policy_show(context: typer.Context, policies: Own = None) -> None:
     from agent.cli.policy import show as command
 
     command(console_of(context), policies)
-
-
-@policy_app.command("export", epilog="Example: wavekeeper policy export --cedar --to out")
-def policy_export(
-    context: typer.Context,
-    *,
-    cedar: Annotated[bool, typer.Option("--cedar", help="As Cedar policies and schema.")] = False,
-    folder: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Where the two files are written.")
-    ] = Path(),
-    policies: Own = None,
-) -> None:
-    """Write the guard's rules in another language, for another engine to decide by."""
-    from agent.cli.policy import export as command
-
-    if not cedar:
-        raise UserError("policy export: name the language; there is --cedar")
-    command(console_of(context), policies, folder)
 
 
 @policy_app.command("lock", epilog="Example: wavekeeper policy lock --policies ours")

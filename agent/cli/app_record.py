@@ -162,12 +162,3 @@ def policy_rules(
         command(console_of(context), settings, revoke)
     else:
         listing(console_of(context), settings, as_json=as_json)
-
-
-@rules_app.command("suggest", epilog="Example: wavekeeper policy suggest")
-def policy_suggest(context: typer.Context, *, as_json: Json = False) -> None:
-    """Show which questions were always answered the same way."""
-    from agent import wiring
-    from agent.cli.suggest import suggest as command
-
-    command(console_of(context), wiring.settings_above(Path.cwd()), as_json=as_json)

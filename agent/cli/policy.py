@@ -5,10 +5,9 @@ from pathlib import Path
 from agent import wiring
 from agent.adapters.files.policy import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
-from agent.core import cedar
 from agent.core.guard.baseline import authority_of
 from agent.core.guard.check import survey
-from agent.errors import PolicyError, UserError
+from agent.errors import PolicyError
 
 
 def check(console: Console, own: Path | None) -> None:
@@ -26,23 +25,6 @@ def show(console: Console, own: Path | None) -> None:
     policy = wiring.policy_in(own)
     for line in authority_of(policy, survey(policy.guard)).lines():
         console.line(line)
-
-
-def export(console: Console, own: Path | None, folder: Path) -> None:
-    """Write the guard's rules as Cedar policies, and the schema they are checked with."""
-    policy = wiring.policy_in(own)
-    for name, text in (
-        ("guard.cedar", cedar.policies(policy.guard)),
-        ("guard.cedarschema", cedar.schema()),
-    ):
-        path = folder / name
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}); name a folder with --to"
-            ) from error
-        console.line(f"wrote {path}")
 
 
 def lock(console: Console, own: Path) -> None:

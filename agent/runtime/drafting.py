@@ -3,7 +3,7 @@
 from itertools import chain, count
 from typing import Final
 
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Board, Case
 from agent.core.assess.proof import commit_of
 from agent.core.journal.records import Standing
 from agent.core.model.actions import SENDS_PROMPT, Action, Proposal
@@ -12,7 +12,6 @@ from agent.core.model.queueing import TaskSpec
 from agent.core.model.verdicts import Usage
 from agent.core.plan.defects import narrower_of, queue_for, task_for
 from agent.core.plan.lessons import document
-from agent.core.plan.next_action import Case
 from agent.core.prompts.linter import DraftKind, DraftRequest, lint
 from agent.ports import Drafter, WaveStore, Writer
 from agent.runtime.reviewing import charge

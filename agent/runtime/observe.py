@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from agent.core.approval.requests import with_declined
+from agent.core.assess.assessment import durable
 from agent.core.assess.liveness import polls_before
 from agent.core.journal.records import Standing, WaveRecord
 from agent.core.model.nouns import (
@@ -29,7 +30,6 @@ from agent.core.model.nouns import (
 )
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
-from agent.core.plan.lessons import durable
 from agent.errors import QueueUnavailableError
 from agent.runtime.context import Supervision, World, spent_by
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.approval.requests import Card
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Board, Case
 from agent.core.assess.liveness import WORKING
 from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
@@ -29,7 +29,6 @@ from agent.core.model.nouns import (
     TaskKind,
 )
 from agent.core.plan import planner
-from agent.core.plan.next_action import Case
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Supervision, World
 from agent.runtime.observe import Observer

@@ -3,14 +3,15 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.cli.demo_delivery import WAYS, Row, amiss
-from agent.cli.demo_delivery.registry import PROGRAM, installed
-from tests.acceptance.program import COMMAND, environment
+from examples.delivery import WAYS, Row, amiss
+from examples.delivery.registry import PROGRAM, installed
+from tests.acceptance.program import environment
 
 
 def _without_the_registry(folder):
@@ -31,7 +32,8 @@ def test_the_delivery_ends_as_it_says(real, tmp_path):
         pytest.skip("docker-registry is not on PATH")
     more = {} if real else {"PATH": _without_the_registry(tmp_path)}
     ended = subprocess.run(
-        [*COMMAND, "demo", "--delivery"],
+        [sys.executable, "-m", "examples.delivery"],
+        cwd=Path(__file__).parents[2],
         env=environment(COLUMNS="200", **more),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -93,19 +93,6 @@ def test_a_folder_in_the_repository_under_supervision_may_only_take_away(tmp_pat
     assert not (tmp_path / ".wavekeeper").exists()
 
 
-def test_export_writes_the_rules_and_their_schema_in_cedar(tmp_path):
-    said = here("policy", "export", "--cedar", "--to", str(tmp_path))
-    assert said.returncode == 0
-    assert said.stdout.count("wrote ") == 2
-    policies = (tmp_path / "guard.cedar").read_text(encoding="utf-8")
-    assert policies.count("permit (") + policies.count("forbid (") == GUARD.count("[[rule]]")
-    assert 'action "accept" appliesTo' in (tmp_path / "guard.cedarschema").read_text("utf-8")
-    assert here("policy", "export", "--to", str(tmp_path)).returncode == 2
-    nowhere = here("policy", "export", "--cedar", "--to", str(tmp_path / "none"))
-    assert nowhere.returncode == 2
-    assert "guard.cedar: cannot be written" in nowhere.stderr
-
-
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     for command in ("check", "show", "lock"):
         said = here("policy", command, "--policies", str(tmp_path / "none"))

@@ -11,10 +11,10 @@ from agent.adapters.evidence.settings import SERVICE_PROOFS
 from agent.adapters.files.config import read_settings
 from agent.adapters.issues.github import GitHubIssues
 from agent.adapters.issues.local import LocalIssues
-from agent.cli.demo_delivery.images import digest_of
 from agent.core.model.nouns import ProofKind, TaskKind
 from agent.errors import WaveFileError
 from agent.wiring_systems import Remembered, issues_in, service_probes
+from examples.delivery.images import digest_of
 from tests.acceptance.program import GOOD
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
 from tests.adapters.loopback import Reply, served

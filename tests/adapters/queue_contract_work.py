@@ -72,8 +72,6 @@ class WorkContract:
     def test_a_full_queue_gives_nothing_until_one_is_over(
         self, world: World, configured: int | None, limit: int
     ) -> None:
-        if not world.queue.capabilities().max_running:
-            pytest.skip("this queue says that it cannot keep a limit")
         if configured:
             world.queue.configure(QueueSpec(id="main", max_running=configured))
         for number in range(limit + 2):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from agent.adapters.evidence.oci import OciEvidence
-from agent.cli.demo_delivery.images import (
+from examples.delivery.images import (
     INDEX,
     MANIFEST,
     REVISION,
@@ -15,7 +15,7 @@ from agent.cli.demo_delivery.images import (
     image,
     index,
 )
-from agent.cli.demo_delivery.registry import installed, own_registry, real_registry
+from examples.delivery.registry import installed, own_registry, real_registry
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.loopback import HTML, Reply, nobody, served
 from tests.adapters.service_world import (

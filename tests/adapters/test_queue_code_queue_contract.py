@@ -22,11 +22,6 @@ class TestCodeQueue(QueueContract):
     locals().update(dict.fromkeys(name for name in vars(WorkContract) if name.startswith("test_")))
     locals().update(dict.fromkeys(NOT_PROMISED))
 
-    def test_it_says_what_it_cannot_keep(self, world):
-        capabilities = world.queue.capabilities()
-        assert capabilities.keys
-        assert not capabilities.max_running
-
 
 def test_what_is_not_promised_is_named_with_its_reason():
     assert all(hasattr(QueueContract, name) and reason for name, reason in NOT_PROMISED.items())

@@ -12,8 +12,3 @@ class TestMemoryQueue(QueueContract):
     def world(self) -> World:
         clock = Clock()
         return World(MemoryQueue(clock.now), clock.now, clock.advance)
-
-    def test_it_keeps_all_that_can_be_asked(self, world: World) -> None:
-        capabilities = world.queue.capabilities()
-        assert capabilities.keys
-        assert capabilities.max_running

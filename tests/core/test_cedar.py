@@ -7,12 +7,12 @@ from itertools import islice, product
 
 import pytest
 
-from agent.core import cedar
 from agent.core.guard.check import classes_of, survey
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.guard.guard import DEFAULT_DENY, judge
 from agent.core.model.actions import Action
 from agent.core.model.policy import GuardPolicy
+from tests.core import cedar_export as cedar
 from tests.core import worlds as w
 
 cedarpy = pytest.importorskip("cedarpy", reason="cedarpy is not installed; pip install '.[verify]'")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from agent.core.assess.assessment import assess
 from agent.core.guard import facts
 from agent.core.guard.facts import FACTS, FOOTPRINT, Situation, derive
-from agent.core.model.actions import Action, Refused
+from agent.core.model.actions import Action, Proposal, Refused
 from agent.core.model.nouns import Snapshot, Status, Task
 from agent.core.plan.planner import ask, clear, decide
 from tests.core import worlds as w
@@ -18,10 +19,28 @@ READERS = {
 }
 
 
-def fact(name: str, task: Task | None = None, **over: Any) -> str:
-    """What one fact says of a bare situation."""
-    snapshot = over.pop("snapshot", None) or w.world(*(one for one in [task] if one))
-    return derive(READERS[name], Situation(snapshot, task, **over))[name]
+def asked_about(
+    action: Action, snapshot: Snapshot, task: Task | None = None, **proposed: Any
+) -> Situation:
+    """Nothing but this action, in this world, with one send left."""
+    named = task.id if task else None
+    proposal = Proposal(action=action, task=named, reason="asked", **proposed)
+    return Situation(assess(snapshot, w.policy()), proposal, lanes=None, sends=1)
+
+
+def fact(
+    name: str,
+    task: Task | None = None,
+    snapshot: Snapshot | None = None,
+    proposed: dict[str, Any] | None = None,
+    **over: Any,
+) -> str:
+    """What one fact says of a world, by default one with nothing but this task in it."""
+    world = snapshot or w.world(*(one for one in [task] if one))
+    situation = asked_about(READERS[name], world, task, **proposed or {})
+    found, failed = derive(replace(situation, **over))
+    assert failed == ()
+    return found[name]
 
 
 def known(task: Task, action: Action, **world: Any) -> dict[str, str]:
@@ -41,17 +60,32 @@ def test_every_action_has_a_footprint_of_known_facts():
     assert read == set(FACTS)
 
 
-@pytest.mark.parametrize("action", list(Action))
-def test_derive_gives_exactly_the_footprint(action):
-    found = derive(action, Situation(w.world(), None))
-    assert tuple(found) == FOOTPRINT[action]
+def test_derive_gives_exactly_the_footprint():
+    found = {action: derive(asked_about(action, w.world()))[0] for action in Action}
+    assert {action: tuple(facts) for action, facts in found.items()} == FOOTPRINT
 
 
-@pytest.mark.parametrize("action", list(Action))
-def test_a_world_nobody_knows_is_unknown(action):
-    """Nothing but the absence of an approval is certain."""
-    found = derive(action, Situation(Snapshot(now=w.NOW), None)) | {"approval": "unknown"}
-    assert set(found.values()) == {"unknown"}
+@pytest.mark.parametrize(
+    ("task", "known"),
+    [
+        pytest.param(None,
+                     {"approval": "none", "suspended": "no", "budget": "left",
+                      "scopes": "distinct"}, id="no task"),
+        pytest.param(Task(id="T-1"),
+                     {"approval": "none", "suspended": "no", "budget": "left", "tokens": "left",
+                      "takeover": "no", "failure": "none", "defect": "none"},
+                     id="a task"),
+    ],
+)  # fmt: skip
+def test_of_a_world_of_which_nothing_is_known_nothing_is_said(task, known):
+    """What is absent is known all the same; and no fact fails for want of a task."""
+    snapshot = Snapshot(now=w.NOW, tasks=(task,) if task else ())
+    said = {}
+    for action in Action:
+        found, failed = derive(asked_about(action, snapshot, task))
+        assert failed == ()
+        said |= {fact: value for fact, value in found.items() if value != "unknown"}
+    assert said == known
 
 
 def test_random_worlds_speak_only_the_vocabulary():
@@ -96,17 +130,61 @@ def test_facts_of_the_world(name, world, expected):
     ("lock", "sends", "expected"),
     [
         ("free", 1, "free"), ("free", 0, "taken"), ("held", 1, "taken"), ("unknown", 1, "unknown"),
-        (None, 1, "unknown"), ("free", None, "unknown"),
+        (None, 1, "unknown"),
     ],
 )  # fmt: skip
 def test_a_submit_slot_needs_the_lock_and_a_send_left(lock, sends, expected):
     snapshot = w.world(control_plane={"submit_lock": lock})
-    assert fact("submit_slot", snapshot=snapshot, sends_left=sends) == expected
+    assert fact("submit_slot", snapshot=snapshot, sends=sends) == expected
 
 
 @pytest.mark.parametrize(("free", "expected"), [(None, "unknown"), (0, "full"), (1, "free")])
 def test_lanes(free, expected):
-    assert fact("lanes", lanes_free=free) == expected
+    assert fact("lanes", lanes=free) == expected
+
+
+BEYOND = {"limit": w.policy().window.maximum + 1}
+BRIDGED = w.world(w.parked(), defects=(w.defect(remedied=True),))
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "snapshot", "proposed", "expected"),
+    [
+        pytest.param("liveness", w.running(), None, {}, "live", id="it is heard of"),
+        pytest.param("liveness", w.silent(400), None, {}, "at-risk", id="silent for a while"),
+        pytest.param("liveness", w.silent(1300), None, {}, "dead", id="silent for long"),
+        pytest.param("liveness", w.ended(), None, {}, "not-running", id="it is over"),
+        pytest.param("liveness", w.task(None), None, {}, "unknown", id="its status is unknown"),
+        pytest.param("proof", w.proven(), None, {}, "proven", id="every rung"),
+        pytest.param("proof", w.ended(), None, {}, "missing", id="no rung"),
+        pytest.param("failure", w.running(), None, {}, "none", id="nothing has failed"),
+        pytest.param("failure", w.ended(), None, {}, "own", id="its own fault"),
+        pytest.param("failure", w.without_jq(), None, {}, "infrastructure", id="no jq"),
+        pytest.param("defect", w.parked(), BRIDGED, {}, "bridged", id="a bridge is in place"),
+        pytest.param("persistence", w.parked(), BRIDGED, {}, "none", id="no fix that lasts"),
+        pytest.param("persistence", w.parked(),
+                     w.world(w.parked(), defects=(w.defect(fixed_by="T-0"),)), {}, "planned",
+                     id="the fix is a task"),
+        pytest.param("persistence", w.running(), None, {}, "unknown", id="no defect to fix"),
+        pytest.param("suspended", w.running(), None, {}, "no", id="never away"),
+        pytest.param("suspended", w.running(),
+                     w.world(w.running(), supervisor={"last_tick_at": w.ago(5000)}), {}, "yes",
+                     id="away for long"),
+        pytest.param("quality", None, w.world(window={"limit": 5, "outcomes": w.outcomes(12, 0)}),
+                     {}, "steady", id="all accepted"),
+        pytest.param("scopes", None, w.world(w.running(), w.running(id="T-2")), {}, "overlapping",
+                     id="two in one place"),
+        pytest.param("ceiling", None, w.world(), {}, "below", id="five lanes"),
+        pytest.param("ceiling", None, w.world(), BEYOND, "reached", id="more than there may be"),
+    ],
+)  # fmt: skip
+def test_what_was_assessed_is_told_in_its_own_word(name, task, snapshot, proposed, expected):
+    assert fact(name, task, snapshot, proposed) == expected
+
+
+@pytest.mark.parametrize(("approved", "expected"), [(True, "granted"), (False, "none")])
+def test_a_persons_word_is_known_by_itself(approved, expected):
+    assert fact("approval", approved=approved) == expected
 
 
 STATUS_WORD = {
@@ -163,7 +241,7 @@ def test_where_the_truth_was_seen(items, expected):
     ],
 )  # fmt: skip
 def test_only_a_charged_failure_uses_up_the_budget(left, charged, expected):
-    assert fact("budget", w.ended(attempts_left=left), charged=charged) == expected
+    assert fact("budget", w.ended(attempts_left=left), proposed={"charged": charged}) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,8 +260,8 @@ def test_continuable(known_of_it, expected):
 
 @pytest.mark.parametrize(("named", "expected"), [((), "no"), (("T-9",), "no"), (("T-1",), "asked")])
 def test_a_takeover_is_asked_for_by_name(named, expected):
-    snapshot = w.world(wave={"grants": {"manual_takeover": named}})
-    assert fact("takeover", w.running(), snapshot=snapshot) == expected
+    snapshot = w.world(w.running(), wave={"grants": {"manual_takeover": named}})
+    assert fact("takeover", w.running(), snapshot) == expected
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,16 @@ CALLS: dict[str, tuple[type[Exception], frozenset[str]]] = {
     "queue": (
         QueueUnavailableError,
         frozenset(
-            {"submit", "retry", "interrupt", "mark_read", "receipt", "get", "changed_since", "queues"}
+            {
+                "submit",
+                "retry",
+                "interrupt",
+                "mark_read",
+                "receipt",
+                "get",
+                "changed_since",
+                "queues",
+            }
         ),
     ),
     "issues": (IssuesUnavailableError, frozenset({"find", "open", "comment", "close"})),
@@ -95,7 +104,7 @@ class Faulty:
 
     @contextmanager
     def _transaction(self, method: Callable[[], Any], error: type[Exception]) -> Iterator[None]:
-        """Before: the commit fails and nothing is written. After: it was, and fails all the same."""
+        """Before: nothing is committed. After: it was, and the error comes all the same."""
         strikes = self._fault.strikes(self._name, "transaction")
         with method():
             yield

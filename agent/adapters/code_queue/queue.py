@@ -19,7 +19,6 @@ from agent.adapters.code_queue.words import Names, Seen
 from agent.core.model.actions import digest
 from agent.core.model.nouns import TERMINAL, ControlPlane
 from agent.core.model.queueing import (
-    Capabilities,
     Changes,
     Cursor,
     Order,
@@ -80,9 +79,6 @@ class CodeQueue:
         self._specs: dict[str, QueueSpec] = {}
         self._read_at: datetime | None = None
         self._unreadable: dict[str, str] = {}
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=self._manner.keys, max_running=False)
 
     def configure(self, queue: QueueSpec) -> None:
         self._specs[queue.id] = queue

@@ -15,7 +15,6 @@ from agent.core.model.actions import digest
 from agent.core.model.nouns import LateReport, Status
 from agent.core.model.queueing import (
     Beat,
-    Capabilities,
     Changes,
     Cursor,
     Lease,
@@ -113,9 +112,6 @@ class SqliteQueue(OwnControlPlane):
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=True, max_running=True)
 
     def configure(self, queue: QueueSpec) -> None:
         queue = rules.cleaned(queue)

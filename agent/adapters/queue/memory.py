@@ -12,7 +12,6 @@ from agent.core.model.actions import digest
 from agent.core.model.nouns import ACTIVE, LateReport, Status
 from agent.core.model.queueing import (
     Beat,
-    Capabilities,
     Changes,
     Cursor,
     Lease,
@@ -72,9 +71,6 @@ class MemoryQueue(OwnControlPlane):
         self._specs: dict[str, QueueSpec] = {}
         self._tally: Counter[tuple[str, Status]] = Counter()
         self._receipts: dict[str, tuple[str, Receipt]] = {}
-
-    def capabilities(self) -> Capabilities:
-        return Capabilities(keys=True, max_running=True)
 
     def configure(self, queue: QueueSpec) -> None:
         queue = rules.cleaned(queue)

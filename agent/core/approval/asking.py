@@ -4,14 +4,13 @@ from datetime import timedelta
 from typing import Final
 
 from agent.core.approval.requests import Card, StandingRule, Warned, bound
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Board, Case
 from agent.core.guard import guard
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import Action, NeedsApproval, word
 from agent.core.model.nouns import Status
 from agent.core.model.policy import Policy, Tier
 from agent.core.plan import decision_basis, planner
-from agent.core.plan.next_action import Case
 from agent.core.plan.planner import Decision
 
 _CLAIM: Final = 600

@@ -4,21 +4,43 @@ Each task becomes a `Case`: its liveness, its proof, why it failed, the defect i
 whether it stands for all tasks with the same cause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from agent.core.assess import failures, liveness, proof, window
 from agent.core.assess.failures import Failure
+from agent.core.assess.liveness import Liveness
+from agent.core.assess.proof import Proof
 from agent.core.assess.window import Lanes
 from agent.core.model.nouns import SETTLED, Defect, Remedy, Snapshot, Status, Task
-from agent.core.model.policy import Policy
+from agent.core.model.policy import FailuresPolicy, Policy
 from agent.core.model.text import natural
-from agent.core.plan.lessons import durable
-from agent.core.plan.next_action import Case
 
 _FIXED: Final = ("observed", "recorded", "fixed")
 _RELEASABLE: Final = frozenset({"parked", Status.FAILED, Status.SUCCEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One task with everything that was assessed of it."""
+
+    task: Task
+    liveness: Liveness
+    proof: Proof
+    failure: Failure | None
+    defect: Defect | None
+    """The defect it waits for, or whose fingerprint its failure has."""
+    first_of_cause: bool
+    """No task of a lower id failed for the same cause: this one stands for all of them."""
+    release_first: bool
+    """No other task is out to show whether the same defect is really gone, or one has shown it."""
+    waits_for: tuple[str, ...] = ()
+    """Tasks it depends on that are not accepted."""
+    remedy: Remedy | None = None
+    """What may be done to the running system about its defect, and has not been done."""
+    lesson: Defect | None = None
+    """The defect that it fixed and whose lesson is to be written down for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +211,21 @@ def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> froze
         for defect, tasks in waiting.items()
         for one in (tasks if defect in proven else [] if defect in out else tasks[:1])
     )
+
+
+def durable(defects: Sequence[Defect], policy: FailuresPolicy) -> Mapping[str, Defect]:
+    """The defects whose lesson is to be written down for good, by the task that fixed each.
+
+    It came back, its fix was proven by a task that went past it, and no defect of the same reason
+    is written down yet: one rule, one document.
+    """
+    written = {defect.reason for defect in defects if defect.reference is not None}
+    found: dict[str, Defect] = {}
+    for defect in sorted(defects, key=lambda one: natural(one.id)):
+        if defect.status != "fixed" or defect.proven_by is None or defect.fixed_by is None:
+            continue
+        if defect.reason in written or len(defect.seen_in) < policy.durable_after:
+            continue
+        written.add(defect.reason)
+        found[defect.fixed_by] = defect
+    return found

@@ -1,15 +1,17 @@
 """The guard's vocabulary: each fact, its few values (`unknown` first), who may read which.
 
-A fact is derived from a `Situation`: the snapshot, one task of it, and what the assessments said of
-that task. Facts come from systems of record only; no text of a worker can move one.
+A fact is derived from what was assessed of the snapshot and from the proposal it is asked about.
+Facts come from systems of record only; no text of a worker can move one.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.model.actions import Action
+from agent.core.assess.assessment import Board, Case
+from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import SETTLED, ProofKind, Snapshot, Status, Task
+from agent.core.prompts.linter import leans_on_context
 
 FACTS: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("unknown", "observe", "approve", "auto"),
@@ -78,43 +80,46 @@ FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One task in its snapshot, with the assessments reduced to the vocabulary's words."""
+    """What the guard is asked about: one proposal, what was assessed, and whose yes there is."""
 
-    snapshot: Snapshot
-    task: Task | None
-    suspended: str = "unknown"
-    liveness: str = "unknown"
-    proof: str = "unknown"
-    criteria: str = "unknown"
-    failure: str = "unknown"
-    charged: bool = True
-    """The failed attempt would count against the budget."""
-    defect: str = "unknown"
-    persistence: str = "unknown"
-    prompt: str = "unknown"
-    quality: str = "unknown"
-    scopes: str = "unknown"
-    ceiling: str = "unknown"
-    lanes_free: int | None = None
-    sends_left: int | None = None
+    board: Board
+    proposal: Proposal
+    lanes: int | None
+    """Free lanes, once the earlier proposals of the tick are carried out."""
+    sends: int
     """New attempts that may still be created in this tick."""
+    prompt_stands: bool = True
+    """The linter's word on a draft."""
     approved: bool = False
     """A person has said yes to exactly this."""
     consented: bool = False
     """`policies/approval.toml` or a rule a person made speaks for this; it stands for consent,
     never for a person's own word."""
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The world."""
+        return self.board.snapshot
 
-def derive(action: Action, situation: Situation) -> dict[str, str]:
-    """The facts this action may read, in the vocabulary's words."""
-    return told(action, situation)[0]
+    @property
+    def case(self) -> Case | None:
+        """What was assessed of the task; None: it is not there, or the proposal names none."""
+        return self.board.cases.get(self.proposal.task or "")
+
+    @property
+    def task(self) -> Task | None:
+        """The task."""
+        return self.case.task if self.case else None
 
 
-def told(action: Action, situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The same, and the facts that could not be derived: these are `unknown`, and a bug."""
+def derive(situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The facts that the proposal's action may read, in the vocabulary's words.
+
+    And the facts that could not be derived: these are `unknown`, and a bug.
+    """
     found: dict[str, str] = {}
     failed = []
-    for name in FOOTPRINT[action]:
+    for name in FOOTPRINT[situation.proposal.action]:
         value = None
         try:
             value = _DERIVE[name](situation)
@@ -143,6 +148,10 @@ def _approval(situation: Situation) -> str:
     return "granted" if situation.approved else "none"
 
 
+def _suspended(situation: Situation) -> str:
+    return "yes" if situation.board.suspended else "no"
+
+
 def _api(situation: Situation) -> str:
     reachable = situation.snapshot.control_plane.reachable
     return {None: "unknown", True: "reachable", False: "unreachable"}[reachable]
@@ -150,15 +159,15 @@ def _api(situation: Situation) -> str:
 
 def _submit_slot(situation: Situation) -> str:
     lock = situation.snapshot.control_plane.submit_lock
-    if lock is None or lock == "unknown" or situation.sends_left is None:
+    if lock is None or lock == "unknown":
         return "unknown"
-    return "free" if lock == "free" and situation.sends_left > 0 else "taken"
+    return "free" if lock == "free" and situation.sends > 0 else "taken"
 
 
 def _lanes(situation: Situation) -> str:
-    if situation.lanes_free is None:
+    if situation.lanes is None:
         return "unknown"
-    return "free" if situation.lanes_free > 0 else "full"
+    return "free" if situation.lanes > 0 else "full"
 
 
 def _status(situation: Situation) -> str:
@@ -194,6 +203,22 @@ def _result(situation: Situation) -> str:
     return "none"
 
 
+def _liveness(situation: Situation) -> str:
+    case = situation.case
+    if case is None or case.task.word is None:
+        return "unknown"
+    return "dead" if case.liveness.actionable else case.liveness.effective
+
+
+def _proof(situation: Situation) -> str:
+    return situation.case.proof.state if situation.case else "unknown"
+
+
+def _criteria(situation: Situation) -> str:
+    word = situation.case.proof.criteria if situation.case else "unknown"
+    return "unknown" if word in ("needs-review", "cannot-tell") else word
+
+
 def _truth(situation: Situation) -> str:
     """Whether what was delivered was seen on the remote, not in a local checkout or a claim."""
     task = situation.task
@@ -208,6 +233,28 @@ def _truth(situation: Situation) -> str:
     return "remote" if observed else "unknown"
 
 
+def _failure(situation: Situation) -> str:
+    case = situation.case
+    if case is None:
+        return "unknown"
+    if case.failure is None:
+        return "none"
+    return "infrastructure" if case.failure.infrastructure else "own"
+
+
+def _defect(situation: Situation) -> str:
+    case = situation.case
+    if case is None:
+        return "unknown"
+    if case.defect is not None:
+        if case.defect.status == "recorded" and case.defect.remedied:
+            return "bridged"
+        return "unrecorded" if case.defect.status == "observed" else case.defect.status
+    if case.task.blocked_by:
+        return "unknown"
+    return "unrecorded" if case.failure and case.failure.rule == "split" else "none"
+
+
 def _continuable(situation: Situation) -> str:
     known = situation.task.session_continuable if situation.task else None
     return {None: "unknown", True: "yes", False: "no"}[known]
@@ -215,7 +262,7 @@ def _continuable(situation: Situation) -> str:
 
 def _budget(situation: Situation) -> str:
     """Infrastructure reasons never use up a task's attempts."""
-    if not situation.charged:
+    if not situation.proposal.charged:
         return "left"
     left = situation.task.attempts_left if situation.task else None
     if left is None:
@@ -231,6 +278,21 @@ def _tokens(situation: Situation) -> str:
     if left is None:
         return "left"
     return "left" if left > 0 else "spent"
+
+
+def _prompt(situation: Situation) -> str:
+    prompt = situation.proposal.prompt
+    if not prompt or not prompt.strip():
+        return "unknown"
+    leans = not situation.prompt_stands or leans_on_context(prompt)
+    return "leans-on-context" if leans else "self-contained"
+
+
+def _ceiling(situation: Situation) -> str:
+    """The hard maximum holds for the limit that is proposed, too."""
+    board, limit = situation.board, situation.proposal.limit
+    beyond = limit is not None and limit > board.policy.window.maximum
+    return "reached" if beyond else board.lanes.ceiling
 
 
 def _host(situation: Situation) -> str:
@@ -254,32 +316,40 @@ def _path(situation: Situation) -> str:
     return {None: "unknown", True: "established", False: "no"}[known]
 
 
+def _persistence(situation: Situation) -> str:
+    """Whether the fix that lasts is a task already."""
+    case = situation.case
+    if case is None or case.defect is None:
+        return "unknown"
+    return "planned" if case.defect.fixed_by is not None else "none"
+
+
 _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "mode": _mode,
     "consent": _consent,
     "approval": _approval,
-    "suspended": lambda situation: situation.suspended,
+    "suspended": _suspended,
     "api": _api,
     "submit_slot": _submit_slot,
     "lanes": _lanes,
     "status": _status,
     "result": _result,
-    "liveness": lambda situation: situation.liveness,
-    "proof": lambda situation: situation.proof,
-    "criteria": lambda situation: situation.criteria,
+    "liveness": _liveness,
+    "proof": _proof,
+    "criteria": _criteria,
     "truth": _truth,
-    "failure": lambda situation: situation.failure,
-    "defect": lambda situation: situation.defect,
+    "failure": _failure,
+    "defect": _defect,
     "continuable": _continuable,
     "budget": _budget,
     "tokens": _tokens,
-    "prompt": lambda situation: situation.prompt,
-    "quality": lambda situation: situation.quality,
-    "scopes": lambda situation: situation.scopes,
-    "ceiling": lambda situation: situation.ceiling,
+    "prompt": _prompt,
+    "quality": lambda situation: situation.board.lanes.quality,
+    "scopes": lambda situation: situation.board.lanes.scopes,
+    "ceiling": _ceiling,
     "host": _host,
     "takeover": _takeover,
     "grant": _grant,
     "path": _path,
-    "persistence": lambda situation: situation.persistence,
+    "persistence": _persistence,
 }

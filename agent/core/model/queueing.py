@@ -84,15 +84,6 @@ class QueueView(QueueSpec):
     """Terminal tasks that nobody has read, whoever's they are; None: the queue does not count."""
 
 
-class Capabilities(Noun):
-    """What this queue can keep; a caller must not rely on what is False."""
-
-    keys: bool
-    """The same idempotency key twice is one effect."""
-    max_running: bool
-    """The limit of a queue holds across all worker hosts."""
-
-
 class TaskView(Noun):
     """A task as the queue shows it: the current attempt, and what late ones left behind."""
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from agent.core.assess.assessment import Case
 from agent.core.model.actions import Proposal, digest
-from agent.core.plan.next_action import Case
 
 _SHORT: Final = 12
 """Hexadecimal digits that stand for a long text."""

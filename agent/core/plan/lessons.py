@@ -7,15 +7,15 @@ docs should capture the reusable rule, not the full incident timeline."
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from agent.core.assess.assessment import Case
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Defect
 from agent.core.model.policy import FailuresPolicy
-from agent.core.model.text import fenced, natural, one_line
-from agent.core.plan.next_action import Case
+from agent.core.model.text import fenced, one_line
 
 Into = Literal["task", "issue", "reference"]
 
@@ -106,21 +106,3 @@ def document(defect: Defect, policy: FailuresPolicy) -> str:
         _NOT,
     ]
     return "\n\n".join(shown) + "\n"
-
-
-def durable(defects: Sequence[Defect], policy: FailuresPolicy) -> Mapping[str, Defect]:
-    """The defects whose lesson is to be written down for good, by the task that fixed each.
-
-    It came back, its fix was proven by a task that went past it, and no defect of the same reason
-    is written down yet: one rule, one document.
-    """
-    written = {defect.reason for defect in defects if defect.reference is not None}
-    found: dict[str, Defect] = {}
-    for defect in sorted(defects, key=lambda one: natural(one.id)):
-        if defect.status != "fixed" or defect.proven_by is None or defect.fixed_by is None:
-            continue
-        if defect.reason in written or len(defect.seen_in) < policy.durable_after:
-            continue
-        written.add(defect.reason)
-        found[defect.fixed_by] = defect
-    return found

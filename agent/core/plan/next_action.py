@@ -4,41 +4,19 @@ Rules propose here, the guard forbids elsewhere; neither imports the other. Poli
 when there is a clear reason"; leaving alone is a proposal like any other, with its reason.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from agent.core.assess.assessment import Case
 from agent.core.assess.failures import Failure
-from agent.core.assess.liveness import WORKING, Liveness
-from agent.core.assess.proof import Proof, commit_of
+from agent.core.assess.liveness import WORKING
+from agent.core.assess.proof import commit_of
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import SETTLED, TERMINAL, Defect, Remedy, Status, Task
 from agent.core.model.text import visible
 
 _SAME: Final = 300
 """Characters at the end of an output by which it is known again; prompts carry at least these."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One task with everything that was assessed of it."""
-
-    task: Task
-    liveness: Liveness
-    proof: Proof
-    failure: Failure | None
-    defect: Defect | None
-    """The defect it waits for, or whose fingerprint its failure has."""
-    first_of_cause: bool
-    """No task of a lower id failed for the same cause: this one stands for all of them."""
-    release_first: bool
-    """No other task is out to show whether the same defect is really gone, or one has shown it."""
-    waits_for: tuple[str, ...] = ()
-    """Tasks it depends on that are not accepted."""
-    remedy: Remedy | None = None
-    """What may be done to the running system about its defect, and has not been done."""
-    lesson: Defect | None = None
-    """The defect that it fixed and whose lesson is to be written down for good."""
 
 
 def propose(case: Case, now: datetime, most_attempts: int) -> Proposal:

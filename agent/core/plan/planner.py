@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.approval.requests import on_grounds
-from agent.core.assess.assessment import Board, assess
+from agent.core.assess.assessment import Board, Case, assess
 from agent.core.assess.liveness import Liveness
 from agent.core.guard import guard
-from agent.core.guard.facts import Situation, told
+from agent.core.guard.facts import Situation, derive
 from agent.core.model.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
 from agent.core.model.nouns import Snapshot
 from agent.core.model.policy import Policy
 from agent.core.model.text import natural
 from agent.core.plan import decision_basis
 from agent.core.plan.lessons import Lesson, lesson_of
-from agent.core.plan.next_action import Case, propose
+from agent.core.plan.next_action import propose
 from agent.core.plan.side_work import side_work
-from agent.core.prompts.linter import leans_on_context
 
 _RECOVERY_FIRST: Final = (
     Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
@@ -153,31 +152,18 @@ def clear(
     """Put one proposal to the guard.
 
     `lanes` and `sends` are what is left of both when earlier proposals of the tick are carried
-    out (None: nothing has been taken yet); `prompt_stands` is the linter's word on a draft;
-    `approved` and `consented` say whose yes there is, see `Situation`.
+    out (None: nothing has been taken yet); the others are those of `Situation`.
     """
-    case = board.cases.get(proposal.task) if proposal.task else None
     situation = Situation(
-        snapshot=board.snapshot,
-        task=case.task if case else None,
-        suspended="yes" if board.suspended else "no",
-        liveness=_liveness_word(case),
-        proof=case.proof.state if case else "unknown",
-        criteria=_criteria_word(case),
-        failure=_failure_word(case),
-        charged=proposal.charged,
-        defect=_defect_word(case),
-        persistence=_persistence_word(case),
-        prompt=_prompt_word(proposal, stands=prompt_stands),
-        quality=board.lanes.quality,
-        scopes=board.lanes.scopes,
-        ceiling=_ceiling_word(board, proposal),
-        lanes_free=board.lanes.free if lanes is None else lanes,
-        sends_left=sends_of(board) if sends is None else sends,
+        board,
+        proposal,
+        lanes=board.lanes.free if lanes is None else lanes,
+        sends=sends_of(board) if sends is None else sends,
+        prompt_stands=prompt_stands,
         approved=approved,
         consented=consented,
     )
-    known, failed = told(proposal.action, situation)
+    known, failed = derive(situation)
     return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)
 
 
@@ -194,57 +180,6 @@ def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clear
         charged=charged,
     )
     return proposal, clear(board, proposal)[1]
-
-
-def _ceiling_word(board: Board, proposal: Proposal) -> str:
-    """The hard maximum holds for the limit that is proposed, too."""
-    beyond = proposal.limit is not None and proposal.limit > board.policy.window.maximum
-    return "reached" if beyond else board.lanes.ceiling
-
-
-def _liveness_word(case: Case | None) -> str:
-    if case is None or case.task.word is None:
-        return "unknown"
-    return "dead" if case.liveness.actionable else case.liveness.effective
-
-
-def _criteria_word(case: Case | None) -> str:
-    word = case.proof.criteria if case else "unknown"
-    return "unknown" if word in ("needs-review", "cannot-tell") else word
-
-
-def _failure_word(case: Case | None) -> str:
-    if case is None:
-        return "unknown"
-    if case.failure is None:
-        return "none"
-    return "infrastructure" if case.failure.infrastructure else "own"
-
-
-def _defect_word(case: Case | None) -> str:
-    if case is None:
-        return "unknown"
-    if case.defect is not None:
-        if case.defect.status == "recorded" and case.defect.remedied:
-            return "bridged"
-        return "unrecorded" if case.defect.status == "observed" else case.defect.status
-    if case.task.blocked_by:
-        return "unknown"
-    return "unrecorded" if case.failure and case.failure.rule == "split" else "none"
-
-
-def _persistence_word(case: Case | None) -> str:
-    """Whether the fix that lasts is a task already."""
-    if case is None or case.defect is None:
-        return "unknown"
-    return "planned" if case.defect.fixed_by is not None else "none"
-
-
-def _prompt_word(proposal: Proposal, *, stands: bool) -> str:
-    if not proposal.prompt or not proposal.prompt.strip():
-        return "unknown"
-    leans = not stands or leans_on_context(proposal.prompt)
-    return "leans-on-context" if leans else "self-contained"
 
 
 def _window_decision(board: Board) -> Decision | None:

@@ -7,13 +7,12 @@ implementation."
 
 from collections.abc import Mapping
 
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Board, Case
 from agent.core.assess.write_scopes import overlap
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import ACTIVE, TERMINAL, Defect, Status
 from agent.core.model.text import natural
 from agent.core.plan.lessons import document_of
-from agent.core.plan.next_action import Case
 
 
 def side_work(board: Board, proposals: Mapping[str, Proposal]) -> Proposal | None:

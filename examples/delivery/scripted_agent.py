@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from agent.cli.demo_delivery.ci import build
+from examples.delivery.ci import build
 
 SERVICES: Final = {"T-1": "till", "T-2": "menu", "T-3": "stock", "T-4": "mail"}
 

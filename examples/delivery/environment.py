@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from agent.cli.demo_delivery.images import REVISION, Pusher, image
+from examples.delivery.images import REVISION, Pusher, image
 
 _NOTHING: Final = {"status": "not deployed"}
 

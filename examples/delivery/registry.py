@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from agent.cli.demo_delivery.images import digest_of
+from examples.delivery.images import digest_of
 
 PROGRAM: Final = "docker-registry"
 _PATIENCE: Final = 15.0

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.cli.demo_delivery.images import REVISION, Pusher, image
+from examples.delivery.images import REVISION, Pusher, image
 
 
 def files_of(repository: Path, commit: str, service: str) -> dict[str, bytes]:

@@ -11,9 +11,12 @@ from typing import Final
 import httpx
 
 from agent.cli.demo.scene import Scene, quoted
-from agent.cli.demo_delivery.ci import build
-from agent.cli.demo_delivery.registry import installed, own_registry, real_registry
-from agent.cli.demo_delivery.scripted_agent import SERVICES
+from examples.delivery.ci import build
+from examples.delivery.registry import installed, own_registry, real_registry
+from examples.delivery.scripted_agent import SERVICES
+
+ROOT: Final = str(Path(__file__).parents[2])
+"""Where `examples` is found: the scene's programs start in folders of their own."""
 
 SETTINGS: Final = """\
 repository = {repository}
@@ -33,7 +36,7 @@ kind = "infrastructure"
 risk = "low"
 
 [worker]
-command = [{python}, "-P", "-m", "agent.cli.demo_delivery.scripted_agent"]
+command = [{python}, "-P", "-m", "examples.delivery.scripted_agent"]
 prompt = "stdin"
 output = "jsonl"
 workspace = {workspace}
@@ -44,6 +47,7 @@ grace = "2s"
 time_limit = "60s"
 
 [worker.environment]
+PYTHONPATH = {root}
 DEMO_REGISTRY = {registry}
 DEMO_DEV = {dev}
 DEMO_PRODUCTION = {production}
@@ -87,8 +91,10 @@ HOOK: Final = """\
 #!{python} -P
 import os
 import runpy
+import sys
+sys.path.append({root!r})
 os.environ.update(DEMO_REGISTRY={registry!r}, DEMO_SERVICES={services!r})
-runpy.run_module("agent.cli.demo_delivery.ci", run_name="__main__")
+runpy.run_module("examples.delivery.ci", run_name="__main__")
 """
 
 
@@ -111,8 +117,13 @@ class DeliveryScene(Scene):
                 told.raise_for_status()
         hook = origin / "hooks" / "post-receive"
         hook.parent.mkdir(exist_ok=True)
-        words = {"registry": self.registry, "services": " ".join(SERVICES.values())}
-        hook.write_text(HOOK.format(python=sys.executable, **words), encoding="utf-8")
+        text = HOOK.format(
+            python=sys.executable,
+            root=ROOT,
+            registry=self.registry,
+            services=" ".join(SERVICES.values()),
+        )
+        hook.write_text(text, encoding="utf-8")
         hook.chmod(0o755)
 
     def _seed(self) -> None:
@@ -128,6 +139,7 @@ class DeliveryScene(Scene):
             repository=quoted(self.repository),
             state=quoted(self.folder / "state"),
             python=quoted(sys.executable),
+            root=quoted(ROOT),
             workspace=quoted(self.folder / "worktrees"),
             **{name: quoted(url) for name, url in places.items()},
         )
@@ -136,9 +148,9 @@ class DeliveryScene(Scene):
 
 
 @contextmanager
-def staged(folder: Path, *, real: bool) -> Iterator[DeliveryScene]:
+def staged(folder: Path) -> Iterator[DeliveryScene]:
     """A built scene with its registry, environments and host; all are stopped at the end."""
-    program = installed() if real else None
+    program = installed()
     scene = DeliveryScene(folder, address="")
     with ExitStack() as stack:
         registry = real_registry(program) if program else own_registry()
@@ -156,10 +168,10 @@ def staged(folder: Path, *, real: bool) -> Iterator[DeliveryScene]:
 def _environment(registry: str) -> Iterator[str]:
     """The address of a process of its own."""
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "agent.cli.demo_delivery.environment"],
+        [sys.executable, "-P", "-m", "examples.delivery.environment"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "DEMO_REGISTRY": registry},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ROOT, "DEMO_REGISTRY": registry},
         text=True,
     ) as process:
         try:

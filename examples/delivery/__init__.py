@@ -1,4 +1,4 @@
-"""`wavekeeper demo --delivery`: the whole artifact ladder on loopback, in under two minutes.
+"""`make demo-delivery`: the whole artifact ladder on loopback, in under two minutes.
 
 The coding agents are scripted programs; git, CI's builds, the registry's API, dev and production
 servers, the queue, the guard and the supervisor are real.
@@ -17,9 +17,6 @@ from agent import wiring
 from agent.adapters.files.config import read_settings
 from agent.cli.console import Console
 from agent.cli.demo import stage
-from agent.cli.demo_delivery.registry import PROGRAM, installed
-from agent.cli.demo_delivery.scene import staged
-from agent.cli.demo_delivery.scripted_agent import SERVICES
 from agent.cli.run import Show
 from agent.cli.stopping import Stop, signals
 from agent.core.assess.proof import assess
@@ -28,6 +25,9 @@ from agent.core.model.policy import Policy
 from agent.errors import UserError
 from agent.runtime.context import World
 from agent.runtime.tick import TickResult
+from examples.delivery.registry import PROGRAM, installed
+from examples.delivery.scene import staged
+from examples.delivery.scripted_agent import SERVICES
 
 LIMIT: Final = 100.0
 """Seconds after which the demonstration gives up and says what is missing."""
@@ -52,14 +52,14 @@ class Row:
     why: str
 
 
-def demo_delivery(console: Console, *, keep: bool, real: bool = True) -> int:
+def deliver(console: Console, *, keep: bool) -> int:
     """Play the wave and show it; 0 only if every task ended as it should.
 
     Raises UserError where the registry is there and does not begin to listen.
     """
     with stage(keep=keep) as folder:
         try:
-            told, stopped = _play(console, folder, real=real)
+            told, stopped = _play(console, folder)
         except OSError as error:
             raise UserError(f"{error}; free the port, or look at `{PROGRAM} serve`") from error
         if keep:
@@ -75,16 +75,16 @@ def demo_delivery(console: Console, *, keep: bool, real: bool = True) -> int:
     return 1 if wrong else 0
 
 
-def _play(console: Console, folder: Path, *, real: bool) -> tuple[list[Row], int | None]:
+def _play(console: Console, folder: Path) -> tuple[list[Row], int | None]:
     begun = time.monotonic()
-    if real and installed():
+    if installed():
         console.line(f"The registry is {PROGRAM}, on loopback, in a folder of its own.")
     else:
         console.line(
             f"Skipped: the real registry ({PROGRAM} is not on PATH; Debian has it as a package). "
             "A small one of our own, in memory, speaks the same API in its place.",
         )
-    with staged(folder, real=real) as scene:
+    with staged(folder) as scene:
         settings = read_settings(scene.settings)
         wave, tasks, _ = wiring.submit(settings, Path(__file__).parent / "wave.toml")
         console.line(f"{wave.goal}: {tasks} services, CI behind git push, dev and production.")
