@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.assess import proof
 from agent.core.guard.guard import STALE_CLEARANCE
 from agent.core.journal.records import Record
 from agent.core.model.actions import Action, Cleared, Proposal
 from agent.core.model.nouns import Status
 from agent.core.plan import planner
-from agent.errors import QueueUnavailableError
+from agent.errors import QueueUnavailableError, UnusableStoreError
 from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft
+from agent.runtime.effects import order_of
 from agent.runtime.executor import Executor, key_of
 from agent.runtime.observe import Observer
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
@@ -44,7 +46,7 @@ class Stage:
         assert isinstance(self.cleared, Cleared)
 
     def act(self, cleared=None):
-        return self.executor.carry_out(cleared or self.cleared, self.snapshot, 3)
+        return self.executor.carry_out(cleared or self.cleared, 3)
 
     def attempt(self):
         return self.small.queue.get("T-1").attempt
@@ -168,21 +170,98 @@ def test_an_answer_that_was_lost_is_read_back_and_not_repeated(tmp_path):
 
 def test_the_key_names_the_act_and_not_the_moment(stage):
     proposal = stage.cleared.proposal
-    assert key_of(proposal, 3) == key_of(proposal, 99) == "retry/T-1/1"
+    mine = key_of(proposal, 3, "a1b2", "w1")
+    assert mine == key_of(proposal, 99, "a1b2", "w1") == "a1b2/w1/retry/T-1/1"
+    assert key_of(proposal, 3, "c3d4", "w1") != mine != key_of(proposal, 3, "a1b2", "w2")
 
 
-def test_an_intent_that_cannot_be_settled_is_written_down_and_stops_nothing(tmp_path):
-    """The task it was about is gone from the supervisor's memory, so nobody can read it back."""
+def intent(world, proposal, key):
+    body = {
+        "action": str(proposal.action),
+        "proposal": proposal.model_dump(mode="json", exclude_none=True),
+    }
+    at = world.clock.now()
+    record = Record(kind="intent", at=at, tick=1, task=proposal.task, key=key, body=body)
+    world.world.journal.append([record])
+
+
+def test_what_took_effect_and_belongs_to_nobody_is_written_down_and_stops_nothing(tmp_path):
+    """The task it was about is gone from the supervisor's memory, so nobody can remember it."""
     world = SmallWorld(tmp_path, {})
     world.submit(spec())
-    lost = Proposal(action=Action.HAND_OVER, task="T-9", attempt=1, reason="gone")
-    body = {"action": "hand-over", "proposal": lost.model_dump(mode="json", exclude_none=True)}
-    at = world.clock.now()
-    intent = Record(kind="intent", at=at, tick=1, task="T-9", key="hand-over/T-9/1", body=body)
-    world.world.journal.append([intent])
+    order = order_of(spec("T-9"), "w0")
+    world.queue.submit("T-9", queue="main", prompt="p", order=order, key="old/T-9")
+    intent(world, Proposal(action=Action.SUBMIT, task="T-9", reason="gone"), "old/T-9")
     world.run()
     (settled,) = world.world.journal.entries(kinds=("settled",))
     assert settled.record.body["result"] == "failed"
     assert "T-9 is not of this wave" in settled.record.body["said"]
     assert list(world.world.journal.unresolved()) == []
     assert world.outcome() == {"T-1": ("accepted", 1)}
+
+
+class _Forgetful:
+    """A store that cannot be written for a while."""
+
+    def __init__(self, store, times):
+        self._store, self._times = store, times
+
+    def __getattr__(self, name):
+        if name in ("save", "add_outcome") and self._times:
+            self._times -= 1
+            raise UnusableStoreError("state.db: the disk is full")
+        return getattr(self._store, name)
+
+
+def test_an_effect_that_could_not_be_remembered_is_open_until_it_is(stage):
+    """The queue acted; the journal must not say otherwise, and the budget is charged once."""
+    small = stage.small
+    small.wrap = lambda world: replace(world, store=_Forgetful(world.store, 1))
+    (done,) = small.ticker().tick().done
+    assert (done.result, done.said) == ("open", "state.db: the disk is full")
+    assert small.queue.get("T-1").attempt == 2
+    kinds = ("intent", "outcome", "settled")
+    assert [one.record.kind for one in small.world.journal.entries(task="T-1", kinds=kinds)][
+        -1
+    ] == "intent"
+    assert small.world.store.standing("T-1").charged == ()
+    small.wrap = lambda world: world
+    result = small.ticker().tick()
+    assert result.done[0].result == "done"
+    assert small.world.store.standing("T-1").charged == (1,)
+    assert len(small.world.store.outcomes(9)) == 1
+    assert small.world.journal.unresolved() == []
+
+
+def test_what_cannot_be_read_back_stays_open_and_its_task_waits(stage):
+    small = stage.small
+    small.wrap = lambda world: replace(world, queue=_NoAnswer(world.queue))
+    small.ticker().tick()
+
+    class Silent(_NoAnswer):
+        def receipt(self, key):
+            raise QueueUnavailableError("the queue does not answer")
+
+    small.wrap = lambda world: replace(world, queue=Silent(world.queue))
+    result = small.ticker().tick()
+    assert [(one.result, one.said) for one in result.done] == [
+        ("open", "the queue does not answer")
+    ]
+    assert len(small.world.journal.unresolved()) == 1
+
+
+def test_one_act_among_many_tasks_assesses_one_task(tmp_path, monkeypatch):
+    """What a look before an act costs does not grow with the wave."""
+    small = SmallWorld(tmp_path, {})
+    small.submit(*(spec(f"T-{number}") for number in range(60)))
+    ticker = small.ticker()
+    seen = []
+    real = proof.assess
+    monkeypatch.setattr(
+        proof, "assess", lambda task, policy: seen.append(task.id) or real(task, policy)
+    )
+    done = ticker.tick().done
+    acts = [one for one in done if one.result == "done"]
+    assert len(acts) >= 3
+    # Once each for the plan; then one for each act, before it and after it.
+    assert len(seen) <= 60 + 2 * len(acts)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent.runtime.remembering import REMEMBER
 
 from agent.core.assess.assessment import assess
 from agent.core.model.actions import Action, Proposal
@@ -12,7 +11,7 @@ from agent.core.model.nouns import Defect
 from agent.core.plan.defects import narrower_of
 from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft, stands_on_its_own
-from agent.runtime.effects import ACT, HAPPENED
+from agent.runtime.effects import EFFECTS
 from agent.runtime.observe import Observer
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
@@ -89,12 +88,14 @@ def test_a_task_that_cannot_go_on_is_replaced_by_what_is_left_of_it(tmp_path):
     ticker.tick()
     world.host()
     proposal, store = proposed(world, charged=True), world.world.store
+    replaced = EFFECTS[Action.REPLACE]
     assert proposal.spec is not None
     assert (proposal.spec.id, proposal.spec.branch) == ("T-1-2", "wavekeeper/T-1")
     for _ in range(2):  # the second time as after a crash between effect and outcome
-        assert "T-1-2" in ACT[Action.REPLACE](world.world, proposal, "key")
-        assert HAPPENED[Action.REPLACE](world.world, proposal, "key")
-        REMEMBER[Action.REPLACE](world.world, proposal, "key", world.clock.now())
+        happened = replaced.do(world.world, proposal, "key")
+        assert "T-1-2" in happened.said
+        assert replaced.find(world.world, proposal, "key") is not None
+        replaced.remember(world.world, proposal, "key", world.clock.now(), happened)
     old, new, waiting = (store.standing(one) for one in ("T-1", "T-1-2", "T-2"))
     assert (old.status, new.status, waiting.spec.depends_on) == (
         "replaced",
