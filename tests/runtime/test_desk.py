@@ -226,7 +226,7 @@ def test_a_changed_world_at_the_very_moment_of_acting_voids_the_yes(tmp_path):
     assert ruled.consent.name == card.id
     store = world.world.store
     store.save(store.standing("T-1").model_copy(update={"charged": (1,)}))
-    done = executor.carry_out(ruled.decision.clearance, snapshot, 9, ruled.consent)
+    done = executor.carry_out(ruled.decision.clearance, 9, ruled.consent)
     assert done.result == "void"
     assert "rests on has changed" in done.said
 
