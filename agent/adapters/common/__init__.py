@@ -1,0 +1,1 @@
+"""What adapters share: how a program is run, and how git is."""
