@@ -118,7 +118,7 @@ def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
 
 
 def remote(settings: Settings, *, push: bool = False) -> str:
-    """The address or path that evidence is read from; `push`: that reference documents go to."""
+    """The address or path that evidence is read from; `push`: that everybody pushes to."""
     return remote_of(settings.repository, settings.remote, push=push)
 
 
@@ -326,7 +326,9 @@ def worker(
             own.command, prompt=own.prompt, output=own.output, env=env, now=clock.now,
             scope=str(places.state),
         ),
-        worktrees=GitWorktrees(remote(settings), own.workspace, places.clone),
+        worktrees=GitWorktrees(
+            remote(settings), own.workspace, places.clone, remote(settings, push=True)
+        ),
         clock=clock,
         settings=WorkerSettings(
             name=name,

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -27,6 +27,8 @@ _LOCK_LIMIT: Final = 600.0
 _TRIES: Final = 4
 """Agents use the same clone from their worktrees, and hold its small locks for an instant."""
 _BUSY: Final = re.compile("lock|unable to update local ref")
+_NOT_SET: Final = 5
+"""What `git config` ends with where there is nothing to remove."""
 _MADE: Final = "wavekeeper-made"
 _CHECKOUT: Final = re.compile(r"-(\d+)-[0-9a-f]{8}$")
 
@@ -34,14 +36,16 @@ _CHECKOUT: Final = re.compile(r"-(\d+)-[0-9a-f]{8}$")
 class GitWorktrees:
     """Implements `Worktrees` with `git worktree`.
 
-    `remote` is an address or a path, `folder` holds one worktree per task, `state` the bare clones.
+    `remote` is an address or a path, and so is `push`, where the agents' `git push origin` goes if
+    that is another place. `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
     git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
     milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
     """
 
-    def __init__(self, remote: str, folder: Path, state: Path) -> None:
+    def __init__(self, remote: str, folder: Path, state: Path, push: str | None = None) -> None:
         self._remote = git.address(remote)
+        self._push = git.address(push or remote)
         self._folder = folder.resolve()
         self._state = state.resolve()
         self._clone = self._state / "origin.git"
@@ -138,15 +142,22 @@ class GitWorktrees:
         for clone in (self._clone, self._clean):
             clone.mkdir(exist_ok=True)
             git.run("init", "--quiet", "--bare", "--template=", folder=clone)
-        for name, value in {
+        settings = {
             "remote.origin.url": self._remote,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
-            # The agents' git rewrites addresses as the person wants; this one is rewritten already,
-            # and the longest match wins.
-            f"url.{self._remote}.insteadOf": self._remote,
             # Milliseconds that a git waits for a lock which another one holds; git's own is 100.
             "core.filesRefLockTimeout": "10000",
-        }.items():
+        }
+        for one in (self._remote, self._push):
+            # The agents' git rewrites addresses as the person wants. These were rewritten already,
+            # and the longest match wins.
+            settings |= {f"url.{one}.insteadOf": one, f"url.{one}.pushInsteadOf": one}
+        if self._push != self._remote:
+            settings["remote.origin.pushurl"] = self._push
+        else:
+            gone = ("config", "--unset-all", "remote.origin.pushurl")
+            _patiently(self._clone, *gone, fine=(0, _NOT_SET))
+        for name, value in settings.items():
             _patiently(self._clone, "config", "--replace-all", name, value)
         borrowed = self._clean / "objects" / "info" / "alternates"
         borrowed.parent.mkdir(exist_ok=True)
@@ -187,10 +198,10 @@ def _add(clone: Path, path: Path, commit: str) -> None:
     _git(clone, "worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
 
 
-def _patiently(repository: Path, *arguments: str) -> None:
+def _patiently(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> None:
     for again in range(_TRIES):
         try:
-            _git(repository, *arguments)
+            _git(repository, *arguments, fine=fine)
         except WorktreeError as error:
             if again == _TRIES - 1 or not _BUSY.search(str(error)):
                 raise
@@ -199,8 +210,8 @@ def _patiently(repository: Path, *arguments: str) -> None:
             return
 
 
-def _git(repository: Path, *arguments: str) -> str:
-    return git.run(*arguments, folder=repository, git_dir=repository)
+def _git(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
+    return git.run(*arguments, folder=repository, git_dir=repository, fine=fine)
 
 
 def _git_folder(worktree: Path) -> Path:
