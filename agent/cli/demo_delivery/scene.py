@@ -10,13 +10,15 @@ from typing import Final
 
 import httpx
 
-from agent.cli.demo.scene import Scene, quoted
+from agent.adapters.common import git
+from agent.cli.demo.scene import AGENTS_GIT, Scene, quoted
 from agent.cli.demo_delivery.ci import build
 from agent.cli.demo_delivery.registry import installed, own_registry, real_registry
 from agent.cli.demo_delivery.scripted_agent import SERVICES
 
 SETTINGS: Final = """\
 repository = {repository}
+remote = {origin}
 state = {state}
 
 [supervisor]
@@ -99,12 +101,10 @@ class DeliveryScene(Scene):
 
     def deliver_first(self) -> None:
         """Deploy what main holds everywhere: the old version that has to be replaced."""
-        origin = self.folder / "origin.git"
-        said = subprocess.run(
-            ["git", "rev-parse", "main"], cwd=origin, check=True, capture_output=True, text=True
-        )
+        origin = self.origin
+        first = git.run("rev-parse", "main", folder=origin).strip()
         for service in SERVICES.values():
-            digest = build(self.registry, origin, said.stdout.strip(), service)
+            digest = build(self.registry, origin, first, service)
             for where in (self.dev, self.production):
                 url = f"{where}/{service}/deploy"
                 told = httpx.post(url, json={"digest": digest}, timeout=30, trust_env=False)
@@ -124,8 +124,10 @@ class DeliveryScene(Scene):
     def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
         del queues
         places = {"registry": self.registry, "dev": self.dev, "production": self.production}
-        text = SETTINGS.format(
+        text = (SETTINGS + AGENTS_GIT).format(
             repository=quoted(self.repository),
+            origin=quoted(self.origin),
+            scene=quoted(self.folder),
             state=quoted(self.folder / "state"),
             python=quoted(sys.executable),
             workspace=quoted(self.folder / "worktrees"),
