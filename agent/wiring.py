@@ -117,12 +117,9 @@ def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
     return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
-def remote(settings: Settings) -> str:
-    """The address or path that workers push to and evidence is read from."""
-    try:
-        return remote_of(settings.repository, settings.remote)
-    except FileNotFoundError as error:
-        raise ConfigurationError("git is not on PATH; install it") from error
+def remote(settings: Settings, *, push: bool = False) -> str:
+    """The address or path that evidence is read from; `push`: that everybody pushes to."""
+    return remote_of(settings.repository, settings.remote, push=push)
 
 
 @contextmanager
@@ -180,7 +177,9 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             machine=ProcMachine(),
             remedies=remedies_in(settings.remedies, places.state / "remedies"),
             references=references_in(
-                remote(settings), places.state / "references", policy.completion.documents
+                (remote(settings), remote(settings, push=True)),
+                places.state / "references",
+                policy.completion.documents,
             ),
             approvals=stack.enter_context(SqliteApprovals(places.approvals)),
             policies=watched_policy(settings, policy),
@@ -331,7 +330,9 @@ def worker(
             own.command, prompt=own.prompt, output=own.output, env=env, now=clock.now,
             scope=str(places.state),
         ),
-        worktrees=GitWorktrees(remote(settings), own.workspace, places.clone),
+        worktrees=GitWorktrees(
+            remote(settings), own.workspace, places.clone, remote(settings, push=True)
+        ),
         clock=clock,
         settings=WorkerSettings(
             name=name,

@@ -119,7 +119,10 @@ def remedies_in(remedies: Mapping[str, RemedySettings], folder: Path) -> Remedie
     return CommandRemedies(remedies, folder)
 
 
-def references_in(remote: str, folder: Path, documents: Sequence[str]) -> References:
-    """Proposals out of checkouts of the supervisor's own, all of them below `folder`."""
-    worktrees = GitWorktrees(remote, folder / "worktrees", folder / "clone")
-    return GitReferences(worktrees, remote, documents)
+def references_in(remote: tuple[str, str], folder: Path, documents: Sequence[str]) -> References:
+    """Proposals out of checkouts of the supervisor's own, all of them below `folder`.
+
+    `remote`: the address to fetch from, and the one to push to.
+    """
+    worktrees = GitWorktrees(remote[0], folder / "worktrees", folder / "clone")
+    return GitReferences(worktrees, remote[1], documents)

@@ -2,11 +2,8 @@
 
 import os
 import platform
-import re
 import shutil
-import signal
 import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +16,7 @@ from rich.text import Text
 
 from agent import wiring
 from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.common import git
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.journal import SqliteJournal
@@ -37,7 +35,6 @@ _PATIENCE: Final = 15.0
 _SPACE_LOW: Final = 1024**3
 _SPACE_GONE: Final = 50 * 1024**2
 """Bytes: a journal and a few worktrees no longer fit."""
-_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _DRIFT: Final = timedelta(seconds=5)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -100,22 +97,20 @@ def examine(folder: Path) -> Iterator[Check]:
 
 def _git() -> Check:
     try:
-        asked = subprocess.run(
-            ["git", "--version"], capture_output=True, text=True, timeout=_PATIENCE, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        fix = "install git, and see that it is on PATH"
-        return Check(name="git", state="fail", said=f"does not run ({error})", fix=fix)
-    return Check(name="git", state="ok", said=asked.stdout.strip().removeprefix("git version "))
+        found = git.run("--version", timeout=_PATIENCE).strip().removeprefix("git version ")
+    except git.GitError as error:
+        fix = "install git, put it on PATH, and repair its configuration if git names that"
+        return Check(name="git", state="fail", said=str(error), fix=fix)
+    return Check(name="git", state="ok", said=found)
 
 
 def _remote(settings: Settings) -> Check:
     def look() -> str | Check:
         address = wiring.remote(settings)
-        shown = _CREDENTIALS.sub("://", address)
+        shown = git.hidden(address)
         problem, branches = reach(address, _PATIENCE)
         if problem is not None:
-            said = f"{shown}: {_CREDENTIALS.sub('://', problem)}"
+            said = f"{shown}: {problem}"
             fix = (
                 f"see that `git ls-remote {settings.remote}` answers without asking for a password"
             )
@@ -130,38 +125,10 @@ def _remote(settings: Settings) -> Check:
 
 def reach(address: str, limit: float) -> tuple[str | None, int]:
     """Why the remote does not answer within `limit` seconds, if it does not; its branches."""
-    env = {
-        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
-        **os.environ,
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
-    # Files, not pipes: an ssh that outlives its git would keep a pipe open, and us waiting.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
-            process = subprocess.Popen(
-                ["git", "-c", "protocol.ext.allow=never", "ls-remote", "--heads", "--", address],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=env,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"git does not run ({error.strerror})", 0
-        with process:
-            try:
-                code = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                return f"no answer within {limit:g} s", 0
-        out.seek(0)
-        err.seek(0)
-        if code != 0:
-            last = (err.read().decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
-            return last, 0
-        return None, len(out.read().splitlines())
+    try:
+        return None, len(git.run("ls-remote", "--heads", "--", address, timeout=limit).splitlines())
+    except git.GitError as error:
+        return str(error), 0
 
 
 def _infrastructure(settings: Settings) -> Check:

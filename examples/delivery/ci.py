@@ -5,21 +5,19 @@ One image for each service, made of the commit's own files and of nothing else, 
 
 import io
 import os
-import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent.adapters.common import git
 from examples.delivery.images import REVISION, Pusher, image
 
 
 def files_of(repository: Path, commit: str, service: str) -> dict[str, bytes]:
     """A service's files in `commit`."""
-    archived = subprocess.run(
-        ["git", "archive", "--format=tar", commit], cwd=repository, check=True, capture_output=True
-    ).stdout
-    with tarfile.open(fileobj=io.BytesIO(archived)) as tar:
+    archived = git.run("archive", "--format=tar", commit, folder=repository)
+    with tarfile.open(fileobj=io.BytesIO(archived.encode("utf-8", "surrogateescape"))) as tar:
         members = [one for one in tar.getmembers() if one.name.startswith(f"{service}/")]
         opened = {one.name: tar.extractfile(one) for one in members if one.isfile()}
         return {name: file.read() for name, file in opened.items() if file is not None}

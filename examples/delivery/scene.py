@@ -10,16 +10,18 @@ from typing import Final
 
 import httpx
 
-from agent.cli.demo.scene import Scene, quoted
 from examples.delivery.ci import build
 from examples.delivery.registry import installed, own_registry, real_registry
 from examples.delivery.scripted_agent import SERVICES
 
 ROOT: Final = str(Path(__file__).parents[2])
 """Where `examples` is found: the scene's programs start in folders of their own."""
+from agent.adapters.common import git
+from agent.cli.demo.scene import AGENTS_GIT, Scene, quoted
 
 SETTINGS: Final = """\
 repository = {repository}
+remote = {origin}
 state = {state}
 
 [supervisor]
@@ -105,12 +107,10 @@ class DeliveryScene(Scene):
 
     def deliver_first(self) -> None:
         """Deploy what main holds everywhere: the old version that has to be replaced."""
-        origin = self.folder / "origin.git"
-        said = subprocess.run(
-            ["git", "rev-parse", "main"], cwd=origin, check=True, capture_output=True, text=True
-        )
+        origin = self.origin
+        first = git.run("rev-parse", "main", folder=origin).strip()
         for service in SERVICES.values():
-            digest = build(self.registry, origin, said.stdout.strip(), service)
+            digest = build(self.registry, origin, first, service)
             for where in (self.dev, self.production):
                 url = f"{where}/{service}/deploy"
                 told = httpx.post(url, json={"digest": digest}, timeout=30, trust_env=False)
@@ -135,8 +135,10 @@ class DeliveryScene(Scene):
     def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
         del queues
         places = {"registry": self.registry, "dev": self.dev, "production": self.production}
-        text = SETTINGS.format(
+        text = (SETTINGS + AGENTS_GIT).format(
             repository=quoted(self.repository),
+            origin=quoted(self.origin),
+            scene=quoted(self.folder),
             state=quoted(self.folder / "state"),
             python=quoted(sys.executable),
             root=quoted(ROOT),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.acceptance.program import Project, here
+from tests.adapters.git_hostile import Person
 from tests.adapters.processes import pids, running, until
 
 AGENT = """
@@ -45,13 +46,26 @@ def project(tmp_path, monkeypatch):
     return project
 
 
-def test_a_task_is_submitted_worked_on_proven_and_accepted(project, tmp_path):
-    assert here("submit", "w.toml").returncode == 0
+LOOKS_FIRST = """
+import os, pathlib, subprocess, sys
+own = subprocess.run(["git", "config", "--type=bool", "commit.gpgSign"], stdout=subprocess.PIPE)
+pathlib.Path(sys.argv[0]).with_name("signs").write_bytes(own.stdout)
+os.environ.update(GIT_CONFIG_GLOBAL=os.devnull, XDG_CONFIG_HOME=os.devnull)
+"""
+
+
+@pytest.mark.parametrize("hostile", [False, True], ids=["plain git", "hostile git"])
+def test_a_task_is_submitted_worked_on_proven_and_accepted(hostile, project, tmp_path):
+    """`hostile`: the agent sees that configuration and gets along; the product does not."""
+    person = Person(tmp_path / "home", tmp_path)
+    theirs = person.at_home() if hostile else {}
+    (tmp_path / "agent.py").write_text((LOOKS_FIRST if hostile else "") + AGENT)
+    assert project.run("submit", "w.toml", **theirs).returncode == 0
     log = tmp_path / "work.log"
     with log.open("wb") as out:
-        host = project.start("work", "--name", "host-1", stdout=out)
+        host = project.start("work", "--name", "host-1", stdout=out, **theirs)
     try:
-        ended = project.run("run", "--until-done", "--interval", "0.2s")
+        ended = project.run("run", "--until-done", "--interval", "0.2s", **theirs)
         host.send_signal(signal.SIGTERM)
         assert host.wait(30) == 143
     finally:
@@ -71,6 +85,8 @@ def test_a_task_is_submitted_worked_on_proven_and_accepted(project, tmp_path):
     (task,) = here_now["tasks"]
     assert (task["group"], task["status"], task["attempt"]) == ("done", "accepted", 1)
     assert [one.kind for one in project.records("start", "stop")] == ["start", "stop"]
+    assert not person.asked.exists()
+    assert not hostile or (tmp_path / "signs").read_text() == "true\n"
 
 
 def test_a_supervisor_and_a_host_end_cleanly_on_a_signal(project, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from examples.delivery import WAYS, Row, amiss
 from examples.delivery.registry import PROGRAM, installed
 from tests.acceptance.program import environment
+from tests.adapters.git_hostile import Person
 
 
 def _without_the_registry(folder):
@@ -30,7 +31,12 @@ def _without_the_registry(folder):
 def test_the_delivery_ends_as_it_says(real, tmp_path):
     if real and installed() is None:
         pytest.skip("docker-registry is not on PATH")
-    more = {} if real else {"PATH": _without_the_registry(tmp_path)}
+    more = Person(tmp_path / "home", tmp_path / "world").at_home()
+    more |= {"TMPDIR": str(tmp_path / "world")}
+    (tmp_path / "world").mkdir()
+    if not real:
+        (tmp_path / "bin").mkdir()
+        more |= {"PATH": _without_the_registry(tmp_path / "bin")}
     ended = subprocess.run(
         [sys.executable, "-m", "examples.delivery"],
         cwd=Path(__file__).parents[2],

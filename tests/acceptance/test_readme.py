@@ -8,6 +8,7 @@ import pytest
 
 from agent.adapters.files.config import read_settings
 from tests.acceptance.program import COMMAND, Project, environment, here
+from tests.adapters.git_hostile import Person
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,11 +84,13 @@ def test_every_file_it_names_exists():
         assert (ROOT / name).exists(), name
 
 
-def test_the_demonstration_ends_as_it_says():
+def test_the_demonstration_ends_as_it_says_whatever_git_is_configured_to_do(tmp_path):
     """The whole of it, on real processes: `make demo` is this command in an environment."""
+    (tmp_path / "world").mkdir()
+    person = Person(tmp_path / "home", tmp_path / "world")
     ended = subprocess.run(
         [*COMMAND, "demo"],
-        env=environment(COLUMNS="100"),
+        env=environment(COLUMNS="100", TMPDIR=str(tmp_path / "world"), **person.at_home()),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -96,6 +99,7 @@ def test_the_demonstration_ends_as_it_says():
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
+    assert not person.asked.exists()
     (shown,) = [text for text in _blocks("text") if text.startswith("TASK")]
     table = ended.stdout[ended.stdout.index("TASK ") :]
     # Which of the two blocked tasks is read first, and records the defect, is up to the machine.

@@ -48,7 +48,7 @@ def calls(tmp_path, monkeypatch):
         lines = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
         names = ("init", "ls-remote", "fetch")
-        return [line for line in lines for name in names if f" {name} " in line]
+        return [line for line in lines for name in names if f" {name} " in f" {line}"]
 
     return read
 
@@ -65,7 +65,7 @@ def test_one_fetch_of_two_branches_and_then_only_a_question(origin, probe, calls
     calls()
     first = probe()
     init, asked, fetched = calls()
-    assert " init " in init
+    assert init.startswith("init ")
     assert f"HEAD refs/heads/{BRANCH}" in asked
     words = fetched.split()
     assert [word.split(":")[0] for word in words[words.index("--") + 2 :]] == [
@@ -174,7 +174,7 @@ def test_a_git_that_will_not_end_is_killed_with_what_it_started(
     script.write_text(STUBBORN.format(real=shutil.which("git"), folder=tmp_path))
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("agent.adapters.evidence.git._GRACE", 0.2)
+    monkeypatch.setattr("agent.adapters.common.process._GRACE", 0.2)
     unknown(Prober(origin.bare, folder, timeout=0.5)(), "took longer than 0.5 s")
     for name in ("git", "child"):
         pid = int((tmp_path / name).read_text())

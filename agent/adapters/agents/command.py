@@ -11,7 +11,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from agent.adapters.agents import output as agent_output
+from agent.adapters.common.git import OTHER_REPOSITORY
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
 from agent.errors import ConfigurationError, SpawnError
@@ -31,11 +31,6 @@ from agent.ports import Exit, Run, RunSpec
 
 _SHIM: Final = Path(__file__).with_name("shim.py")
 _PROC: Final = Path("/proc")
-_OTHER_REPOSITORY: Final = re.compile(
-    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX"
-    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS)",
-)
-"""Set when the host runs inside a git hook: they would turn an agent's git to that repository."""
 _START_LIMIT: Final = 60.0
 _CHECK_GRACE: Final = 2.0
 _SHIM_PATIENCE: Final = 5.0
@@ -148,7 +143,7 @@ class CommandRunner:
     def _environment(self, mark: str) -> dict[str, str]:
         task, attempt, _ = mark.split("/", 2)
         return {
-            **{k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)},
+            **{k: v for k, v in os.environ.items() if not OTHER_REPOSITORY.fullmatch(k)},
             **self._env,
             "WAVEKEEPER_MARK": mark,
             "WAVEKEEPER_TASK": task,

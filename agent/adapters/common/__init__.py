@@ -1,1 +1,1 @@
-"""What adapters share: SQLite files, HTTP, processes, locks, the clock."""
+"""What adapters share: how a program is run, and how git is."""

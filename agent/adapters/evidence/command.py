@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.adapters.common.process import ProgramError, filled, run
+from agent.adapters.common.process import Bounds, ProgramError, environment, filled, run
 from agent.adapters.evidence.probe import Finding, Known, evidence
 from agent.adapters.evidence.settings import (
     COMMIT_PROOFS,
@@ -74,12 +74,12 @@ def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
 
     try:
         argv = filled(question.argv, names)
-        ended = run(argv, timeout=question.timeout, pass_on=question.environment)
+        ended = run(argv, Bounds(question.timeout), env=environment(question.environment))
     except ProgramError as error:
         return unknown(str(error))
     answer = sha256(ended.output).hexdigest()
     if ended.code != 0:
-        words = f": {ended.errors}" if ended.errors else ""
+        words = f": {ended.reason}" if ended.reason else ""
         return unknown(f"{program} ended with {ended.code}{words}", answer)
     if not ended.whole:
         return unknown(f"{program} printed more than one small JSON object", answer)

@@ -12,19 +12,16 @@ difference between the branch and the point where it left the default branch.
 
 import contextlib
 import fcntl
-import os
-import re
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from agent.adapters.common import git
+from agent.adapters.common.git import GitError
 from agent.core.assess.write_scopes import covers
 from agent.core.model.nouns import Evidence, ProofKind, TaskKind
 from agent.core.model.queueing import TaskSpec, TaskView
@@ -32,30 +29,12 @@ from agent.core.model.text import code, one_line
 
 _HEADS: Final = "refs/heads/"
 _BASE: Final = "refs/evidence/default"
-_SETTINGS: Final = (
-    *("-c", "core.hooksPath=/dev/null"),
-    *("-c", "protocol.ext.allow=never"),
-    # A collection would take its time inside somebody's probe; the mirror may be deleted instead.
-    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
-)
-_NOT_FOR_US: Final = re.compile(
-    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX|QUARANTINE_PATH"
-    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS|SHALLOW_FILE|GRAFT_FILE|REPLACE_REF_BASE"
-    "|TRACE.*)",
-)
-"""Set inside a git hook, they would turn our git to another repository; a trace is no answer."""
-_CREDENTIALS: Final = re.compile(r"[^\s/@'\"]+@")
-"""Whatever stands before a host's name; git itself leaves it out of most of its words only."""
-_GRACE: Final = 2.0
-"""Seconds for a git that ran out of time to remove its own lock files."""
+_GRACE: Final = 5.0
+"""Seconds after its time limit in which a git that is stopped has gone."""
 _PAUSE: Final = 0.02
 _SHORT: Final = 12
 _SHOWN: Final = 300
-"""Characters of git's own words, or of a path, that are shown."""
-
-
-class _GitError(Exception):
-    """The remote could not be asked, and why, in one line."""
+"""Characters of a path that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +77,7 @@ class GitEvidence:
         documents: Sequence[str],
         timeout: float = 60.0,
     ) -> None:
-        self._remote = str(Path(remote).resolve()) if Path(remote).exists() else remote
+        self._remote = git.address(remote)
         self._folder = folder.resolve()
         self._mirror = self._folder / "mirror.git"
         self._documents = tuple(documents)
@@ -110,9 +89,8 @@ class GitEvidence:
         """Both kinds. While the remote has not changed, it is only asked where the branch is."""
         try:
             found = self._look(spec)
-        except (_GitError, OSError) as error:
-            words = one_line(_CREDENTIALS.sub("", str(error)))[:_SHOWN]
-            unknown = _Finding(holds=None, detail=words)
+        except (GitError, OSError) as error:
+            unknown = _Finding(holds=None, detail=git.hidden(str(error))[:_SHOWN])
             found = (unknown, unknown)
         return [
             Evidence(
@@ -143,7 +121,7 @@ class GitEvidence:
             left = left or self._git("hash-object", "-t", "tree", "--stdin").strip()
             options = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "-M")
             return self._git("diff", *options, left, commit, "--")
-        except (_GitError, OSError):
+        except (GitError, OSError):
             return None
 
     def _look(self, spec: TaskSpec) -> _Findings:
@@ -178,7 +156,7 @@ class GitEvidence:
         if not others:
             return _Remote(head)
         if len(others) > 1 and not likely:
-            raise _GitError("origin's HEAD names no branch that is there: set it to the main one")
+            raise GitError("origin's HEAD names no branch that is there: set it to the main one")
         ref = likely[0] if likely else others[0]
         return _Remote(head, commits[ref], ref, ref.removeprefix(_HEADS))
 
@@ -263,7 +241,11 @@ class GitEvidence:
         """Once per process and harmless again: a process killed halfway leaves nothing to mend."""
         if not (self._is_made and self._mirror.exists()):
             with self._locked():
-                self._git("init", "--quiet", "--bare", "--template=", "--", str(self._mirror))
+                git.run(
+                    *("init", "--quiet", "--bare", "--template=", "--", str(self._mirror)),
+                    folder=self._folder,
+                    timeout=self._timeout,
+                )
             self._is_made = True
 
     @contextlib.contextmanager
@@ -277,7 +259,7 @@ class GitEvidence:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise _GitError(
+                        raise GitError(
                             f"another process kept {self._folder} for over {self._timeout:g} s",
                         ) from None
                     time.sleep(_PAUSE)
@@ -294,51 +276,15 @@ class GitEvidence:
                         lock.unlink()
 
     def _git(self, *arguments: str, fine: Sequence[int] = (0,)) -> str:
-        """Standard output. Into files, not pipes: a helper that outlives git must not keep us."""
-        environment = {name: v for name, v in os.environ.items() if not _NOT_FOR_US.fullmatch(name)}
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                ["git", f"--git-dir={self._mirror}", *_SETTINGS, *arguments],
-                cwd=self._folder,
-                env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-            )
-            with process:
-                try:
-                    ended = process.wait(self._timeout)
-                except subprocess.TimeoutExpired:
-                    raise _GitError(
-                        f"git {arguments[0]} took longer than {self._timeout:g} s",
-                    ) from None
-                finally:
-                    _end(process)
-            if ended not in fine:
-                raise _GitError(f"git {arguments[0]}: {_words(errors, ended)}")
-            output.seek(0)
-            return output.read().decode("utf-8", "surrogateescape")
+        return git.run(
+            *arguments,
+            folder=self._folder,
+            git_dir=self._mirror,
+            timeout=self._timeout,
+            fine=fine,
+        )
 
 
 def _nothing(why: str) -> _Findings:
     """No commit was pushed, so there is no difference that could respect a scope."""
     return _Finding(holds=False, detail=why), _Finding(holds=None, detail=f"no diff to read: {why}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a git that still runs, and then whatever it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _words(errors: IO[bytes], ended: int) -> str:
-    """Git's own line: the first that names a fault, else the last one."""
-    errors.seek(0)
-    lines = [one for one in errors.read().decode("utf-8", "replace").splitlines() if one.strip()]
-    faults = [one for one in lines if one.startswith(("fatal:", "error:", "ssh:"))]
-    return next(iter([*faults, *lines[-1:]]), f"it ended with {ended}")

@@ -6,7 +6,6 @@ main worktree is neither read nor written. The branch's name comes from the key,
 proposal is made once.
 """
 
-import os
 import re
 import stat
 from collections.abc import Sequence
@@ -14,29 +13,26 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from agent.adapters.common.process import ProgramError, run
+from agent.adapters.common import git
 from agent.core.assess.write_scopes import covers
 from agent.core.model.text import one_line, visible
-from agent.errors import NothingDoneError, WorktreeError
+from agent.errors import NothingDoneError
 from agent.ports import Proposed, Worktrees
 
-_SETTINGS: Final = (
-    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"),
-    *("-c", "protocol.ext.allow=never", "-c", "commit.gpgSign=false"),
-    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
-)
-_WHO: Final = ("Wavekeeper", "wavekeeper@localhost")
-_LIMIT: Final = 300.0
+_WHO: Final = {
+    f"GIT_{role}_{what}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "Wavekeeper"), ("EMAIL", "wavekeeper@localhost"))
+}
 _MOST: Final = 200_000
 """Characters of a proposed text."""
-_KEPT: Final = re.compile("SSH_.*|GIT_SSH.*|GIT_ASKPASS|GIT_CONFIG_(GLOBAL|NOSYSTEM)|XDG_.*")
-_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
 
 class GitReferences:
     """Implements `References`: pushes to `remote`, out of checkouts that `worktrees` makes.
 
-    `documents` are the patterns of the paths that are documents; nothing else can be proposed.
+    What was proposed is looked for where it was pushed to. `documents` are the patterns of the
+    paths that are documents; nothing else can be proposed.
 
     Raises:
         NothingDoneError: the path is no document, or it cannot be written to.
@@ -52,13 +48,13 @@ class GitReferences:
         prefix: str = "wavekeeper/reference",
     ) -> None:
         self._worktrees = worktrees
-        self._remote = str(Path(remote).resolve()) if Path(remote).exists() else remote
+        self._remote = git.address(remote)
         self._documents = tuple(documents)
         self._prefix = prefix
 
     def proposed(self, key: str) -> Proposed | None:
         branch = self._branch(key)
-        said = self._git(None, "ls-remote", "--", self._remote, f"refs/heads/{branch}")
+        said = git.run("ls-remote", "--", self._remote, f"refs/heads/{branch}")
         commit = said.partition("\t")[0].strip()
         return Proposed(branch=branch, commit=commit) if commit else None
 
@@ -73,13 +69,13 @@ class GitReferences:
             if not self._written(checkout.path, path, visible(text).strip()):
                 return Proposed(branch="HEAD", commit=checkout.commit)
             branch = self._branch(key)
-            self._git(checkout.path, "add", "--force", "--", path)
+            here = checkout.path
+            git.run("add", "--force", "--", path, folder=here)
             subject = one_line(title)[:100] or "Write down what was learnt"
-            self._git(checkout.path, "commit", "--quiet", "-m", subject)
-            self._git(
-                checkout.path, "push", "--quiet", "--", self._remote, f"HEAD:refs/heads/{branch}"
-            )
-            commit = self._git(checkout.path, "rev-parse", "HEAD").strip()
+            git.run("commit", "--quiet", "-m", subject, folder=here, env=_WHO)
+            refs = f"HEAD:refs/heads/{branch}"
+            git.run("push", "--quiet", "--", self._remote, refs, folder=here)
+            commit = git.run("rev-parse", "HEAD", folder=here).strip()
             return Proposed(branch=branch, commit=commit)
         finally:
             self._worktrees.discard(checkout)
@@ -119,19 +115,3 @@ class GitReferences:
         except (OSError, UnicodeDecodeError) as error:
             raise NothingDoneError(f"{path!r:.80} cannot be written to") from error
         return True
-
-    def _git(self, folder: Path | None, *arguments: str) -> str:
-        kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
-        name, address = _WHO
-        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
-               for what, value in (("NAME", name), ("EMAIL", address))}  # fmt: skip
-        own = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-        try:
-            ended = run(
-                ["git", *_SETTINGS, *arguments], timeout=_LIMIT, cwd=folder, env=kept | who | own
-            )
-        except ProgramError as error:
-            raise WorktreeError(f"git {arguments[0]}: {error}") from error
-        if ended.code != 0:
-            raise WorktreeError(f"git {arguments[0]}: {_CREDENTIALS.sub('://', ended.errors)}")
-        return ended.output.decode("utf-8", "replace")

@@ -11,55 +11,41 @@ import fcntl
 import os
 import re
 import shutil
-import signal
-import subprocess
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from agent.core.model.text import one_line
+from agent.adapters.common import git
 from agent.errors import WorktreeError
 from agent.ports import Checkout
 
 _BRANCH: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 """Never a dash in front, which git would take for an option, and never a pattern."""
-_OTHER_REPOSITORY: Final = re.compile(
-    "GIT_(DIR|WORK_TREE|INDEX_FILE|COMMON_DIR|OBJECT_DIRECTORY|NAMESPACE|PREFIX"
-    "|ALTERNATE_OBJECT_DIRECTORIES|CONFIG_PARAMETERS)",
-)
-"""Set when we run inside a git hook: they would turn our git to that repository."""
-_SETTINGS: Final = (
-    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"),
-    *("-c", "protocol.ext.allow=never", "-c", "safe.bareRepository=all"),
-    # A collection in the background would go on in a clone that we think is at rest.
-    *("-c", "gc.auto=0", "-c", "maintenance.auto=false"),
-)
-_GIT_LIMIT: Final = 300.0
 _LOCK_LIMIT: Final = 600.0
-_GRACE: Final = 2.0
-"""Seconds for a git that ran out of time to remove its own lock files."""
 _TRIES: Final = 4
 """Agents use the same clone from their worktrees, and hold its small locks for an instant."""
 _BUSY: Final = re.compile("lock|unable to update local ref")
+_NOT_SET: Final = 5
+"""What `git config` ends with where there is nothing to remove."""
 _MADE: Final = "wavekeeper-made"
 _CHECKOUT: Final = re.compile(r"-(\d+)-[0-9a-f]{8}$")
-_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 
 
 class GitWorktrees:
     """Implements `Worktrees` with `git worktree`.
 
-    `remote` is an address or a path, `folder` holds one worktree per task, `state` the bare clones.
+    `remote` is an address or a path, and so is `push`, where the agents' `git push origin` goes if
+    that is another place. `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
     git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
     milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
     """
 
-    def __init__(self, remote: str, folder: Path, state: Path) -> None:
-        self._remote = str(Path(remote).resolve()) if Path(remote).exists() else remote
+    def __init__(self, remote: str, folder: Path, state: Path, push: str | None = None) -> None:
+        self._remote = git.address(remote)
+        self._push = git.address(push or remote)
         self._folder = folder.resolve()
         self._state = state.resolve()
         self._clone = self._state / "origin.git"
@@ -74,7 +60,7 @@ class GitWorktrees:
             heads, default = self._heads()
             base = branch if _checked(branch) in heads else default
             if base is None:
-                origin = _CREDENTIALS.sub("://", self._remote)
+                origin = git.hidden(self._remote)
                 raise WorktreeError(f"{origin} has no branch to start from: push one first")
             # No more than it needs: a ref that another agent's git updates at the same moment would
             # make that agent's git fail.
@@ -155,13 +141,23 @@ class GitWorktrees:
             return
         for clone in (self._clone, self._clean):
             clone.mkdir(exist_ok=True)
-            _git(clone, "init", "--quiet", "--bare", "--template=")
-        for name, value in {
+            git.run("init", "--quiet", "--bare", "--template=", folder=clone)
+        settings = {
             "remote.origin.url": self._remote,
             "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
             # Milliseconds that a git waits for a lock which another one holds; git's own is 100.
             "core.filesRefLockTimeout": "10000",
-        }.items():
+        }
+        for one in (self._remote, self._push):
+            # The agents' git rewrites addresses as the person wants. These were rewritten already,
+            # and the longest match wins.
+            settings |= {f"url.{one}.insteadOf": one, f"url.{one}.pushInsteadOf": one}
+        if self._push != self._remote:
+            settings["remote.origin.pushurl"] = self._push
+        else:
+            gone = ("config", "--unset-all", "remote.origin.pushurl")
+            _patiently(self._clone, *gone, fine=(0, _NOT_SET))
+        for name, value in settings.items():
             _patiently(self._clone, "config", "--replace-all", name, value)
         borrowed = self._clean / "objects" / "info" / "alternates"
         borrowed.parent.mkdir(exist_ok=True)
@@ -202,10 +198,10 @@ def _add(clone: Path, path: Path, commit: str) -> None:
     _git(clone, "worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
 
 
-def _patiently(repository: Path, *arguments: str) -> None:
+def _patiently(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> None:
     for again in range(_TRIES):
         try:
-            _git(repository, *arguments)
+            _git(repository, *arguments, fine=fine)
         except WorktreeError as error:
             if again == _TRIES - 1 or not _BUSY.search(str(error)):
                 raise
@@ -214,41 +210,8 @@ def _patiently(repository: Path, *arguments: str) -> None:
             return
 
 
-def _git(repository: Path, *arguments: str) -> str:
-    """Standard output. Files and not pipes: a helper that outlives git must not keep us."""
-    environment = {k: v for k, v in os.environ.items() if not _OTHER_REPOSITORY.fullmatch(k)}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            ["git", *_SETTINGS, *arguments],
-            cwd=repository,
-            env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-        )
-        with process:
-            try:
-                code = process.wait(_GIT_LIMIT)
-            except subprocess.TimeoutExpired:
-                reason = f"it took longer than {_GIT_LIMIT:g} s"
-            else:
-                errors.seek(0)
-                reason = _reason(errors.read(), code)
-            finally:
-                _end(process)
-        if process.returncode:
-            raise WorktreeError(f"git {arguments[0]}: {reason}")
-        output.seek(0)
-        return output.read().decode("utf-8", "surrogateescape")
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE)
+def _git(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
+    return git.run(*arguments, folder=repository, git_dir=repository, fine=fine)
 
 
 def _git_folder(worktree: Path) -> Path:
@@ -272,11 +235,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _reason(errors: bytes, code: int) -> str:
-    """The first fatal line, else the last; a remote's words among them are not to be trusted."""
-    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith("fatal:")]
-    words = next(iter([*fatal, *lines[-1:]]), f"it ended with {code}")
-    return _CREDENTIALS.sub("://", one_line(words))

@@ -19,7 +19,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from agent.adapters.common.process import Ended, ProgramError, filled, run
+from agent.adapters.common.process import Bounds, Ended, ProgramError, environment, filled, run
 from agent.adapters.remedies.settings import NAMES, RemedySettings
 from agent.core.model.nouns import Remedy
 from agent.core.model.text import one_line
@@ -76,7 +76,7 @@ class CommandRemedies:
         except ProgramError as error:
             raise NothingDoneError(f"the dry run of {remedy} failed: {error}") from error
         if ended.code != 0:
-            words = f": {ended.errors}" if ended.errors else ""
+            words = f": {ended.reason}" if ended.reason else ""
             raise NothingDoneError(f"the dry run of {remedy} ended with {ended.code}{words}")
         return f"the dry run of {remedy} passed at {own.target}"
 
@@ -91,7 +91,7 @@ class CommandRemedies:
         what = f"{remedy} at {own.target} ({own.environment})"
         try:
             ended = self._run(argv, own)
-            words = f": {ended.errors}" if ended.errors and ended.code else ""
+            words = f": {ended.reason}" if ended.reason and ended.code else ""
             said = f"{what} ended with {ended.code}{words}"
         except ProgramError as error:
             said = f"{what}: {error}"
@@ -124,7 +124,7 @@ class CommandRemedies:
             if ended.code == 0:
                 return True, "the verification passes"
             if time.monotonic() + _PAUSE >= deadline:
-                words = f": {ended.errors}" if ended.errors else ""
+                words = f": {ended.reason}" if ended.reason else ""
                 return False, f"the verification ended with {ended.code}{words}"
             self._wait(_PAUSE)
 
@@ -134,7 +134,8 @@ class CommandRemedies:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProgramError(f"{own.folder or self._folder}: {error.strerror}") from error
-        return run(argv, timeout=limit or own.timeout, pass_on=own.variables, cwd=folder)
+        env = environment(own.variables)
+        return run(argv, Bounds(limit or own.timeout), env=env, cwd=folder)
 
     def _of(self, remedy: str) -> RemedySettings:
         own = self._remedies.get(remedy)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from agent.adapters.common import git
+
 HERE: Final = Path(__file__).parent
 
 TESTS: Final = {
@@ -28,6 +30,7 @@ CHECKS: Final = {
 
 SETTINGS: Final = """\
 repository = {repository}
+remote = {origin}
 state = {state}
 
 [supervisor]
@@ -73,6 +76,14 @@ GIT_COMMITTER_EMAIL = "agent@example.invalid"
 GIT_AUTHOR_DATE = "{date}"
 GIT_COMMITTER_DATE = "{date}"
 """
+AGENTS_GIT: Final = """\
+# Agents have the git of the person who starts them; these end in the same way for everybody.
+GIT_CONFIG_GLOBAL = "/dev/null"
+GIT_CONFIG_NOSYSTEM = "1"
+GIT_CONFIG_COUNT = "0"
+GIT_ATTR_NOSYSTEM = "1"
+XDG_CONFIG_HOME = {scene}
+"""
 DATE: Final = "2026-01-01T00:00:00+00:00"
 """Of every commit, so that a recording of the demonstration can be made again, byte for byte."""
 
@@ -92,20 +103,32 @@ class Scene:
         return self.folder / "shop"
 
     @property
+    def origin(self) -> Path:
+        """The bare repository that everybody pushes to."""
+        return self.folder / "origin.git"
+
+    @property
     def settings(self) -> Path:
         """The configuration of the supervisor."""
         return self.repository / "wavekeeper.toml"
 
     def build(self) -> None:
         """Make the repository, its bare origin, the toolbox and the configurations."""
-        origin = self.folder / "origin.git"
-        self._git("init", "--quiet", "--bare", "--initial-branch=main", str(origin))
-        self._git("clone", "--quiet", str(origin), str(self.repository))
+        bare = ("init", "--quiet", "--bare", "--initial-branch=main", "--template=")
+        git.run(*bare, str(self.origin), folder=self.folder)
+        cloned = ("clone", "--quiet", "--template=", str(self.origin), str(self.repository))
+        git.run(*cloned, folder=self.folder)
         self._seed()
-        self._git("-C", str(self.repository), "add", "--all")
-        who = ["-c", "user.name=demo", "-c", "user.email=demo@example.invalid"]
-        self._git("-C", str(self.repository), *who, "commit", "--quiet", "-m", "Open the shop")
-        self._git("-C", str(self.repository), "push", "--quiet", "origin", "HEAD:refs/heads/main")
+        git.run("add", "--all", folder=self.repository)
+        who = {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (
+                ("NAME", "demo"), ("EMAIL", "demo@example.invalid"), ("DATE", DATE),
+            )
+        }  # fmt: skip
+        git.run("commit", "--quiet", "-m", "Open the shop", folder=self.repository, env=who)
+        git.run("push", "--quiet", "origin", "HEAD:refs/heads/main", folder=self.repository)
         toolbox = self.folder / "toolbox"
         toolbox.mkdir()
         (toolbox / "python3").symlink_to(sys.executable)
@@ -173,8 +196,9 @@ class Scene:
             path.write_text(body, encoding="utf-8")
 
     def _configure(self, path: Path, queues: tuple[str, ...]) -> None:
-        text = SETTINGS.format(
+        text = (SETTINGS + AGENTS_GIT).format(
             repository=quoted(self.repository),
+            origin=quoted(self.origin),
             state=quoted(self.folder / "state"),
             python=quoted(sys.executable),
             agent=quoted(HERE / "scripted_agent.py"),
@@ -186,9 +210,6 @@ class Scene:
             queues=", ".join(quoted(queue) for queue in queues),
         )
         path.write_text(text, encoding="utf-8")
-
-    def _git(self, *argv: str) -> None:
-        subprocess.run(["git", *argv], check=True, capture_output=True, env=_clean())
 
 
 @contextmanager
@@ -208,9 +229,3 @@ def quoted(value: object) -> str:
     """As a TOML string."""
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _clean() -> dict[str, str]:
-    """The environment without what would point git at another repository."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE}
