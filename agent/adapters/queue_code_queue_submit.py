@@ -5,7 +5,6 @@ is acceptable if it prevents the control plane from being flooded faster than it
 tasks, especially on low-memory hosts."
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+from filelock import lock_descriptor
 
 from agent.errors import NothingDoneError, UnusableStoreError
 
@@ -57,7 +58,7 @@ class SubmitDiscipline:
     def turn(self) -> Iterator[None]:
         """Wait for the distance, and keep all others out. NothingDoneError: another submits."""
         with self._opened() as file:
-            if not _locked(file):
+            if not lock_descriptor(file, blocking=False):
                 raise NothingDoneError("another process of this machine is submitting; wait")
             last = self._last(file)
             if (rest := self._distance() - (self._now().timestamp() - last)) > 0:
@@ -71,7 +72,7 @@ class SubmitDiscipline:
     def held(self) -> bool:
         """Whether somebody else is submitting just now."""
         with self._opened() as file:
-            return not _locked(file)
+            return not lock_descriptor(file, blocking=False)
 
     def _distance(self) -> float:
         memory = self._memory()
@@ -99,11 +100,3 @@ class SubmitDiscipline:
             return float(os.pread(file, 64, 0))
         except ValueError:
             return 0.0
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

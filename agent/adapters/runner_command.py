@@ -365,6 +365,7 @@ def _held(folder: Path) -> bool:
     """A shim holds the lock of this folder: its command has not ended."""
     try:
         with (folder / "lock").open("rb") as handle:
+            # Shared, which filelock does not have: two who look must not see each other as a shim.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

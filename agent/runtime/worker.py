@@ -5,7 +5,6 @@ started again under the same name goes on where it was: `lease.json` (claimed, a
 works), what the runner keeps (started, ended), `report.json` (judged), `finished` (reported).
 """
 
-import fcntl
 import hashlib
 import shlex
 import threading
@@ -17,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, ValidationError
 
 from agent.core.model import Command, CommandResult, JudgeRecord, Noun
@@ -112,18 +112,15 @@ class Worker:
         name = hashlib.sha256(self.settings.name.encode()).hexdigest()[:12]
         path = self.settings.folder / f".host-{name}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("ab")
+            held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
+        except Timeout:
+            raise LockHeldError(
+                f"a worker host named {self.settings.name!r} is at work in "
+                f"{self.settings.folder}: stop it, or give this one another name",
+            ) from None
         except OSError as error:
             raise UnusableStoreError(f"cannot write {path}: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockHeldError(
-                    f"a worker host named {self.settings.name!r} is at work in "
-                    f"{self.settings.folder}: stop it, or give this one another name",
-                ) from None
+        with held:
             yield
 
     def _adopt(self) -> None:
