@@ -19,7 +19,7 @@ from agent.adapters.evidence_git import GitEvidence
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.journal_sqlite import SqliteJournal
 from agent.adapters.lock_file import FileLock
-from agent.adapters.machine_proc import ProcMachine
+from agent.adapters.machine_proc import SystemMachine
 from agent.adapters.policy_files import LOCK, WatchedPolicy, read_policy
 from agent.adapters.queue_memory import MemoryQueue
 from agent.adapters.queue_sqlite import SqliteQueue
@@ -42,7 +42,7 @@ from agent.errors import (
     WaveFileError,
 )
 from agent.places import Places
-from agent.ports import Approvals, TaskQueue, WaveStore
+from agent.ports import Approvals, Machine, TaskQueue, WaveStore
 from agent.runtime.answering import Answering
 from agent.runtime.intake import plan
 from agent.runtime.loop import Loop
@@ -140,11 +140,17 @@ def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
         yield queue
 
 
-def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
+def _supervised(
+    settings: Settings, policy: Policy, machine: Machine
+) -> AbstractContextManager[TaskQueue]:
     """The queue that is supervised."""
     if settings.code_queue is None:
         return open_queue(settings)
-    return open_code_queue(settings.code_queue, _places(settings).state)
+    return open_code_queue(
+        settings.code_queue,
+        _places(settings).state,
+        lambda: policy.submit.is_low(machine.free_memory()),
+    )
 
 
 @contextmanager
@@ -166,9 +172,10 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        machine = SystemMachine()
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(_supervised(settings)),
+            queue=stack.enter_context(_supervised(settings, policy, machine)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=issues_in(settings.issues, places.issues),
@@ -177,7 +184,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             probes=probes_of(settings.services, git),
             diffs=git,
             writer=writer_of(settings.model, prompts, key),
-            machine=ProcMachine(),
+            machine=machine,
             remedies=remedies_in(settings.remedies, places.state / "remedies"),
             references=references_in(
                 remote(settings), places.state / "references", policy.completion.documents

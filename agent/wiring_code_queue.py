@@ -1,6 +1,6 @@
 """The part of the wiring that puts a Code Queue together. Nothing is asked of it here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -43,12 +43,17 @@ def open_ways(own: CodeQueueSettings) -> Iterator[list[Way]]:
 
 
 @contextmanager
-def open_code_queue(own: CodeQueueSettings, state: Path) -> Iterator[CodeQueue]:
-    """The Code Queue with its ledger in the folder `state`."""
+def open_code_queue(
+    own: CodeQueueSettings, state: Path, low_memory: Callable[[], bool | None] = lambda: None
+) -> Iterator[CodeQueue]:
+    """The Code Queue with its ledger in the folder `state`.
+
+    `low_memory` tells whether this host is short of memory, where something is submitted.
+    """
     now = SystemClock().now
     with open_ways(own) as ways, Ledger(state / LEDGER) as ledger:
         lock = own.lock or state / "submit.lock"
-        discipline = SubmitDiscipline(lock, spacing=own.spacing, now=now)
+        discipline = SubmitDiscipline(lock, spacing=own.spacing, now=now, low_memory=low_memory)
         manner = Manner(keys=own.keys, fresh=own.fresh, names=Names(own.fields))
         queue = CodeQueue(ways, ledger, discipline, now, manner)
         for spec in own.specs:

@@ -144,7 +144,7 @@ def bench(
                 spacing=spacing,
                 now=clock.now,
                 pause=pause,
-                memory=lambda: 2**40,
+                low_memory=lambda: False,
             ),
             clock.now,
             Manner(keys=keys, fresh=fresh, names=Names(fields)),

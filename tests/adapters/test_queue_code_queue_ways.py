@@ -4,14 +4,13 @@ import http.server
 import ssl
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from agent.adapters import queue_code_queue_cli
 from agent.adapters.queue_code_queue_cli import CommandLine
 from agent.adapters.queue_code_queue_http import Proxy, token_of
-from agent.adapters.queue_code_queue_submit import CAREFUL, SubmitDiscipline, available_memory
+from agent.adapters.queue_code_queue_submit import CAREFUL, SubmitDiscipline
 from agent.core.code_queue import COMMANDS, PATHS
 from agent.errors import (
     ConfigurationError,
@@ -258,21 +257,21 @@ def test_a_token_that_cannot_be_one_is_refused_without_being_told(monkeypatch, v
 
 
 def discipline(tmp_path, clock, pauses, **how):
-    told = {"spacing": 2.0, "memory": lambda: 2**40} | how
+    told = {"spacing": 2.0, "low_memory": lambda: False} | how
     return SubmitDiscipline(tmp_path / "submit.lock", now=clock.now, pause=pauses.append, **told)
 
 
 @pytest.mark.parametrize(
-    ("memory", "factor"),
+    ("low", "factor"),
     [
-        pytest.param(2**40, 1, id="plenty"),
-        pytest.param(2**29, CAREFUL, id="low"),
+        pytest.param(False, 1, id="plenty"),
+        pytest.param(True, CAREFUL, id="low"),
         pytest.param(None, CAREFUL, id="nobody knows"),
     ],
 )
-def test_a_host_with_little_memory_submits_more_slowly(tmp_path, memory, factor):
+def test_a_host_with_little_memory_submits_more_slowly(tmp_path, low, factor):
     clock, pauses = Clock(), []
-    turns = discipline(tmp_path, clock, pauses, memory=lambda: memory)
+    turns = discipline(tmp_path, clock, pauses, low_memory=lambda: low)
     for _ in range(2):
         with turns.turn():
             pass
@@ -309,9 +308,3 @@ def test_a_lock_that_cannot_be_made_is_named(tmp_path):
     turns = SubmitDiscipline(tmp_path / "file" / "lock", spacing=1, now=Clock().now)
     with pytest.raises(UnusableStoreError, match="name another `lock`"):
         turns.held()
-
-
-def test_the_memory_of_this_host_is_known():
-    known = available_memory()
-    assert (known is not None) == Path("/proc/meminfo").exists()
-    assert known is None or known > 0
