@@ -12,6 +12,7 @@ from typing import Final
 
 from agent.adapters.approvals_memory import MemoryApprovals
 from agent.adapters.approvals_sqlite import SqliteApprovals
+from agent.adapters.base_http import close_connections
 from agent.adapters.clock_system import SystemClock
 from agent.adapters.config_toml import NAME, Settings, find_settings, read_settings
 from agent.adapters.drafter_template import TemplateDrafter
@@ -169,6 +170,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
     places = _places(settings)
     prompts = shipped("prompts")
     with ExitStack() as stack:
+        stack.callback(close_connections)
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
