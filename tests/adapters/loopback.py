@@ -57,6 +57,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else a kept connection waits 40 ms for each answer
 
             def setup(self) -> None:
                 server.connections += 1
