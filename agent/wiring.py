@@ -12,8 +12,9 @@ from typing import Final
 
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.common.clock import SystemClock
+from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
-from agent.adapters.common.machine import ProcMachine
+from agent.adapters.common.machine import SystemMachine
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
@@ -42,7 +43,7 @@ from agent.errors import (
     WaveFileError,
 )
 from agent.paths import Places
-from agent.ports import Approvals, TaskQueue, WaveStore
+from agent.ports import Approvals, Machine, TaskQueue, WaveStore
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision, World
 from agent.runtime.loop import Loop
@@ -137,11 +138,17 @@ def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
         yield queue
 
 
-def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
+def _supervised(
+    settings: Settings, policy: Policy, machine: Machine
+) -> AbstractContextManager[TaskQueue]:
     """The queue that is supervised."""
     if settings.code_queue is None:
         return open_queue(settings)
-    return open_code_queue(settings.code_queue, _places(settings).state)
+    return open_code_queue(
+        settings.code_queue,
+        _places(settings).state,
+        lambda: policy.submit.is_low(machine.free_memory()),
+    )
 
 
 @contextmanager
@@ -160,12 +167,14 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
     places = _places(settings)
     prompts = shipped("prompts")
     with ExitStack() as stack:
+        stack.callback(close_connections)
         store = stack.enter_context(SqliteWaves(places.waves))
         _refuse_a_lost_queue(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        machine = SystemMachine()
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(_supervised(settings)),
+            queue=stack.enter_context(_supervised(settings, policy, machine)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=issues_in(settings.issues, places.issues),
@@ -174,7 +183,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
             probes=probes_of(settings.services, git),
             diffs=git,
             writer=writer_of(settings.model, prompts, key),
-            machine=ProcMachine(),
+            machine=machine,
             remedies=remedies_in(settings.remedies, places.state / "remedies"),
             references=references_in(
                 (remote(settings), remote(settings, push=True)),

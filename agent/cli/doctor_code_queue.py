@@ -9,7 +9,7 @@ from agent.adapters.code_queue.config import CodeQueueSettings
 from agent.adapters.code_queue.reader import Way
 from agent.adapters.code_queue.words import Listing, Names, Seen
 from agent.errors import NoAnswerError, WavekeeperError
-from agent.wiring_code_queue import open_ways
+from agent.wiring_code_queue import ways_to
 
 
 class Found(NamedTuple):
@@ -25,18 +25,18 @@ def examine_code_queue(own: CodeQueueSettings) -> Iterator[Found]:
     """Each way to it, whether they agree, its queues, and what it does not say of a task."""
     names = Names(own.fields)
     try:
-        with open_ways(own) as ways:
-            read = []
-            for way in ways:
-                found, listing = _answers(way, names)
-                yield found
-                if listing is not None:
-                    read.append(listing)
-            if len(read) > 1:
-                yield _agreement(read)
-            if read:
-                yield _queues(own, read[0])
-                yield from _one_task(ways[0], read[0], names)
+        ways = ways_to(own)
+        read = []
+        for way in ways:
+            found, listing = _answers(way, names)
+            yield found
+            if listing is not None:
+                read.append(listing)
+        if len(read) > 1:
+            yield _agreement(read)
+        if read:
+            yield _queues(own, read[0])
+            yield from _one_task(ways[0], read[0], names)
     except WavekeeperError as error:
         yield Found("code queue", "fail", str(error))
 

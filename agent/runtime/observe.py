@@ -235,7 +235,7 @@ class Observer:
     def _low_memory(self) -> bool | None:
         machine = self._world.machine
         free = machine.free_memory() if machine is not None else None
-        return None if free is None else free < self._supervision.policy.submit.low_memory * 2**20
+        return self._supervision.policy.submit.is_low(free)
 
     def _snapshot(
         self,

@@ -5,11 +5,9 @@ started again under the same name goes on where it was: `lease.json` (claimed, a
 works), what the runner keeps (started, ended), `report.json` (judged), `finished` (reported).
 """
 
-import fcntl
 import hashlib
 import shlex
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, ValidationError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from agent.core.model.nouns import Command, CommandResult, JudgeRecord, Noun
 from agent.core.model.queueing import Lease, Report
@@ -112,18 +112,15 @@ class Worker:
         name = hashlib.sha256(self.settings.name.encode()).hexdigest()[:12]
         path = self.settings.folder / f".host-{name}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = path.open("ab")
+            held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
+        except Timeout:
+            raise LockHeldError(
+                f"a worker host named {self.settings.name!r} is at work in "
+                f"{self.settings.folder}: stop it, or give this one another name",
+            ) from None
         except OSError as error:
             raise UnusableStoreError(f"cannot write {path}: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockHeldError(
-                    f"a worker host named {self.settings.name!r} is at work in "
-                    f"{self.settings.folder}: stop it, or give this one another name",
-                ) from None
+        with held:
             yield
 
     def _adopt(self) -> None:
@@ -346,21 +343,27 @@ class _Attempt:
         return self._report("succeeded" if good else "failed", None, judge)
 
     def _deliver(self, report: Report) -> None:
+        host, settings = self._host, self._host.settings
         give_up: datetime | None = None
-        while True:
-            self.pulse.beat()
-            try:
-                self._end(report.state, self._host.source.finish(self._lease, report))
-            except OUT_OF_REACH:
-                now = self._host.clock.now()
-                if self._host.stopping.is_set():
-                    give_up = give_up or now + timedelta(seconds=self._host.settings.lease)
-                if give_up and now >= give_up:
-                    self._host.tell(f"{self.title}: the queue is out of reach, report kept")
-                    return
-                time.sleep(self._host.settings.poll_every)
-            else:
-                return
+
+        def is_too_late(_: RetryCallState) -> bool:
+            nonlocal give_up
+            now = host.clock.now()
+            if give_up is None and host.stopping.is_set():
+                give_up = now + timedelta(seconds=settings.lease)
+            return give_up is not None and now >= give_up
+
+        retrying = Retrying(
+            before=lambda _: self.pulse.beat(),
+            retry=retry_if_exception_type(OUT_OF_REACH),
+            wait=wait_fixed(settings.poll_every),
+            stop=is_too_late,
+            reraise=True,
+        )
+        try:
+            self._end(report.state, retrying(host.source.finish, self._lease, report))
+        except OUT_OF_REACH:
+            host.tell(f"{self.title}: the queue is out of reach, report kept")
 
     def _end(self, what: str, how: str) -> None:
         with suppress(OSError):

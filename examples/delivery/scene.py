@@ -10,14 +10,14 @@ from typing import Final
 
 import httpx
 
+from agent.adapters.common import git
+from agent.cli.demo.scene import AGENTS_GIT, Scene, quoted
 from examples.delivery.ci import build
 from examples.delivery.registry import installed, own_registry, real_registry
 from examples.delivery.scripted_agent import SERVICES
 
 ROOT: Final = str(Path(__file__).parents[2])
 """Where `examples` is found: the scene's programs start in folders of their own."""
-from agent.adapters.common import git
-from agent.cli.demo.scene import AGENTS_GIT, Scene, quoted
 
 SETTINGS: Final = """\
 repository = {repository}

@@ -91,7 +91,7 @@ def test_doctor_finds_nothing_wrong_with_a_code_queue_that_works(project, servic
             id="HTML by command line",
         ),
         pytest.param(
-            Fault("lost-answer", way="http"), "code queue by proxy", "cannot be reached",
+            Fault("lost-answer", way="http"), "code queue by proxy", "broke off",
             "see that it runs", id="no answer",
         ),
         pytest.param(

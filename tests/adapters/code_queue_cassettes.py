@@ -193,7 +193,6 @@ def played(name: str, folder: Path) -> Iterator[CodeQueue]:
     ):
         yield CodeQueue([proxy], ledger, discipline, clock.now, Manner())
         assert tape.all_played
-    proxy.close()
 
 
 if __name__ == "__main__":

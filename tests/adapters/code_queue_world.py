@@ -127,7 +127,6 @@ def bench(
         server.service = service = standin.CodeQueue(embedded, clock.now, safe=False)
         stack.callback(service.close)
         proxy = Proxy(server.url, paths=PATHS, timeout=timeout, keys=keys)
-        stack.callback(proxy.close)
         os.environ["CODE_QUEUE_STANDIN"] = server.url
         line = CommandLine(
             standin.PROGRAM, calls=COMMANDS, folder=folder, timeout=timeout, keys=keys
@@ -144,7 +143,7 @@ def bench(
                 spacing=spacing,
                 now=clock.now,
                 pause=pause,
-                memory=lambda: 2**40,
+                low_memory=lambda: False,
             ),
             clock.now,
             Manner(keys=keys, fresh=fresh, names=Names(fields)),

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
+PEM = Path(__file__).parent / "tls" / "loopback.pem"
+"""A key and its certificate for 127.0.0.1, made for these tests and trusted by nobody else."""
 HTML = b"<!doctype html><title>Sign in</title>"
 
 
@@ -43,6 +46,10 @@ class Server:
     """Answers by path; keeps what it was asked."""
 
     def __init__(self) -> None:
+        self.connections = 0
+        """How many were opened so far."""
+        self.hangs_up = False
+        """After each answer, without having said so."""
         self.replies: dict[str, Reply | Answering] = {}
         self.otherwise: Reply | Answering = Reply({"message": "Not Found"}, 404)
         self.asked: list[Asked] = []
@@ -50,6 +57,11 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else a kept connection waits 40 ms for each answer
+
+            def setup(self) -> None:
+                server.connections += 1
+                super().setup()
 
             def answer(self) -> None:
                 size = int(self.headers.get("content-length") or 0)
@@ -67,6 +79,7 @@ class Server:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.raw)
+                self.close_connection = self.close_connection or server.hangs_up
 
             do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = answer  # noqa: N815 - theirs
 

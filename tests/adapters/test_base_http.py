@@ -2,16 +2,17 @@ import gzip
 import itertools
 import logging
 import ssl
+import subprocess
+import sys
+import threading
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 
-from agent.adapters.common.http import Http, HttpError, origin, secret
-from tests.adapters.loopback import HTML, Reply, dripping, nobody, served
+from agent.adapters.common.http import Http, HttpError, close_connections, origin, secret
+from tests.adapters.loopback import HTML, PEM, Reply, dripping, nobody, served
+from tests.adapters.processes import until
 
-PEM = Path(__file__).parent / "tls" / "loopback.pem"
-"""A key and its certificate for 127.0.0.1, made for these tests and trusted by nobody else."""
 TOKEN = "tok-0123456789abcdef"  # noqa: S105
 
 
@@ -188,6 +189,96 @@ def test_a_token_stands_in_no_log_no_message_and_no_kept_answer(server, caplog):
         assert TOKEN not in words
     refused(Http([server.url]), f"{nobody()}/{TOKEN}?t={TOKEN}", headers=headers)
     assert not any(f"Bearer {TOKEN}" in record.getMessage() for record in caplog.records)
+
+
+def test_connections_are_kept_for_the_next_request_of_whoever(server):
+    server.otherwise = Reply({"ok": True})
+    for n in range(6):
+        Http([server.url]).ask("POST" if n % 2 else "GET", f"{server.url}/x", body=b"{}")
+    assert (len(server.asked), server.connections) == (6, 1)
+    close_connections()
+    Http([server.url]).ask("GET", f"{server.url}/x")
+    assert (len(server.asked), server.connections) == (7, 2)
+
+
+def test_threads_ask_one_after_another_and_in_time(server):
+    open_, words = threading.Event(), []
+
+    def late(_):
+        open_.wait(20)
+        return Reply({"late": True})
+
+    server.replies |= {"/late": late, "/x": Reply({"ok": True})}
+    slow = Http([server.url], timeout=20)
+    first = threading.Thread(target=lambda: words.append(slow.ask("GET", f"{server.url}/late")))
+    first.start()
+    until(lambda: server.asked)
+    assert "no whole answer within 0.2 s" in refused(Http([server.url], timeout=0.2), server.url)
+    open_.set()
+    first.join()
+    assert Http([server.url]).ask("GET", f"{server.url}/x").json() == {"ok": True}
+    assert [one.path for one in server.asked] == ["/late", "/x"]
+    assert (len(words), server.connections) == (1, 1)
+
+
+def test_a_connection_that_the_server_gave_up_is_opened_anew(server):
+    server.otherwise = Reply({"ok": True})
+    server.hangs_up = True
+    http = Http([server.url])
+    assert [http.ask("GET", f"{server.url}/x").status for _ in range(4)] == [200] * 4
+    assert server.connections == len(server.asked) == 4
+
+
+@pytest.mark.parametrize("path", ["/large", "/late"])
+def test_a_request_that_failed_leaves_nothing_to_the_next_one(server, path):
+    slow = threading.Event()
+
+    def late(_):
+        slow.wait(20)
+        return Reply({"late": True})
+
+    server.replies |= {"/large": Reply(b"x" * 5_001), "/late": late, "/x": Reply({"ok": True})}
+    http = Http([server.url], most=5_000, timeout=0.5)
+    refused(http, f"{server.url}{path}")
+    assert http.ask("GET", f"{server.url}/x").json() == {"ok": True}
+    assert server.connections == 2
+    slow.set()
+
+
+def test_no_cookie_is_kept(server):
+    server.otherwise = Reply({}, headers={"Set-Cookie": "session=1; Path=/"})
+    for _ in range(2):
+        Http([server.url]).ask("GET", f"{server.url}/x")
+    assert "cookie" not in server.asked[1].headers
+
+
+FORGETFUL = """
+import sys, threading
+from agent.adapters.common.http import Http
+
+def ask():
+    print(Http([sys.argv[1]]).ask("GET", sys.argv[1] + "/x").status, flush=True)
+
+ask()
+thread = threading.Thread(target=ask)
+thread.start()
+thread.join()
+url = sys.argv[1].replace("127.0.0.1", "localhost")
+print(Http([url]).ask("GET", url + "/x").status, flush=True)
+"""
+
+
+def test_who_closes_nothing_leaves_nothing_open(server):
+    """The end of the process does; a name to resolve brings a pool of threads."""
+    server.otherwise = Reply({"ok": True})
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORGETFUL, server.url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "200\n" * 3, "")
 
 
 def test_the_environment_names_no_proxy(server, monkeypatch):

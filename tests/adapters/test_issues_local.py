@@ -8,7 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from agent.adapters.issues import local
 from agent.adapters.issues.local import LocalIssues
 from agent.errors import UnusableStoreError
 from agent.ports import Issue, Issues
@@ -298,3 +300,13 @@ def test_a_killed_writer_leaves_a_whole_issue(issues, folder):
     assert shown.endswith("\n```\n")
     issues.close(made.id, "fixed", key="c")
     assert "Status: closed" in text(made)
+
+
+def test_who_keeps_the_folder_locked_is_waited_for_and_not_for_ever(issues, folder, monkeypatch):
+    monkeypatch.setattr(local, "_PATIENCE", 0.1)
+    with (
+        FileLock(folder / ".lock"),
+        pytest.raises(UnusableStoreError, match="another process kept it locked"),
+    ):
+        issues.open("a", "A", "seen")
+    assert issues.open("a", "A", "seen").id == "0001"

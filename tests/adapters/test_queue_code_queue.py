@@ -17,8 +17,8 @@ from tests.adapters.queue_world import ORDER
 BROKEN = [
     pytest.param("html", {}, "text/html", id="HTML"),
     pytest.param("truncated", {}, "no JSON", id="half an answer"),
-    pytest.param("lost-answer", {}, "cannot be reached", id="no answer"),
-    pytest.param("slow", {"seconds": 5.0}, "no answer in 0.2 s", id="slow"),
+    pytest.param("lost-answer", {}, "broke off", id="no answer"),
+    pytest.param("slow", {"seconds": 5.0}, r"no whole answer within 0\.2 s", id="slow"),
 ]
 
 
@@ -150,7 +150,7 @@ def test_a_proxy_that_is_silent_is_named_and_costs_one_time_out(code_queue):
     (notice,) = found.queue.control_plane().diagnostics
     assert notice.startswith("proxy-unavailable: ")
     ways = [way for way, _ in found.service.calls[asked:]]
-    assert ways.count("http") <= 2  # httpx itself asks once more on a connection that went away
+    assert ways.count("http") <= 3  # the tries of one question, which share one time-out
 
 
 def test_the_trace_is_asked_for_only_when_the_summary_lacks_it(code_queue):
@@ -266,4 +266,3 @@ def another(found, folder, server):
     proxy = Proxy(server.url, paths=PATHS, timeout=20, keys=True)
     with Ledger(folder / "ledger.db") as ledger:
         yield CodeQueue([proxy], ledger, discipline, found.clock.now, Manner())
-    proxy.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.adapters.agents import command
@@ -257,7 +258,7 @@ def test_a_killed_shim_takes_its_agent_with_it(make: Make, tmp_path: Path) -> No
 
 def shim_of(agent: int) -> int:
     """Its parent."""
-    return int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
+    return psutil.Process(agent).ppid()
 
 
 def test_a_frozen_shim_is_stopped_as_well(
@@ -322,12 +323,13 @@ def test_sweep_leaves_other_queues_alone(make: Make, tmp_path: Path) -> None:
     assert running(spec.cwd / "pids")
 
 
-def test_without_proc_the_process_group_is_stopped(
+def test_descent_is_enough_where_no_environment_can_be_read(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_PROC", tmp_path / "no-proc")
+    """As macOS does for the programs of the system."""
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {})
     spec = spec_in(tmp_path)
-    runner = make("sh", "-c", f"trap '' TERM; sleep 60 & echo $! >>pids; {WAITS}")
+    runner = make("sh", "-c", SCRIPTS["deaf"])
     run = runner.start(spec)
     ready(spec, 2)
     assert runner.sweep("t1", before=5, grace=GRACE) == 0
@@ -336,6 +338,21 @@ def test_without_proc_the_process_group_is_stopped(
     assert end is not None
     assert end.signal == signal.SIGKILL
     assert running(spec.cwd / "pids") == []
+
+
+def test_a_process_id_in_new_hands_is_left_alone(make: Make, tmp_path: Path) -> None:
+    """The shim was killed, and what its note calls the command is somebody else by now."""
+    spec = spec_in(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        spec.folder.mkdir()
+        (spec.folder / "lock").touch()
+        (spec.folder / "started").touch()
+        (spec.folder / "group").write_text(str(stranger.pid))
+        run = make("true").adopt(spec)
+        assert run is not None
+        run.stop(0)
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 @pytest.fixture

@@ -259,8 +259,9 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "queueStatus", "attempt",
-        "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive", "recommendedAction", "unread",
-        "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy", "next", "asked", "why",
+        "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
+        "recommendedAction", "unread", "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy",
+        "next", "asked", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 

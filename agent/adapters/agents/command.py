@@ -1,9 +1,10 @@
 """Runs any program as an agent: a process tree with its output in files, adoptable by a later host.
 
 The agent is a child of `shim.py`, never of the host, so it outlives the host; a run is
-known by its folder alone. Every process of a run carries `WAVEKEEPER_MARK` in its environment.
-Linux finds the whole tree by that mark and by descent, children that left the session included.
-Without /proc (macOS) only the process group is stopped, and `sweep` finds nothing.
+known by its folder alone. Every process of a run carries `WAVEKEEPER_MARK` in its environment; by
+that mark and by descent the whole tree is found, children that left the session included. Where an
+environment cannot be read (programs of the system on macOS) only descent is left: who is cut off
+from the command is not found there, and `sweep` does not find such a process.
 """
 
 import contextlib
@@ -15,12 +16,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, Literal
+
+import psutil
 
 from agent.adapters.agents import output as agent_output
 from agent.adapters.common.git import OTHER_REPOSITORY
@@ -30,12 +34,12 @@ from agent.errors import ConfigurationError, SpawnError
 from agent.ports import Exit, Run, RunSpec
 
 _SHIM: Final = Path(__file__).with_name("shim.py")
-_PROC: Final = Path("/proc")
 _START_LIMIT: Final = 60.0
 _CHECK_GRACE: Final = 2.0
 _SHIM_PATIENCE: Final = 5.0
 """Seconds a shim gets to write down the end of its command."""
 _LOOK_EVERY: Final = 0.02
+_LOOKING: Final = threading.Lock()
 _BACKLOG: Final = 16 * 1024 * 1024
 """Bytes of one file that one call of `events()` reads at most: the newest."""
 
@@ -196,17 +200,20 @@ class _CommandRun:
         return found
 
     def stop(self, grace: float) -> None:
-        if _PROC.joinpath("self").exists():
-            _end(lambda one: one.mark == self._mark, grace)
-            return
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, _SHIM_PATIENCE)):
-            deadline = time.monotonic() + patience
-            # The lock says that the shim has not reaped its child, so the id is still the child's.
-            with contextlib.suppress(OSError, ValueError):
-                if _held(self._folder):
-                    os.killpg(int((self._folder / "group").read_text()), number)
-            while _held(self._folder) and time.monotonic() < deadline:
-                time.sleep(_LOOK_EVERY)
+        main = self._main()
+        _end(lambda one: one.mark == self._mark or one.process == main, grace)
+        # A shim that nobody could find goes when its command has gone.
+        deadline = time.monotonic() + _SHIM_PATIENCE
+        while _held(self._folder) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+
+    def _main(self) -> psutil.Process | None:
+        """The command itself; None: it has ended, or was never started."""
+        with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+            main = psutil.Process(int((self._folder / "group").read_text()))
+            # Asked last: who holds it has not reaped the command, so the id is still the command's.
+            return main if _held(self._folder) else None
+        return None
 
     def _status(self) -> tuple[int | None, int | None] | None:
         with _opened(self._folder / "exit") as handle:
@@ -245,42 +252,47 @@ class _CommandRun:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    pid: int
-    started: str
-    """Ticks since boot; with the id it names one process for ever."""
-    parent: int = field(compare=False)
+    process: psutil.Process
+    """Equal only where id and start are: it names one process for ever."""
     mark: str = field(compare=False)
     scope: str = field(compare=False)
     is_shim: bool = field(compare=False)
 
-
-def _process(pid: int) -> _Process | None:
-    """None: it is gone, or a zombie. Another user's environment reads as empty."""
-    folder = _PROC / str(pid)
-    environ = b""
-    try:
-        # The second field, the name in brackets, may itself hold blanks and brackets.
-        state, parent, *rest = (folder / "stat").read_bytes().rpartition(b")")[2].decode().split()
-        with contextlib.suppress(PermissionError):
-            environ = (folder / "environ").read_bytes()
-    except OSError:
+    def parent(self) -> int | None:
+        """Its process id; None: the process has ended, even if it is not reaped yet."""
+        with contextlib.suppress(psutil.Error):
+            if self.process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return self.process.ppid()
         return None
-    pairs = environ.split(b"\0") if b"WAVEKEEPER_MARK" in environ else ()
-    variables = {name: value for name, _, value in (one.partition(b"=") for one in pairs)}
-    mark, scope = (
-        os.fsdecode(variables.get(b"WAVEKEEPER_" + one, b"")) for one in (b"MARK", b"SCOPE")
-    )
-    is_shim = b"WAVEKEEPER_SHIM" in variables
-    return None if state in "ZX" else _Process(pid, rest[17], int(parent), mark, scope, is_shim)
+
+
+def _processes() -> Iterator[_Process]:
+    """All but ourselves. An environment that cannot be read is an empty one."""
+    # The library keeps one list of processes for all threads, and does not guard it.
+    with _LOOKING:
+        everything = list(psutil.process_iter())
+    for process in everything:
+        variables: dict[str, str] = {}
+        with contextlib.suppress(psutil.Error):
+            variables = process.environ()
+        mark, scope = (variables.get(f"WAVEKEEPER_{name}", "") for name in ("MARK", "SCOPE"))
+        if process.pid != os.getpid():
+            yield _Process(process, mark, scope, is_shim="WAVEKEEPER_SHIM" in variables)
 
 
 def _tree(match: Callable[[_Process], bool]) -> list[_Process]:
     """Those that match, and their descendants: a tool may have cleaned its environment."""
-    pids = {int(entry.name) for entry in _PROC.glob("[0-9]*")} - {os.getpid()}
-    everything = [one for pid in pids if (one := _process(pid))]
-    found = {one.pid: one for one in everything if match(one)}
-    while more := [o for o in everything if o.parent in found and o.pid not in found]:
-        found |= {one.pid: one for one in more}
+    everything = list(_processes())
+    if not any(match(one) for one in everything):
+        # Most looks end here, and a look at every parent costs as much as all before it.
+        return []
+    parents = {one.process.pid: one.parent() for one in everything}
+    alive = [one for one in everything if parents[one.process.pid] is not None]
+    found = {one.process.pid: one for one in alive if match(one)}
+    while more := {
+        pid: one for one in alive if (pid := one.process.pid) not in found and parents[pid] in found
+    }:
+        found |= more
     return list(found.values())
 
 
@@ -313,16 +325,14 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
         time.sleep(_LOOK_EVERY)
 
 
-def _sent(process: _Process, number: int) -> bool:
+def _sent(one: _Process, number: int) -> bool:
     """False: it belongs to another user. A process id in new hands is left alone."""
-    now = _process(process.pid)
-    if now is not None and now.started == process.started:
-        try:
-            os.kill(process.pid, number)
-        except PermissionError:
-            return False
-        except ProcessLookupError:
-            pass
+    try:
+        one.process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.AccessDenied:
+        return False
     return True
 
 
@@ -342,7 +352,7 @@ def _finished(
                     process.wait(0.05)
     finally:
         main = process.pid if process.poll() is None else None
-        _end(lambda one: one.mark == mark or one.pid == main, _CHECK_GRACE)
+        _end(lambda one: one.mark == mark or one.process.pid == main, _CHECK_GRACE)
         code = process.wait()
     return (None, note) if note else (code if code >= 0 else 128 - code, None)
 
@@ -360,6 +370,7 @@ def _held(folder: Path) -> bool:
     """A shim holds the lock of this folder: its command has not ended."""
     try:
         with (folder / "lock").open("rb") as handle:
+            # Shared, which filelock does not have: two who look must not see each other as a shim.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

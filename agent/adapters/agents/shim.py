@@ -55,6 +55,8 @@ def main(folder: Path, cwd: str, source: str, command: list[str]) -> int:
 
 
 def _locked(descriptor: int, folder: Path) -> bool:
+    # By hand, as the look at /proc below: this program runs without site packages (`-S`), so that
+    # it starts at once and lives through an upgrade of what is installed.
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
         try:

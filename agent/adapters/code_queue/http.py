@@ -4,9 +4,8 @@ Policy: "submit, retry, interrupt, or cancel through the normal Code Queue and m
 APIs".
 """
 
+import json
 import os
-import ssl
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,7 @@ import httpx
 
 from agent.adapters.code_queue.answers import SIZE, parsed
 from agent.adapters.code_queue.words import READING
-from agent.core.model.text import one_line
+from agent.adapters.common.http import Answer, Http, HttpError, trust
 from agent.errors import ConfigurationError, NoAnswerError, UnreadableAnswerError
 
 _BODY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -31,11 +30,11 @@ _BODY: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Proxy:
-    """Asks `url` and nobody else: no redirect is followed, no proxy of the environment is used.
+    """Asks `url` and nobody else; no redirect is followed.
 
-    TLS certificates are verified, against `ca` if it is given. NoAnswerError: no connection, or
-    not all of the answer within `timeout` seconds. UnreadableAnswerError: another status than
-    200-202, another type than JSON, or not one JSON object.
+    `ca` is a file with the only certificates that are trusted. NoAnswerError: no connection, or not
+    all of the answer within `timeout` seconds. UnreadableAnswerError: another status than 200-202,
+    another type than JSON, not one JSON object, or more than `SIZE` bytes.
     """
 
     name = "proxy"
@@ -52,93 +51,61 @@ class Proxy:
     ) -> None:
         self._url = url.rstrip("/")
         self._paths = paths
-        self._timeout = timeout
         self._keys = keys
-        # One encoding: what is not unpacked cannot grow beyond the limit.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        self._headers = {"accept": "application/json"}
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.Client(
-            verify=_trust(ca, needed=self._url.startswith("https:")),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=timeout,
-            headers=headers,
-        )
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
+            self._headers["authorization"] = f"Bearer {token}"
+        try:
+            self._http = Http((self._url,), timeout=timeout, most=SIZE, authority=ca, alone=True)
+        except HttpError as error:
+            raise ConfigurationError(f"{error}; correct `url` under [queue.http]") from error
+        if ca is not None and self._url.startswith("https:"):
+            _refuse_unreadable(ca)
 
     def ask(self, call: str, fills: Mapping[str, str], body: str | None = None) -> dict[str, Any]:
         """The object that `call` answers; `body` is the prompt of those that send one."""
         path = self._paths[call]
         for name, value in fills.items():
             path = path.replace(f"{{{name}}}", quote(value, safe=""))
-        request = self._request(call, f"{self._url}{path}", fills, body)
         try:
-            return self._answer(call, request)
-        except httpx.TimeoutException as error:
-            raise NoAnswerError(f"{self._what(call)}: no answer in {self._timeout:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            reason = one_line(str(error)) or type(error).__name__
-            raise NoAnswerError(f"{self._what(call)} cannot be reached ({reason:.120})") from error
+            answer = self._send(call, f"{self._url}{path}", fills, body)
+        except HttpError as error:
+            unusable = UnreadableAnswerError if error.answered else NoAnswerError
+            raise unusable(str(error)) from error
+        if answer.status not in (httpx.codes.OK, httpx.codes.CREATED, httpx.codes.ACCEPTED):
+            raise UnreadableAnswerError(
+                f"{self._what(call)} answered with the status {answer.status}",
+            )
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not (kind == "application/json" or kind.endswith("+json")):
+            raise UnreadableAnswerError(f"{self._what(call)} answered {kind!r:.60} and no JSON")
+        return parsed(answer.body, self._what(call))
 
-    def _request(
-        self, call: str, url: str, fills: Mapping[str, str], body: str | None
-    ) -> httpx.Request:
+    def _send(self, call: str, url: str, fills: Mapping[str, str], body: str | None) -> Answer:
         if call in READING:
-            return self._client.build_request("GET", url)
+            return self._http.ask("GET", url, headers=self._headers)
         known = {"queue": fills.get("queue"), "prompt": body, "idempotencyKey": fills.get("key")}
         if not self._keys:
             del known["idempotencyKey"]
         told = {name: known[name] for name in _BODY[call] if known.get(name) is not None}
-        key = told.get("idempotencyKey")
-        headers = {} if key is None else {"Idempotency-Key": key}
-        return self._client.build_request("POST", url, json=told, headers=headers)
-
-    def _answer(self, call: str, request: httpx.Request) -> dict[str, Any]:
-        end = time.monotonic() + self._timeout
-        response = self._client.send(request, stream=True)
-        try:
-            if response.is_redirect:
-                where = one_line(response.headers.get("location", ""))
-                raise UnreadableAnswerError(
-                    f"{self._what(call)} points to {where!r:.80}, which is not followed; "
-                    "give the right `url` under [queue.http]",
-                )
-            raw = bytearray()
-            for piece in response.iter_raw():
-                raw += piece
-                if len(raw) > SIZE:
-                    raise UnreadableAnswerError(f"{self._what(call)}: more than {SIZE} bytes")
-                if time.monotonic() > end:
-                    raise NoAnswerError(f"{self._what(call)}: not all came in {self._timeout:g} s")
-        finally:
-            response.close()
-        if response.status_code not in (httpx.codes.OK, httpx.codes.CREATED, httpx.codes.ACCEPTED):
-            raise UnreadableAnswerError(
-                f"{self._what(call)} answered with the status {response.status_code}",
-            )
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if not (kind == "application/json" or kind.endswith("+json")):
-            raise UnreadableAnswerError(f"{self._what(call)} answered {kind!r:.60} and no JSON")
-        return parsed(bytes(raw), self._what(call))
+        headers = self._headers | {"content-type": "application/json"}
+        if (key := told.get("idempotencyKey")) is not None:
+            headers["idempotency-key"] = key
+        sent = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        return self._http.ask("POST", url, headers=headers, body=sent)
 
     def _what(self, call: str) -> str:
         return f"{self._url} ({call})"
 
 
-def _trust(ca: Path | None, *, needed: bool) -> ssl.SSLContext:
-    """Whom to trust; nobody where TLS is not used, because reading certificates takes long."""
-    if not needed:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _refuse_unreadable(ca: Path) -> None:
+    """ConfigurationError, before anything is asked, for certificates that cannot be read."""
     try:
-        return ssl.create_default_context(cafile=ca)
+        trust(ca, alone=True)
     except OSError as error:
         raise ConfigurationError(
             f"the certificates in {ca} cannot be read ({error.strerror or error}); "
-            "mend `ca` under [queue.http]",
+            "correct `ca` under [queue.http]",
         ) from error
 
 

@@ -5,35 +5,26 @@ is acceptable if it prevents the control plane from being flooded faster than it
 tasks, especially on low-memory hosts."
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from filelock import lock_descriptor
+
 from agent.errors import NothingDoneError, UnusableStoreError
 
-LOW_MEMORY: Final = 1024**3
-"""Bytes available; a host with less, or with nobody knows how much, is treated with care."""
 CAREFUL: Final = 5.0
-"""So many times the distance on such a host."""
-
-
-def available_memory() -> int | None:
-    """Bytes that Linux would give to a new program; None where nobody says."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+"""So many times the distance on a host that is short of memory, or may be for all we know."""
 
 
 class SubmitDiscipline:
     """The lock in `path` is held during a submit; the next follows `spacing` seconds after it.
 
+    `low_memory` tells whether this host is short of memory; None: nobody knows.
     The file keeps when the last one was acknowledged, so that the distance holds between
     processes and across restarts.
     """
@@ -45,19 +36,19 @@ class SubmitDiscipline:
         spacing: float,
         now: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
-        memory: Callable[[], int | None] = available_memory,
+        low_memory: Callable[[], bool | None] = lambda: None,
     ) -> None:
         self._path = path
         self._spacing = spacing
         self._now = now
         self._pause = pause
-        self._memory = memory
+        self._low_memory = low_memory
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the distance, and keep all others out. NothingDoneError: another submits."""
         with self._opened() as file:
-            if not _locked(file):
+            if not lock_descriptor(file, blocking=False):
                 raise NothingDoneError("another process of this machine is submitting; wait")
             last = self._last(file)
             if (rest := self._distance() - (self._now().timestamp() - last)) > 0:
@@ -71,12 +62,10 @@ class SubmitDiscipline:
     def held(self) -> bool:
         """Whether somebody else is submitting just now."""
         with self._opened() as file:
-            return not _locked(file)
+            return not lock_descriptor(file, blocking=False)
 
     def _distance(self) -> float:
-        memory = self._memory()
-        low = memory is None or memory < LOW_MEMORY
-        return self._spacing * (CAREFUL if low else 1.0)
+        return self._spacing * (1.0 if self._low_memory() is False else CAREFUL)
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -99,11 +88,3 @@ class SubmitDiscipline:
             return float(os.pread(file, 64, 0))
         except ValueError:
             return 0.0
-
-
-def _locked(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,20 +1,25 @@
 """What adapters that speak HTTP share: one bounded request, to configured origins only.
 
 Bounded in time (headers included), size and number of redirects; TLS is verified; neither proxies
-nor passwords are taken from the environment. A secret is given by the name of an environment
-variable and stands in no message. No port stands behind this module.
+nor passwords are taken from the environment, and no cookie is kept. A secret is given by the name
+of an environment variable and stands in no message. Connections stay open for the next request, of
+whichever `Http`. No port stands behind this module.
 """
 
 import asyncio
+import atexit
 import json
 import os
 import re
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +44,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 class HttpError(Exception):
     """There is no answer that could be read, and why, in one line."""
 
-    def __init__(self, message: str, *, passing: bool = False, taken: bool = True) -> None:
+    def __init__(
+        self, message: str, *, passing: bool = False, taken: bool = True, answered: bool = True
+    ) -> None:
         super().__init__(one_line(message)[:_SHOWN])
         self.passing = passing
         """It may be gone in a moment."""
+        self.answered = answered
+        """The server said something, which is of no use; False: nothing whole came."""
         self.taken = taken
         """The request may have reached the server; False: it certainly did not."""
 
@@ -96,7 +105,8 @@ class Http:
     """Asks the servers at `origins` and no others.
 
     `timeout` is in seconds for everything that one call does, tries and redirects included;
-    `most` is the number of bytes of a body. `authority` is a file with further certificates.
+    `most` is the number of bytes of a body. `authority` is a file with further certificates, or
+    `alone` with the only ones that are trusted.
     """
 
     def __init__(
@@ -106,11 +116,13 @@ class Http:
         timeout: float = 10.0,
         most: int = 1024 * 1024,
         authority: Path | None = None,
+        alone: bool = False,
     ) -> None:
         self._origins = frozenset(origin(one) for one in origins)
         self._timeout = timeout
         self._most = most
-        self._authority = authority
+        secure = any(one.startswith("https:") for one in self._origins)
+        self._trusted = (authority, alone) if secure else None
 
     def ask(
         self,
@@ -185,28 +197,36 @@ class Http:
     ) -> Answer:
         shown = _plain(url)
         try:
-            return asyncio.run(self._exchange(method, url, headers, body, limit))
+            exchange = partial(self._exchange, method, url, headers, body)
+            return _CONNECTIONS.run(exchange, self._trusted, limit)
         except TimeoutError:
-            raise HttpError(f"{shown} gave no whole answer within {self._timeout:g} s") from None
+            raise HttpError(
+                f"{shown} gave no whole answer within {self._timeout:g} s", answered=False
+            ) from None
         except httpx.ConnectError as error:
             reason = f"{shown} cannot be reached: {error}"
-            raise HttpError(reason, passing=True, taken=False) from None
+            raise HttpError(reason, passing=True, taken=False, answered=False) from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise HttpError(f"{shown} broke off: {reason}", passing=True) from None
+            raise HttpError(f"{shown} broke off: {reason}", passing=True, answered=False) from None
         except (OSError, ValueError) as error:
-            raise HttpError(f"{shown} cannot be asked: {error}", taken=False) from None
+            reason = f"{shown} cannot be asked: {error}"
+            raise HttpError(reason, taken=False, answered=False) from None
 
     async def _exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, limit: float
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        client: httpx.AsyncClient,
+        limit: float,
     ) -> Answer:
         sent = {"accept-encoding": "identity", "user-agent": "wavekeeper", **headers}
         async with (
+            # Over the whole of it: the client's own limits begin anew with every byte.
             asyncio.timeout(limit),
-            httpx.AsyncClient(
-                verify=_context(self._authority), trust_env=False, timeout=limit
-            ) as client,
-            client.stream(method, url, headers=sent, content=body) as response,
+            client.stream(method, url, headers=sent, content=body, timeout=None) as response,
         ):
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise HttpError(f"{_plain(url)} answered compressed, which was not asked for")
@@ -231,11 +251,80 @@ class Http:
         )
 
 
+_Trusted = tuple[Path | None, bool] | None
+"""What `trust` is given; None: TLS is not used."""
+_Exchange = Callable[[httpx.AsyncClient, float], Coroutine[Any, Any, Answer]]
+"""One request and its answer, by a client and in so many seconds."""
+
+
+class _Connections:
+    """What this process has open, one client for each way to trust; one asks at a time."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._runner: asyncio.Runner | None = None
+        self._clients: dict[_Trusted, httpx.AsyncClient] = {}
+
+    def run(self, exchange: _Exchange, trusted: _Trusted, limit: float) -> Answer:
+        """TimeoutError after `limit` seconds, those in the queue included."""
+        deadline = time.monotonic() + limit
+        if not self._turn.acquire(timeout=limit):
+            raise TimeoutError
+        try:
+            if self._runner is None:
+                self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+                atexit.register(self.close)
+            client = self._client(trusted)
+            return self._runner.run(exchange(client, deadline - time.monotonic()))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # A signal came in between; the next request must not take up what it interrupted.
+                self._hang_up()
+            raise
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        with self._turn:
+            self._hang_up()
+
+    def _client(self, trusted: _Trusted) -> httpx.AsyncClient:
+        if trusted not in self._clients:
+            self._clients[trusted] = httpx.AsyncClient(
+                # Reading certificates takes longer than most requests; a bare context has none.
+                verify=trust(*trusted) if trusted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=False,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            )
+        return self._clients[trusted]
+
+    def _hang_up(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        atexit.unregister(self.close)
+        try:
+            while self._clients:
+                runner.run(self._clients.popitem()[1].aclose())
+        finally:
+            # Closing wants a thread for a moment, and none starts any more when the process ends.
+            with suppress(RuntimeError):
+                runner.close()
+
+
+_CONNECTIONS: Final = _Connections()
+
+
+def close_connections() -> None:
+    """Close all that are open; the next request opens anew. The end of the process does it too."""
+    _CONNECTIONS.close()
+
+
 @lru_cache
-def _context(authority: Path | None) -> ssl.SSLContext:
-    """Once per process: reading the machine's certificates takes longer than most requests."""
-    context = ssl.create_default_context()
-    if authority is not None:
+def trust(authority: Path | None, alone: bool) -> ssl.SSLContext:  # noqa: FBT001 - see `Http`
+    """Whom to trust: the machine's certificates, and those in `authority`. OSError: unreadable."""
+    context = ssl.create_default_context(cafile=authority if alone else None)
+    if authority is not None and not alone:
         context.load_verify_locations(authority)
     return context
 

@@ -7,16 +7,15 @@ below them, inside fences. The rest of a file is people's: what they write there
 Policy: "first record the infrastructure defect in an issue".
 """
 
-import errno
-import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock, Timeout
 
 from agent.core.model.text import fenced, one_line
 from agent.errors import UnusableStoreError
@@ -30,7 +29,6 @@ _TITLE: Final = 200
 _SLUG: Final = 40
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process that is writing an issue."""
-_PAUSE: Final = 0.02
 
 
 class LocalIssues:
@@ -123,30 +121,16 @@ class LocalIssues:
     def _locked(self) -> Iterator[None]:
         with self._reported():
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            lock = FileLock(self._folder / ".lock", timeout=_PATIENCE, fallback_to_soft=False)
             try:
-                if not _taken(file):
-                    raise UnusableStoreError(
-                        f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
-                        "end that process",
-                    )
+                held = lock.acquire()
+            except Timeout:
+                raise UnusableStoreError(
+                    f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
+                    "end that process",
+                ) from None
+            with held:
                 yield
-            finally:
-                os.close(file)
-
-
-def _taken(file: int) -> bool:
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            time.sleep(_PAUSE)
-        else:
-            return True
-    return False
 
 
 def _marker(kind: str, name: str) -> str:

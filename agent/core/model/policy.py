@@ -184,6 +184,10 @@ class SubmitPolicy(Table):
             raise ValueError("per_tick_low_memory must not be greater than per_tick")
         return self
 
+    def is_low(self, free: int | None) -> bool | None:
+        """Whether a host with so many bytes free is short of memory; None: nobody knows."""
+        return None if free is None else free < self.low_memory * 2**20
+
 
 class Rule(Table):
     """One rule of the guard. It matches when all of `when` holds and not all of `unless` does."""
