@@ -20,7 +20,9 @@ from agent.core.model.nouns import (
     Outcome,
     ProofKind,
     Remedy,
+    Review,
     Snapshot,
+    Usage,
 )
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import (
@@ -38,7 +40,6 @@ from agent.core.model.queueing import (
     TaskView,
     TraceEvent,
 )
-from agent.core.model.verdicts import Review, Usage
 from agent.core.prompts.linter import DraftRequest, Slots
 from agent.core.review.brief import Brief
 

@@ -5,15 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.adapters.code_queue.cli import CommandLine
 from agent.adapters.code_queue.config import CodeQueueSettings
-from agent.adapters.code_queue.http import Proxy, token_of
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner
+from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
 from agent.adapters.code_queue.reader import Way
-from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.ways import CommandLine, Proxy, token_of
 from agent.adapters.code_queue.words import Names
-from agent.adapters.common.clock import SystemClock
+from agent.adapters.common.machine import SystemClock
 
 LEDGER: Final = "code-queue.db"
 """The file of the state folder that says which task is whose."""

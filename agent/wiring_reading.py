@@ -8,7 +8,7 @@ The SDK takes seconds to import, so `agent.wiring_model` is imported by those wh
 from pathlib import Path
 
 from agent.adapters.files.config import ModelSettings
-from agent.adapters.model.no_model import EvidenceReviewer
+from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.core.review.brief import Limits
 from agent.ports import Reviewer, Writer
 from agent.runtime.context import Reading

@@ -17,7 +17,7 @@ from agent.adapters.evidence.oci import OciEvidence
 from agent.adapters.evidence.probe import Known
 from agent.adapters.evidence.settings import IssueSettings, ServiceSettings
 from agent.adapters.files.config import Settings
-from agent.adapters.files.toml_text import did_you_mean
+from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile
 from agent.adapters.git.references import GitReferences
 from agent.adapters.git.worktrees import GitWorktrees

@@ -65,7 +65,7 @@ def init(
     context: typer.Context,
 ) -> None:
     """Write a short wavekeeper.toml into this folder."""
-    from agent.cli.init import init as command
+    from agent.cli.wave import init as command
 
     command(console_of(context), Path.cwd())
 
@@ -79,7 +79,7 @@ def submit(
 ) -> None:
     """Check a wave file and plan its tasks."""
     from agent import wiring
-    from agent.cli.submit import submit as command
+    from agent.cli.wave import submit as command
 
     command(console_of(context), wiring.settings_above(Path.cwd()), wave, check=check)
 
@@ -123,7 +123,7 @@ def work(
 ) -> None:
     """Run tasks on this machine, until Ctrl-C."""
     from agent import wiring
-    from agent.cli.work import work as command
+    from agent.cli.wave import work as command
 
     raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), name))
 
@@ -139,7 +139,7 @@ def status(
 ) -> None:
     """Show the live map of the wave, and what comes next."""
     from agent import wiring
-    from agent.cli.status import status as command
+    from agent.cli.wave import status as command
 
     settings = wiring.settings_above(Path.cwd())
     command(console_of(context), settings, as_json=as_json, line=line)

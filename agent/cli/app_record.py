@@ -87,7 +87,7 @@ def log(
 ) -> None:
     """Show what was seen, decided, answered and done."""
     from agent import wiring
-    from agent.cli.log import log as command
+    from agent.cli.record import log as command
 
     settings = wiring.settings_above(Path.cwd())
     command(console_of(context), settings, task=task, follow=follow, as_json=as_json)
@@ -104,7 +104,7 @@ def explain(
 ) -> None:
     """Say why a task was accepted, sent back, left alone or refused, or waits."""
     from agent import wiring
-    from agent.cli.explain import explain as command
+    from agent.cli.record import explain as command
 
     command(console_of(context), wiring.settings_above(Path.cwd()), name, as_json=as_json)
 
@@ -120,7 +120,7 @@ def verify(
 ) -> None:
     """Say whether the record of what was done is whole; else name the first bad record."""
     from agent import wiring
-    from agent.cli.verify import verify as command
+    from agent.cli.record import verify as command
 
     command(console_of(context), wiring.settings_above(Path.cwd()), head)
 
@@ -139,7 +139,7 @@ def replay(
 ) -> None:
     """Decide again what was decided, offline; 5 if anything comes out otherwise."""
     from agent import wiring
-    from agent.cli.replay import again as command
+    from agent.cli.record import again as command
 
     settings = wiring.settings_above(Path.cwd())
     raise typer.Exit(command(console_of(context), settings, session, policies, check=check))
@@ -154,8 +154,8 @@ def policy_rules(
 ) -> None:
     """Show the rules that persons made, with their uses."""
     from agent import wiring
-    from agent.cli.rules import listing
-    from agent.cli.rules import revoke as command
+    from agent.cli.policy import listing
+    from agent.cli.policy import revoke as command
 
     settings = wiring.settings_above(Path.cwd())
     if revoke is not None:

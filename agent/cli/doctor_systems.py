@@ -19,7 +19,7 @@ from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.evidence.oci import Registry
 from agent.adapters.evidence.settings import Look, ServiceSettings
 from agent.adapters.files.config import NAME, ModelSettings, Settings
-from agent.adapters.files.toml_text import did_you_mean
+from agent.adapters.files.toml import did_you_mean
 from agent.adapters.issues.github import GitHubIssues
 from agent.adapters.remedies.settings import RemedySettings
 from agent.core.model.nouns import Noun, TaskKind

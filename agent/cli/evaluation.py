@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agent.core.model.nouns import Criterion, Noun
+from agent.core.model.nouns import Criterion, Noun, Review, Usage
 from agent.core.model.text import one_line
-from agent.core.model.verdicts import Review, Usage
 from agent.core.review.brief import Brief, Limits, exhibited
 
 Decided = Literal["accept", "retry", "abstain"]

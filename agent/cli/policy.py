@@ -1,13 +1,24 @@
-"""`wavekeeper policy`: check a policy, show its authority, record that a person has reviewed it."""
+"""`wavekeeper policy`: check a policy, show its authority, review it, and keep a person's rules.
 
+A person's rules are TOML in an editor, always with an end date and a use count.
+"""
+
+import tomllib
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from agent import wiring
+from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
+from agent.core.approval.requests import Card, StandingRule, rule_made
 from agent.core.guard.baseline import authority_of
 from agent.core.guard.check import survey
-from agent.errors import PolicyError
+from agent.core.model.policy import Policy
+from agent.core.model.text import one_line
+from agent.errors import PolicyError, UserError
 
 
 def check(console: Console, own: Path | None) -> None:
@@ -44,3 +55,73 @@ def lock(console: Console, own: Path) -> None:
             f"{path}: cannot be written ({error.strerror}); mend its rights"
         ) from error
     console.line(f"wrote {path}; commit it with the name of whoever reviewed it")
+
+
+_DAYS: int = 7
+_USES: int = 5
+
+
+def drafted(card: Card, now: datetime) -> str:
+    """What the editor shows: the narrowest rule that would have covered this card."""
+    until = now + timedelta(days=_DAYS)
+    return (
+        "# Say yes to this action without being asked. Save to make the rule; leave the file as\n"
+        "# it is, or empty it, to make none. `wavekeeper policy rules` lists and revokes rules.\n"
+        f'action = "{card.proposal.action}"\n'
+        f'tasks = "{card.proposal.task or "*"}"          # a glob over task ids, such as "T-4*"\n'
+        f"until = {until:%Y-%m-%d}\n"
+        f"most_uses = {_USES}\n"
+    )
+
+
+def made(text: str, card: Card, who: str, policy: Policy) -> StandingRule:
+    """The rule in `text`. UserError, one line, for anything that is not one."""
+    try:
+        data = tomllib.loads(text)
+    except ValueError as error:
+        raise UserError(one_line(f"no rule was made: {error}")) from error
+    day = data.get("until")
+    if isinstance(day, date):
+        day = day if isinstance(day, datetime) else datetime.combine(day, time())
+        data["until"] = day if day.tzinfo else day.replace(tzinfo=UTC)
+    try:
+        rule = StandingRule.model_validate({**data, "made_by": who, "made_at": datetime.now(UTC)})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(one_line(f"no rule was made: {where}: {first['msg']}")) from error
+    if rule.action is not card.proposal.action:
+        raise UserError(f"no rule was made: this question is about {card.proposal.action}")
+    return rule_made(rule, policy.approval.rules, policy.approval.tier)
+
+
+def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
+    """Every rule with its uses."""
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        rules = answering.rules()
+    if as_json:
+        console.json(
+            {
+                "schema": "wavekeeper.rules/1",
+                "rules": [one.model_dump(mode="json") for one in rules],
+            }
+        )
+        return
+    if not rules:
+        console.line("no rules; `R` in `wavekeeper approve` makes one")
+    now = datetime.now(UTC)
+    for rule in rules:
+        over = "revoked" if rule.revoked else "in force"
+        if not rule.revoked and not (now < rule.until and rule.used < rule.most_uses):
+            over = "used up or over"
+        console.line(
+            f"{rule.id} {over}: {rule.action} of {rule.tasks} until {rule.until:%Y-%m-%d}, "
+            f"used {rule.used} of {rule.most_uses}, made by {rule.made_by}",
+        )
+
+
+def revoke(console: Console, settings: Settings, name: str) -> None:
+    """End a rule before its time."""
+    with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
+        answering.revoke(name)
+    console.line(f"{name} is revoked; what it covered is asked again")

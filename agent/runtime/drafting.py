@@ -7,9 +7,8 @@ from agent.core.assess.assessment import Board, Case
 from agent.core.assess.proof import commit_of
 from agent.core.journal.records import Standing
 from agent.core.model.actions import SENDS_PROMPT, Action, Proposal
-from agent.core.model.nouns import CommandResult
+from agent.core.model.nouns import CommandResult, Usage
 from agent.core.model.queueing import TaskSpec
-from agent.core.model.verdicts import Usage
 from agent.core.plan.defects import narrower_of, queue_for, task_for
 from agent.core.plan.lessons import document
 from agent.core.prompts.linter import DraftKind, DraftRequest, lint

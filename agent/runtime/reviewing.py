@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from agent.core.assess.proof import commit_of
 from agent.core.journal.records import Standing
 from agent.core.model.actions import Proposal
-from agent.core.model.verdicts import Review
+from agent.core.model.nouns import Review
 from agent.core.review.brief import Brief, brief
 from agent.core.review.review import followed_up
 from agent.errors import NothingDoneError, WavekeeperError

@@ -12,9 +12,9 @@ import pexpect
 import pexpect.fdpexpect
 
 from agent import wiring
-from agent.adapters.files.policy_lines import rule_lines
-from agent.cli.approval.keys import Keys
+from agent.adapters.files.policy import rule_lines
 from agent.cli.approval.prompt import Desk
+from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
 from tests.acceptance.program import COMMAND, environment, heeding_signals
 

@@ -13,7 +13,7 @@ import pytest
 from agent import wiring
 from agent.adapters.files.policy import read_policy
 from agent.adapters.state.approvals import SqliteApprovals
-from agent.cli.rules import drafted, made
+from agent.cli.policy import drafted, made
 from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
 from tests.acceptance.program import GOOD, Project, here

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from agent.cli.evaluation import case_of, cost, decided, scores
-from agent.core.model.verdicts import CriterionVerdict, Review, Usage
+from agent.core.model.nouns import CriterionVerdict, Review, Usage
 from agent.core.review.brief import Limits
 from tests.acceptance.program import Project, here
 from tests.acceptance.test_readme import ROOT

@@ -45,7 +45,7 @@ def test_it_works_away_from_its_source(installed, tmp_path):
         "from agent import wiring\n"
         "from agent.cli.demo.scene import HERE\n"
         "from agent.adapters.queue.embedded import SqliteQueue\n"
-        "from agent.adapters.common.clock import SystemClock\n"
+        "from agent.adapters.common.machine import SystemClock\n"
         "assert Path(agent.__file__).is_relative_to(Path.cwd()), agent.__file__\n"
         "wiring.policy_in(None)\n"
         "assert wiring.shipped('prompts').is_relative_to(Path.cwd())\n"

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import vcr
 
-from agent.adapters.code_queue.http import Proxy
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner
-from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.ways import Proxy
 from agent.adapters.code_queue.words import PATHS
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.core.model.queueing import QueueSpec

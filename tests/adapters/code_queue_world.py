@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.code_queue.cli import CommandLine
-from agent.adapters.code_queue.http import Proxy
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner
-from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.ways import CommandLine, Proxy
 from agent.adapters.code_queue.words import COMMANDS, PATHS, Names
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.core.model.queueing import Lease, Order

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.common.clock import SystemClock
 from agent.adapters.common.lock import FileLock
+from agent.adapters.common.machine import SystemClock
 from agent.errors import LockHeldError, UnusableStoreError
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)

@@ -4,10 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.adapters.code_queue.http import Proxy
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner
-from agent.adapters.code_queue.submit import SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.ways import Proxy
 from agent.adapters.code_queue.words import PATHS
 from agent.core.model.nouns import Status
 from agent.core.model.queueing import QueueSpec

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from agent.adapters.code_queue import cli
-from agent.adapters.code_queue.cli import CommandLine
-from agent.adapters.code_queue.http import Proxy, token_of
-from agent.adapters.code_queue.submit import CAREFUL, SubmitDiscipline
+from agent.adapters.code_queue import ways
+from agent.adapters.code_queue.queue import CAREFUL, SubmitDiscipline
+from agent.adapters.code_queue.ways import CommandLine, Proxy, token_of
 from agent.adapters.code_queue.words import COMMANDS, PATHS
 from agent.errors import (
     ConfigurationError,
@@ -103,7 +102,7 @@ def test_a_grandchild_that_goes_on_does_not_keep_us_waiting(tmp_path):
 
 
 def test_a_program_that_prints_without_end_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "SIZE", 10_000)
+    monkeypatch.setattr(ways, "SIZE", 10_000)
     with pytest.raises(UnreadableAnswerError, match="printed more than 10000 bytes"):
         line("yes", tmp_path).ask("queues", {})
 

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from agent.core.journal.records import Standing, WaveRecord
-from agent.core.model.nouns import Command, Criterion, Defect, Evidence, Grants, Outcome
+from agent.core.model.nouns import Command, Criterion, Defect, Evidence, Grants, Outcome, Review
 from agent.core.model.queueing import TaskSpec
-from agent.core.model.verdicts import Review
 from agent.errors import WaveFileError
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)

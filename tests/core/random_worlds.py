@@ -7,8 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.core.model.nouns import Snapshot, Status, Task
-from agent.core.model.verdicts import Review
+from agent.core.model.nouns import Review, Snapshot, Status, Task
 from tests.core import worlds as w
 
 _BASES: Final[tuple[Callable[..., Task], ...]] = (

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.guard.boxes import rest, words
+from agent.core.guard.check import rest, words
 from agent.core.guard.facts import FACTS
 
 SOME = ("consent", "result", "lanes", "budget")

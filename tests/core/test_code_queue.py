@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.adapters.code_queue import words as shape
-from agent.adapters.code_queue.answers import SIZE, parsed
-from agent.adapters.code_queue.words import Names
+from agent.adapters.code_queue.words import SIZE, Names, parsed
 from agent.core.model.nouns import Status
 from agent.errors import QueueUnavailableError, UnreadableAnswerError
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from agent.core.assess import proof
 from agent.core.assess.proof import Proof, substance
-from agent.core.model.nouns import JudgeRecord, ProofKind, Task, TaskKind
-from agent.core.model.verdicts import Review
+from agent.core.model.nouns import JudgeRecord, ProofKind, Review, Task, TaskKind
 from tests.core import worlds as w
 
 

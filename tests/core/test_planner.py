@@ -6,8 +6,7 @@ import pytest
 
 from agent.core.assess.assessment import assess
 from agent.core.model.actions import Action, Cleared, NeedsApproval, word
-from agent.core.model.nouns import Reported, Snapshot, Status, Supervisor
-from agent.core.model.verdicts import Review
+from agent.core.model.nouns import Reported, Review, Snapshot, Status, Supervisor
 from agent.core.plan.planner import ask, decide
 from tests.core import worlds as w
 

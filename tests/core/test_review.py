@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.model.nouns import Criterion, ProofKind
-from agent.core.model.verdicts import Usage
+from agent.core.model.nouns import Criterion, ProofKind, Usage
 from agent.core.review.brief import Brief, Exhibit, Limits, brief
 from agent.core.review.review import (
     ABSTENTIONS,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.adapters.files.toml_text import TomlFaultError, Where, parse
+from agent.adapters.files.toml import TomlFaultError, Where, parse
 
 KEYS = st.sampled_from(["a", "b-c", "D_1", "7", '"q.r"', "'s t'", '"\\u00e9"', '"x\\"]"'])
 TEXTS = st.sampled_from(

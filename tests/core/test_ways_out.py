@@ -2,8 +2,7 @@
 
 import pytest
 
-from agent.core.guard.check import survey
-from agent.core.guard.ways_out import LEADS_TO, MODES, stuck
+from agent.core.guard.check import LEADS_TO, MODES, stuck, survey
 from agent.core.model.actions import Action
 from agent.core.model.policy import GuardPolicy
 from tests.core import worlds as w

@@ -14,6 +14,7 @@ from agent.core.model.nouns import (
     CommandResult,
     ControlPlane,
     Criterion,
+    CriterionVerdict,
     Defect,
     Evidence,
     Heartbeat,
@@ -22,6 +23,7 @@ from agent.core.model.nouns import (
     Outcome,
     ProofKind,
     Remedy,
+    Review,
     Snapshot,
     Status,
     Supervisor,
@@ -30,7 +32,6 @@ from agent.core.model.nouns import (
     Trace,
 )
 from agent.core.model.policy import GuardPolicy, Policy, Rule
-from agent.core.model.verdicts import CriterionVerdict, Review
 from agent.core.plan.planner import Decision, Decisions, decide
 
 ROOT = Path(__file__).resolve().parents[2]

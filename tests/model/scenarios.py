@@ -9,7 +9,7 @@ from typing import Any
 from agent.adapters.model.anthropic_api import Asking, Endpoint
 from agent.adapters.model.drafter import AnthropicWriter
 from agent.adapters.model.reviewer import AnthropicReviewer
-from agent.core.model.verdicts import Review
+from agent.core.model.nouns import Review
 from agent.core.prompts.linter import DraftRequest
 from agent.core.review.brief import Brief, Limits, brief
 from tests.core.prompt_specs import PLAIN

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from agent.adapters.model.templates import TemplateDrafter
+from agent.core.model.nouns import Usage
 from agent.core.model.text import lines_with_quoting
-from agent.core.model.verdicts import Usage
 from agent.core.prompts.linter import Slots, lint
 from agent.runtime.drafting import worded
 from tests.core.prompt_specs import PLAIN

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from agent.adapters.agents.command import CommandRunner
-from agent.adapters.common.clock import SystemClock
+from agent.adapters.common.machine import SystemClock
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.runtime.worker import Worker, WorkerSettings

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agent.core.model.actions import Action
-from agent.core.model.nouns import Criterion
-from agent.core.model.verdicts import CriterionVerdict, Review, Usage
+from agent.core.model.nouns import Criterion, CriterionVerdict, Review, Usage
 from agent.core.prompts.linter import Slots, Step
 from agent.core.review.brief import Brief
 from agent.core.review.review import AbstainError, abstention

@@ -1,23 +1,29 @@
 """A Code Queue: port `TaskQueue` over its command line, its proxy, or both.
 
 What this adapter holds to: nothing is sent before it is written down, nothing is sent again before
-the queue was read, and what the queue does not say is unknown.
+the queue was read, and what the queue does not say is unknown. Submits go out one after the other,
+with a distance, on this whole machine. Policy: "submit calls should default to serial or
+near-serial behavior. A short local lock or delay is acceptable if it prevents the control plane from being
+flooded faster than it can acknowledge tasks, especially on low-memory hosts."
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
+
+from filelock import lock_descriptor
 
 from agent.adapters.code_queue import words as shape
 from agent.adapters.code_queue.ledger import Act, Ledger, Tracked
-from agent.adapters.code_queue.readback import became, found_again
 from agent.adapters.code_queue.reader import Reader, Way
-from agent.adapters.code_queue.submit import SubmitDiscipline
 from agent.adapters.code_queue.words import Names, Seen
 from agent.core.model.actions import digest
-from agent.core.model.nouns import TERMINAL, ControlPlane
+from agent.core.model.nouns import TERMINAL, ControlPlane, Status
 from agent.core.model.queueing import (
     Changes,
     Cursor,
@@ -29,15 +35,152 @@ from agent.core.model.queueing import (
     TraceEvent,
 )
 from agent.core.queue import rules
-from agent.core.queue.rules import Attempt, Halt, Move, Request, Retry, Submit, clean
+from agent.core.queue.rules import Attempt, Effect, Halt, Move, Request, Retry, Submit, clean
 from agent.core.queue.views import cursor_at, revision_of
 from agent.errors import (
     KeyReusedError,
     NothingDoneError,
     QueueUnavailableError,
     UnreadableAnswerError,
+    UnusableStoreError,
     UserError,
 )
+
+CAREFUL: Final = 5.0
+"""So many times the distance on a host that is short of memory, or may be for all we know."""
+
+
+class SubmitDiscipline:
+    """The lock in `path` is held during a submit; the next follows `spacing` seconds after it.
+
+    `low_memory` tells whether this host is short of memory; None: nobody knows.
+    The file keeps when the last one was acknowledged, so that the distance holds between
+    processes and across restarts.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        spacing: float,
+        now: Callable[[], datetime],
+        pause: Callable[[float], None] = time.sleep,
+        low_memory: Callable[[], bool | None] = lambda: None,
+    ) -> None:
+        self._path = path
+        self._spacing = spacing
+        self._now = now
+        self._pause = pause
+        self._low_memory = low_memory
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the distance, and keep all others out. NothingDoneError: another submits."""
+        with self._opened() as file:
+            if not lock_descriptor(file, blocking=False):
+                raise NothingDoneError("another process of this machine is submitting; wait")
+            last = self._last(file)
+            if (rest := self._distance() - (self._now().timestamp() - last)) > 0:
+                self._pause(min(rest, self._distance()))
+            try:
+                yield
+            finally:
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{self._now().timestamp():.3f}\n".encode(), 0)
+
+    def held(self) -> bool:
+        """Whether somebody else is submitting just now."""
+        with self._opened() as file:
+            return not lock_descriptor(file, blocking=False)
+
+    def _distance(self) -> float:
+        return self._spacing * (1.0 if self._low_memory() is False else CAREFUL)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UnusableStoreError(
+                f"{self._path}: {error.strerror}; name another `lock` under [queue]",
+            ) from error
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    @staticmethod
+    def _last(file: int) -> float:
+        """When the last one was acknowledged; long ago if nobody knows."""
+        try:
+            return float(os.pread(file, 64, 0))
+        except ValueError:
+            return 0.0
+
+
+_CANDIDATES: Final = 200
+"""Tasks that are read to find one whose acknowledgement was lost."""
+_EARLIER: Final = timedelta(minutes=5)
+"""By so much the queue's clock may be behind ours."""
+
+
+def found_again(
+    reader: Reader, ledger: Ledger, act: Act, request: Submit, *, keys: bool
+) -> Seen | None:
+    """The task that a submit made, among those nobody of ours has a name for; None: not seen.
+
+    UnreadableAnswerError: two tasks look like it, or, without keys, it may only be out of sight.
+    """
+    listing = reader.list()
+    complete = all(lane.recent is not None for lane in listing.lanes)
+    strangers = sorted(one for one in listing.mentioned if ledger.owner(one) is None)
+    found: list[Seen] = []
+    for remote in strangers[:_CANDIDATES]:
+        try:
+            seen = reader.task(remote)
+        except UnreadableAnswerError:
+            complete = False
+            continue
+        if seen.key == act.key:
+            return seen
+        if _looks_like(seen, act, request):
+            found.append(seen)
+    if len(found) > 1:
+        names = ", ".join(one.id for one in found)
+        raise UnreadableAnswerError(f"{names} all look like {request.task}; cancel all but one")
+    complete = complete and len(strangers) <= _CANDIDATES
+    if not found and not complete and not keys:
+        raise UnreadableAnswerError(f"whether {request.task} was submitted cannot be seen")
+    return found[0] if found else None
+
+
+def _looks_like(seen: Seen, act: Act, request: Submit) -> bool:
+    """Whether a task may be the one that was submitted, when it does not show its key."""
+    if seen.key is not None or (seen.created_at and seen.created_at < act.begun_at - _EARLIER):
+        return False
+    if seen.label is not None and seen.label != request.task:
+        return False
+    return seen.prompt is not None and seen.prompt.strip() == request.prompt.strip()
+
+
+def became(request: Retry | Halt | Move, seen: Seen) -> Effect | None:
+    """What a task shows of a request on it; None: nothing."""
+    if isinstance(request, Move):
+        return "done" if seen.queue == request.queue else None
+    if seen.attempt > request.attempt:
+        return "stale"
+    if isinstance(request, Retry):
+        if seen.attempt < request.attempt:
+            return None
+        own = seen.prompt is None or seen.prompt.strip() == request.prompt.strip()
+        return "done" if own else "stale"
+    if seen.attempt < request.attempt:
+        return None
+    if seen.status is Status.SUCCEEDED:
+        return "nothing-to-do"
+    return "done" if seen.status in TERMINAL or seen.cancel_requested else None
+
 
 _UNSURE: Final = timedelta(seconds=60)
 """So long a request without keys may still be under way after its answer was lost."""

@@ -5,6 +5,7 @@ unknown or of another type is None, and an answer that lacks what every answer m
 `UnreadableAnswerError`. Times are aware; a time without a zone is unknown.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from agent.core.model.queueing import TraceEvent
 from agent.core.model.text import one_line
 from agent.core.queue.rules import MESSAGE_TEXT, TRACE_KIND, TRACE_TEXT, clean
 from agent.core.queue.states import LEASED, QUEUE_STATES
-from agent.errors import UnreadableAnswerError
+from agent.errors import UnreadableAnswerError, UserError
 
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "queues": ("codex", "queues", "--json"),
@@ -388,3 +389,33 @@ def acted(answer: object, asked: str | None, names: Names) -> Seen:
     if names.flag(answer, "answer.ok") is not True:
         raise UnreadableAnswerError("the answer does not say that it was done")
     return task(names.value(answer, "answer.task"), asked, names)
+
+
+SIZE: Final = 8 * 1024**2
+"""Bytes of one answer; a longer one is no answer."""
+_SHOWN: Final = 60
+"""Characters of an answer that is no JSON, in the message about it."""
+
+
+def parsed(raw: bytes, what: str) -> dict[str, Any]:
+    """The one JSON object in `raw`. UnreadableAnswerError, which begins with `what`, for others."""
+    if len(raw) > SIZE:
+        raise UnreadableAnswerError(f"{what} answered with more than {SIZE} bytes")
+    try:
+        found = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        start = one_line(raw[: 4 * _SHOWN].decode(errors="replace"))[:_SHOWN]
+        raise UnreadableAnswerError(f"{what} answered no JSON but {start!r}") from error
+    if not isinstance(found, dict):
+        raise UnreadableAnswerError(f"{what} answered JSON that is no object")
+    return found
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def refused_option(name: str, value: str) -> None:
+    """UserError for a value that a program would take for an option, or that no argument holds."""
+    if value.startswith("-") or "\0" in value:
+        raise UserError(f"the {name} {value!r:.80} cannot be an argument; give it another name")

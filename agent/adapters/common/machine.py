@@ -1,4 +1,6 @@
-"""The machine's memory, as its system knows it."""
+"""The machine's clock and its memory: the only module that asks what time it is."""
+
+from datetime import UTC, datetime
 
 import psutil
 
@@ -12,3 +14,11 @@ class SystemMachine:
             return int(psutil.virtual_memory().available)
         except (OSError, LookupError, ValueError, psutil.Error):
             return None
+
+
+class SystemClock:
+    """Wall-clock time; it may be set back, so durations are measured elsewhere."""
+
+    def now(self) -> datetime:
+        """An aware UTC time."""
+        return datetime.now(UTC)

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from agent.adapters.code_queue.config import CodeQueueSettings
 from agent.adapters.evidence.settings import IssueSettings, ServiceName, ServiceSettings
-from agent.adapters.files.settings_base import Argument, Folder
-from agent.adapters.files.toml_text import (
+from agent.adapters.files.toml import (
+    Argument,
+    Folder,
     Text,
     TomlFaultError,
     TomlModel,
@@ -22,9 +23,9 @@ from agent.adapters.files.toml_text import (
     parse,
 )
 from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
-from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Mode
 from agent.core.model.queueing import QueueSpec
+from agent.core.model.text import Seconds
 from agent.errors import ConfigurationError
 
 NAME: Final = "wavekeeper.toml"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from agent.adapters.files.toml_text import TomlDocument, TomlFaultError, did_you_mean, parse
+from agent.adapters.files.toml import TomlDocument, TomlFaultError, did_you_mean, parse
 from agent.core.guard.baseline import Authority, authority_of, read_lock
 from agent.core.guard.check import Survey, survey
 from agent.core.guard.guard import lint
@@ -24,6 +24,27 @@ from agent.core.model.policy import (
 )
 from agent.core.model.text import one_line
 from agent.errors import PolicyError
+
+_FILE: Final = "guard.toml"
+
+
+def rule_lines(folder: Path, over: Path | None = None) -> Mapping[str, str]:
+    """`guard.toml:17` by the rule's id, the first of its name; empty if the file cannot be read.
+
+    `over` is the folder whose file takes the place of the shipped one, as in `read_policy`.
+    """
+    path = over / _FILE if over is not None and (over / _FILE).exists() else folder / _FILE
+    try:
+        document = parse(path.read_bytes())
+    except (OSError, TomlFaultError):
+        return {}
+    rules: list[dict[str, Any]] = document.data.get("rule", [])
+    found: dict[str, str] = {}
+    for place, rule in enumerate(rules):
+        line = document.line(("rule", place, "id"))
+        found.setdefault(str(rule.get("id")), f"{path.name}:{line}")
+    return found
+
 
 FILES: Final[dict[str, type[BaseModel]]] = {
     "approval": ApprovalPolicy,

@@ -21,8 +21,8 @@ from anthropic.types import Message
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from agent.core.model.actions import digest
+from agent.core.model.nouns import Usage
 from agent.core.model.text import one_line
-from agent.core.model.verdicts import Usage
 from agent.core.review.review import AbstainError, Reply
 from agent.errors import PolicyError
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from agent.adapters.model.anthropic_api import Asking, Endpoint, Words, ask
 from agent.core.model.actions import digest
+from agent.core.model.nouns import Usage
 from agent.core.model.text import one_line, tail, visible
-from agent.core.model.verdicts import Usage
 from agent.core.prompts.draft_parsing import slots_of
 from agent.core.prompts.linter import DraftRequest, Slots
 from agent.core.review.review import AbstainError

@@ -13,9 +13,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from agent.adapters.evidence.settings import ServiceName, Variable
-from agent.adapters.files.settings_base import Argument, Folder
-from agent.adapters.files.toml_text import Text, TomlModel, did_you_mean, fault_at
-from agent.core.model.durations import Seconds
+from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.core.model.text import Seconds
 
 NAMES: Final = ("target", "task", "defect", "commit", "digest")
 """What may be filled into an argument."""

@@ -6,11 +6,11 @@ from typing import Final
 
 from agent import wiring
 from agent.adapters.files.config import Settings
-from agent.adapters.files.policy_lines import rule_lines
+from agent.adapters.files.policy import rule_lines
 from agent.cli.approval.answers import coming, put_off, until
-from agent.cli.approval.keys import Keys
 from agent.cli.approval.panel import what
 from agent.cli.approval.prompt import Desk
+from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
 from agent.cli.views import duration
 from agent.errors import UserError

@@ -12,11 +12,10 @@ from typing import Final
 from rich.text import Text
 
 from agent.cli.approval import answers
-from agent.cli.approval.editor import edited
-from agent.cli.approval.keys import Keys
 from agent.cli.approval.panel import Panel, asks, what
+from agent.cli.approval.terminal import Keys, edited
 from agent.cli.console import Console
-from agent.cli.rules import drafted, made
+from agent.cli.policy import drafted, made
 from agent.core.approval.requests import Card
 from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.model.actions import Action, Proposal, digest
 from agent.core.model.nouns import Evidence, Noun, Task
 from agent.core.model.policy import RulesPolicy, Tier
+from agent.core.plan.decision_basis import on_grounds
 from agent.errors import ChangedMeanwhileError, UserError
 
 CardState = Literal[
@@ -129,11 +130,6 @@ def bound(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) ->
     """The digest a card is known by. The reason is words about it and not part of it."""
     target = proposal.model_dump(mode="json", exclude_none=True, exclude={"reason"})
     return digest({"proposal": target, "facts": facts, "grounds": grounds})
-
-
-def on_grounds(action: Action, grounds: dict[str, str]) -> str:
-    """The key of `Task.declined`: on other grounds it is another question."""
-    return f"{action} {digest(grounds)}"
 
 
 def same_digest(card: Card, named: str) -> bool:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import Criterion, Evidence, JudgeRecord, ProofKind, Task
+from agent.core.model.nouns import Criterion, Evidence, JudgeRecord, ProofKind, Review, Task
 from agent.core.model.policy import CompletionPolicy
-from agent.core.model.verdicts import Review
 
 RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
 

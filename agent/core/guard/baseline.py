@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.guard.boxes import Box, rest
-from agent.core.guard.check import Survey, line_of
+from agent.core.guard.check import Box, Survey, line_of, rest
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.model.actions import Action
 from agent.core.model.policy import Policy

@@ -2,19 +2,141 @@
 
 The facts are finite, so the guard can be enumerated whole. Two values of a fact that no rule and no
 invariant tells apart decide alike; one of them stands for its class. The product of these classes,
-action by action, is the exact quotient of the state space.
+action by action, is the exact quotient of the state space. Sets of states are boxes: per fact the
+values that are meant, a fact not named having all of them, so that they need not be listed.
+
+No task may get stuck either: from every state there is a permitted way to an end, which is
+accepted, replaced, handed over or cancelled. What is counted on is little: a queued task is run, an
+attempt ends by itself, a status that is not known is looked at again, and the conditions of acting
+(mode, a person's word, a free lane, a reachable queue) come about. Nothing about the task is
+counted on: whatever its failure, its evidence, its defect, its prompt or its session may be, known
+or unknown, some permitted action leads on.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
-from agent.core.guard.boxes import Box, words
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.guard.guard import FLOOR
-from agent.core.guard.ways_out import stuck
 from agent.core.model.actions import Action, digest
 from agent.core.model.policy import GuardPolicy, Rule
+
+Box: TypeAlias = Mapping[str, frozenset[str]]
+
+
+def side(box: Box, fact: str) -> frozenset[str]:
+    """The values that one fact may have inside the box."""
+    return box.get(fact, frozenset(FACTS[fact]))
+
+
+def rest(box: Box, others: Iterable[Box]) -> list[Box]:
+    """The states of `box` that lie in none of `others`, as boxes that do not overlap."""
+    left = [box]
+    for other in others:
+        left = [piece for one in left for piece in _without(one, other)]
+    return left
+
+
+def _without(box: Box, other: Box) -> list[Box]:
+    if any(not side(box, fact) & values for fact, values in other.items()):
+        return [box]
+    pieces: list[Box] = []
+    inside = dict(box)
+    for fact, values in other.items():
+        if beyond := side(inside, fact) - values:
+            pieces.append({**inside, fact: beyond})
+        inside[fact] = side(inside, fact) & values
+    return pieces
+
+
+def words(box: Box, order: Iterable[str]) -> str:
+    """The box for a person; facts in `order`, those that have all their values left out."""
+    return ", ".join(
+        f"{fact}={'|'.join(value for value in FACTS[fact] if value in box[fact])}"
+        for fact in order
+        if fact in box and box[fact] != frozenset(FACTS[fact])
+    )
+
+
+LEADS_TO: Final[Mapping[Action, str]] = {
+    Action.ACCEPT: "settled",
+    Action.REPLACE: "settled",
+    Action.HAND_OVER: "settled",
+    Action.CANCEL: "cancelled",
+    Action.SUBMIT: "queued",
+    Action.RETRY: "queued",
+    Action.RELEASE: "queued",
+    Action.PARK: "parked",
+    Action.INTERRUPT: "finished",
+}
+"""The status a task has after an action; whatever is not here leaves it where it is."""
+
+_ENDS: Final = frozenset({"settled", "cancelled"})
+_BY_ITSELF: Final[Mapping[str, frozenset[str]]] = {
+    "unknown": frozenset(FACTS["status"]) - {"unknown"},
+    "queued": frozenset({"working"}),
+    "working": frozenset({"finished"}),
+}
+"""Where a task goes without the supervisor."""
+_ONCE_READ: Final[Mapping[str, str]] = {"planned": "none", "parked": "none", "finished": "read"}
+"""The statuses in which a task rests, and the word of its result once nothing is unread."""
+_CONDITIONS: Final[Mapping[str, str]] = {
+    "consent": "given",
+    "approval": "granted",
+    "suspended": "no",
+    "api": "reachable",
+    "submit_slot": "free",
+    "lanes": "free",
+}
+MODES: Final = ("approve", "auto")
+"""The modes in which the supervisor acts."""
+
+
+def stuck(permitted: Iterable[tuple[Action, Box]]) -> list[str]:
+    """Where a task would stay for ever, one line for each mode and status; empty: nowhere."""
+    known = list(permitted)
+    found = []
+    if not any(action is Action.INSPECT and not box for action, box in known):
+        found.append("inspect: an unread result could stay unread for ever")
+    for mode in MODES:
+        found += _stuck_in(mode, known)
+    return found
+
+
+def _stuck_in(mode: str, permitted: list[tuple[Action, Box]]) -> Iterable[str]:
+    conditions = {**_CONDITIONS, "mode": mode}
+    ways = [
+        (LEADS_TO[action], {fact: box[fact] for fact in box if fact not in conditions})
+        for action, box in permitted
+        if action in LEADS_TO and _within(box, conditions)
+    ]
+    good = _leading_to_an_end(ways)
+    for status, result in _ONCE_READ.items():
+        here = {"status": frozenset({status}), "result": frozenset({result})}
+        boxes = [box for target, box in ways if target in good]
+        if left := rest(here, boxes):
+            said = words(left[0], FACTS)
+            yield f"a task would be stuck in mode {mode}: nothing leads on from {said}"
+
+
+def _leading_to_an_end(ways: Sequence[tuple[str, Box]]) -> frozenset[str]:
+    """The statuses from some state of which an end can be reached."""
+    good = _ENDS
+    while True:
+        more = {status for status, moves in _BY_ITSELF.items() if moves & good}
+        for status, result in _ONCE_READ.items():
+            here = {"status": status, "result": result}
+            if any(target in good and _within(box, here) for target, box in ways):
+                more.add(status)
+        if more <= good:
+            return good
+        good |= more
+
+
+def _within(box: Box, facts: Mapping[str, str]) -> bool:
+    return all(value in side(box, fact) for fact, value in facts.items())
+
 
 NEVER_PERMITTED: Final = frozenset({Action.PATCH_DATABASE, Action.REVERT_CHANGES})
 """Actions that exist only to be asked for and refused by name."""

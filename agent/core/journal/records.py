@@ -5,9 +5,8 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import Evidence, Grants, Noun
+from agent.core.model.nouns import Evidence, Grants, Noun, Review
 from agent.core.model.queueing import TaskSpec
-from agent.core.model.verdicts import Review
 
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""

@@ -8,10 +8,86 @@ from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
 
-from agent.core.model.noun import Noun as Noun  # noqa: PLC0414 - the nouns are told in this module
-from agent.core.model.verdicts import Review
+
+class Noun(BaseModel):
+    """A frozen value; unknown keys are refused, because a misspelt key is an unsaid fact."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class CriterionVerdict(Noun):
+    """What a reviewer said of one criterion."""
+
+    id: str
+    verdict: Literal["met", "unmet", "cannot-tell"]
+    quote: str | None = None
+    evidence: str | None = None
+    """An evidence id, or `final-response`."""
+
+
+class Usage(Noun):
+    """Tokens that calls of a model used, as its provider counted them."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """All tokens, the cached ones counted in full."""
+        return (
+            self.input_tokens
+            + self.cache_write_tokens
+            + self.cache_read_tokens
+            + self.output_tokens
+        )
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together."""
+        mine, others = self.model_dump(by_alias=False), other.model_dump(by_alias=False)
+        return Usage(**{name: count + others[name] for name, count in mine.items()})
+
+
+class Review(Noun):
+    """A witness, not a judge: it can only lower what the evidence allows."""
+
+    criteria: tuple[CriterionVerdict, ...] = ()
+    attempt: int | None = None
+    digest: str | None = None
+    """Of everything the reviewer was shown: one review per (task, attempt, content)."""
+    seen: str | None = None
+    """Of the result and the evidence it rests on; the review is void once they have changed."""
+    by: str | None = None
+    """The reviewer: its model and the digest of its instructions."""
+    model: str | None = None
+    """The model that answered, as its provider names it."""
+    abstained: str | None = None
+    """Why there is no verdict, if there is none, in one sentence."""
+    code: str | None = None
+    """The same in one word."""
+    pending: bool = False
+    """It abstained and is asked again, not before `retry_at` if that is given."""
+    retry_at: AwareDatetime | None = None
+    tries: int = 0
+    """Answers that could not be used, of this attempt; an outage is not one of them."""
+    outages: int = 0
+    """Calls in a row that the provider did not answer."""
+    notes: tuple[str, ...] = ()
+    """Why code lowered a verdict of the reviewer, one sentence each."""
+    usage: Usage | None = None
+
 
 SNAPSHOT_SCHEMA: Final = "wavekeeper.snapshot/1"
 

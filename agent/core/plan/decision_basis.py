@@ -3,7 +3,7 @@
 from typing import Final
 
 from agent.core.assess.assessment import Case
-from agent.core.model.actions import Proposal, digest
+from agent.core.model.actions import Action, Proposal, digest
 
 _SHORT: Final = 12
 """Hexadecimal digits that stand for a long text."""
@@ -32,6 +32,11 @@ def of(case: Case | None, proposal: Proposal) -> dict[str, str]:
         word = {None: "unknown", True: "holds", False: "does not hold"}[item.holds]
         known[f"{item.kind} ({item.origin})"] = f"{word} {item.value or ''}".strip()
     return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def on_grounds(action: Action, grounds: dict[str, str]) -> str:
+    """The key of `Task.declined`: on other grounds it is another question."""
+    return f"{action} {digest(grounds)}"
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:

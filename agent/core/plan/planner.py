@@ -9,19 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.approval.requests import on_grounds
 from agent.core.assess.assessment import Board, Case, assess
 from agent.core.assess.liveness import Liveness
+from agent.core.assess.write_scopes import overlap
 from agent.core.guard import guard
 from agent.core.guard.facts import Situation, derive
 from agent.core.model.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
-from agent.core.model.nouns import Snapshot
+from agent.core.model.nouns import ACTIVE, TERMINAL, Defect, Snapshot, Status
 from agent.core.model.policy import Policy
 from agent.core.model.text import natural
 from agent.core.plan import decision_basis
-from agent.core.plan.lessons import Lesson, lesson_of
+from agent.core.plan.lessons import Lesson, document_of, lesson_of
 from agent.core.plan.next_action import propose
-from agent.core.plan.side_work import side_work
 
 _RECOVERY_FIRST: Final = (
     Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
@@ -114,7 +113,9 @@ def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
     """A person's no holds, and takes no lane, for as long as its grounds do."""
     if not case.task.declined:
         return proposal
-    said = case.task.declined.get(on_grounds(proposal.action, decision_basis.of(case, proposal)))
+    said = case.task.declined.get(
+        decision_basis.on_grounds(proposal.action, decision_basis.of(case, proposal))
+    )
     if said is None:
         return proposal
     return Proposal(
@@ -231,3 +232,47 @@ def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None
     parts += [f"{verb} {', '.join(tasks)}".strip() for verb, tasks in grouped.items()]
     said = ", ".join(parts if grouped else [*parts, "nothing to do"])
     return f"{said[0].upper()}{said[1:]}."
+
+
+def side_work(board: Board, proposals: Mapping[str, Proposal]) -> Proposal | None:
+    """Something useful for one task of the board, or None: at most one in a tick.
+
+    Only when nothing else is to be done, nobody is at risk, nothing is unread, and no worker may
+    write where the document goes.
+    """
+    if board.suspended or any(one.action is not Action.LEAVE_ALONE for one in proposals.values()):
+        return None
+    cases = board.cases.values()
+    if any(case.liveness.effective == "at-risk" for case in cases):
+        return None
+    if any(case.task.status in TERMINAL and not case.task.inspected for case in cases):
+        return None
+    for task in sorted(board.cases, key=natural):
+        case = board.cases[task]
+        if case.lesson is None or case.task.held != "accepted":
+            continue
+        if _nobody_writes(document_of(case.lesson), board):
+            return _write(case, case.lesson)
+    return None
+
+
+def _nobody_writes(path: str, board: Board) -> bool:
+    """A worker whose write scope is not known may write anywhere."""
+    open_tasks = [
+        case.task
+        for case in board.cases.values()
+        if case.task.word is None or case.task.word in (*ACTIVE, "parked", Status.PLANNED)
+    ]
+    if any(not task.write_scope for task in open_tasks):
+        return False
+    return not any(overlap((path,), task.write_scope or ()) for task in open_tasks)
+
+
+def _write(case: Case, defect: Defect) -> Proposal:
+    return Proposal(
+        action=Action.WRITE_REFERENCE,
+        task=case.task.id,
+        attempt=case.task.attempt,
+        reason=f"{defect.id} has stopped {len(defect.seen_in)} tasks; its rule is written down",
+        defect=defect.id,
+    )

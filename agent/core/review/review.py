@@ -14,9 +14,8 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.core.model.nouns import Criterion, Noun
+from agent.core.model.nouns import Criterion, CriterionVerdict, Noun, Review
 from agent.core.model.text import one_line, visible
-from agent.core.model.verdicts import CriterionVerdict, Review
 from agent.core.review.brief import DIFF, RESPONSE, Brief
 
 LONGEST_ANSWER: Final = 200_000

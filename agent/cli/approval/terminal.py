@@ -1,18 +1,26 @@
-"""Single keys of a terminal. What was typed before a question stood there answers nothing."""
+"""A person's terminal: single keys, and an editor for a short text.
+
+What was typed before a question was shown answers nothing.
+"""
 
 import os
 import select
+import shlex
 import signal
+import subprocess
 import sys
+import tempfile
 import termios
 import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from agent.cli.stopping import SIGNALLED, AtOnce
+from agent.errors import UserError
 
 DEAD: Final = 0.4
 """Seconds after something new was shown in which every key is dropped: nobody has read it yet."""
@@ -77,3 +85,37 @@ class Keys:
 
 def _at_once(number: int, _frame: FrameType | None) -> None:
     raise AtOnce(SIGNALLED + number)
+
+
+def edited(text: str, suffix: str) -> str | None:
+    """`text` as it left `$VISUAL`, `$EDITOR` or vi; None: given up, emptied or left as it was.
+
+    UserError: there is no such editor.
+    """
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"$EDITOR {command!r:.80}: {error}; mend it") from error
+    with tempfile.TemporaryDirectory(prefix="wavekeeper-edit-") as folder:
+        path = Path(folder, f"edit{suffix}")
+        path.write_text(text, encoding="utf-8", errors="replace")
+        try:
+            with _ours_to_keep():
+                ended = subprocess.run([*argv, str(path)], check=False)
+        except OSError as error:
+            raise UserError(f"{argv[0]!r:.80}: {error.strerror}; set $EDITOR") from error
+        if ended.returncode != 0:
+            return None
+        new = path.read_text(encoding="utf-8", errors="replace")
+    return None if not new.strip() or new.strip() == text.strip() else new
+
+
+@contextmanager
+def _ours_to_keep() -> Iterator[None]:
+    """Ctrl-C in the editor is the editor's. A handler, because ignoring would be inherited."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -9,9 +9,18 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from agent.core.model.text import one_line
@@ -300,3 +309,29 @@ class _Walk:
             return ""
         self._here = found.end()
         return found[0]
+
+
+def _below(value: object, info: ValidationInfo) -> object:
+    """A path as written, taken from the folder of the settings file."""
+    if not isinstance(value, str | Path):
+        return value
+    text = str(value)
+    if not text.strip() or "\0" in text:
+        raise ValueError("must name a folder")
+    if text.startswith("~"):
+        raise ValueError(f"{text!r:.80}: '~' is not expanded here; write the full path")
+    return Path((info.context or {}).get("folder", "."), text)
+
+
+Folder = Annotated[Path, BeforeValidator(_below)]
+"""A folder or file; a relative one is below the folder of the settings file."""
+
+
+def _argument(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a NUL character; remove it")
+    return value
+
+
+Argument = Annotated[str, AfterValidator(_argument)]
+"""One argument of a program."""

@@ -1,0 +1,282 @@
+"""What was recorded: `wavekeeper log`, `explain`, `verify` and `replay`.
+
+`log` prints the journal; `explain` says why a task was accepted, sent back, left alone, refused or
+still waits; `verify` checks the chain; `replay` decides again what was decided, offline, under this
+policy or another.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from agent import wiring
+from agent.adapters.files.config import Settings
+from agent.adapters.files.policy import rule_lines
+from agent.cli.console import Console
+from agent.cli.views import duration
+from agent.core.journal.records import Entry, Record
+from agent.core.journal.replay import Difference
+from agent.errors import JournalBrokenError, UserError
+from agent.ports import Journal
+from agent.runtime.explain import Account, PersonSaid, account, decision_about, whose_yes
+from agent.runtime.replay import chosen, replay, sessions
+
+_BETWEEN_LOOKS: Final = 0.2
+"""Seconds between two looks for new records when following."""
+
+
+def log(
+    console: Console, settings: Settings, *, task: str | None, follow: bool, as_json: bool
+) -> None:
+    """Print every record, oldest first; as text a decision that is the same as before is left out.
+
+    `follow` goes on until Ctrl-C, or until nobody reads the output any more.
+    """
+    told = _Told()
+    with wiring.open_journal(settings) as journal:
+        for entry in _entries(journal, task, follow=follow):
+            if as_json:
+                console.json_line(entry.model_dump(mode="json", exclude_none=True))
+            elif (line := told.line(entry)) is not None:
+                console.line(line)
+
+
+def _entries(journal: Journal, task: str | None, *, follow: bool) -> Iterator[Entry]:
+    after = 0
+    while True:
+        for entry in journal.entries(after=after, task=task):
+            after = entry.sequence
+            yield entry
+        if not follow:
+            return
+        time.sleep(_BETWEEN_LOOKS)
+
+
+class _Told:
+    """Remembers each task's last decision, so that the same one is not told every five minutes."""
+
+    def __init__(self) -> None:
+        self._last: dict[str | None, tuple[object, ...]] = {}
+        self._sentence = ""
+
+    def line(self, entry: Entry) -> str | None:
+        """One line; None: nothing new."""
+        record = entry.record
+        if record.kind == "decision":
+            proposal = record.body["proposal"]
+            key = (proposal["action"], proposal.get("attempt"), record.body["clearance"])
+            before, self._last[record.task] = self._last.get(record.task), key
+            if before == key:
+                return None
+        if record.kind == "tick":
+            last, self._sentence = self._sentence, str(record.body.get("sentence"))
+            if last == self._sentence:
+                return None
+        said = _SAID[record.kind](record.body)
+        about = f" {record.task}" if record.task else ""
+        when = f"{record.at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{entry.sequence} {when} tick {record.tick} {record.kind}{about}: {said}"
+
+
+def _decision(body: dict[str, Any]) -> str:
+    proposal = body["proposal"]
+    rules = "" if body["clearance"] == "cleared" else f": {', '.join(body['rules'])}"
+    card = f", asked as {body['card']}" if "card" in body else ""
+    return f"{proposal['action']} ({body['clearance']}{rules}{card}): {proposal['reason']}"
+
+
+def _intent(body: dict[str, Any]) -> str:
+    whose = whose_yes(body)
+    yes = f", yes of {whose}" if whose else ""
+    return f"{body['action']} by {', '.join(body['rules'])}{yes}"
+
+
+def _outcome(body: dict[str, Any]) -> str:
+    return f"{body['action']} {body['result']}: {body['said']}"
+
+
+def _answered(body: dict[str, Any]) -> str:
+    why = f": {body['reason']}" if body.get("reason") else ""
+    looked = f", looked {body['looked']:.0f} s" if body.get("looked") is not None else ""
+    return f"{body['action']} {body['verdict']} by {body['who']} ({body['card']}{looked}){why}"
+
+
+def _run(body: dict[str, Any]) -> str:
+    refused = f"; an edit was refused: {body['refused']}" if "refused" in body else ""
+    return f"{body['who']}, mode {body['mode']}, policy {str(body['policy'])[:12]}{refused}"
+
+
+_SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "start": _run,
+    "stop": _run,
+    "policy": _run,
+    "tick": lambda body: str(body.get("sentence")),
+    "decision": _decision,
+    "intent": _intent,
+    "outcome": _outcome,
+    "settled": _outcome,
+    "answered": _answered,
+    "closed": lambda body: f"{body['action']} {body['state']} ({body['card']}): {body['why']}",
+}
+
+
+def said(record: Record) -> str:
+    """What a record says, in one sentence."""
+    return _SAID[record.kind](record.body)
+
+
+_MARK: Final = {True: "ok", False: "NO", None: "??"}
+_SHORT: Final = 12
+
+
+def explain(console: Console, settings: Settings, name: str, *, as_json: bool) -> None:
+    """Print the account of a task or of one record, as text or as `wavekeeper.explain/1`."""
+    policy = wiring.policy_of(settings)
+    places = rule_lines(wiring.shipped("policies"), settings.policies)
+    with wiring.open_journal(settings) as journal, wiring.open_reading(settings) as world:
+        standing = world.store.standing(name)
+        entry = decision_about(journal, name, standing)
+        if standing is None and entry.record.task is not None:
+            standing = world.store.standing(entry.record.task)
+        told = account(journal, entry, standing, policy, places)
+        broken = journal.verify()
+    if as_json:
+        console.json({**told.model_dump(mode="json"), "chain": broken or "ok"})
+        return
+    for line in _lines(told, policy.hash, broken):
+        console.line_as_it_is(line)
+
+
+def _lines(told: Account, policy: str, broken: str | None) -> Iterable[str]:
+    wave = f" of wave {told.wave}" if told.wave else ""
+    mode = f", mode {told.mode}" if told.mode else ""
+    yield f"{told.task or 'the window'}{wave}: {told.title}".rstrip(": ")
+    yield f"{told.verdict.upper()} at {told.at:%Y-%m-%d %H:%M:%SZ}{mode}"
+    yield f"  because  {told.reason}"
+    card = f", asked as {told.asked}" if told.asked else ""
+    yield f"  guard    {told.action} {told.clearance}{card}"
+    for rule in told.rules:
+        where = f" ({rule.where})" if rule.where else ""
+        yield f"    rule   {rule.id}{where}: {rule.why or 'not in the policy of now'}"
+        if rule.source:
+            yield f'    policy "{rule.source}"'
+    yield from _evidence(told)
+    if told.attempts:
+        counted = f"{told.attempts}, {told.charged} of them counted"
+        yield f"  attempts {counted}; {told.tokens:,} tokens for reviews and drafts"
+    for step in told.steps:
+        by = f", yes of {step.by}" if step.by else ""
+        why = f" ({step.reason})" if step.reason else ""
+        yield f"  {step.at:%H:%M:%S} {step.action} {step.result}{by}: {step.said}{why}"
+    for said in told.persons:
+        yield f"  person   {_person(said)}"
+    if not told.persons:
+        yield "  person   nobody was asked, or nobody has answered"
+    if told.not_chosen:
+        yield f"  instead  not chosen: {', '.join(told.not_chosen)}"
+    chain = f"the journal does not hold: {broken}" if broken else "chain ok"
+    yield f"  record   {told.record} of tick {told.tick}, sha256 {told.digest[:_SHORT]}, {chain}"
+    if told.policy is not None and told.policy != policy:
+        yield f"  policy   decided under {told.policy[:_SHORT]}, in force now {policy[:_SHORT]}"
+    yield f"see: wavekeeper log --task {told.task or 'T'}   wavekeeper verify"
+
+
+def _evidence(told: Account) -> Iterable[str]:
+    for item in told.evidence:
+        if item.origin == "observed":
+            value = f" {item.value:.{_SHORT}}" if item.value else ""
+            detail = f": {item.detail}" if item.detail else ""
+            yield f"    {_MARK[item.holds]}     {item.kind}{value}{detail}"
+    if told.claimed:
+        yield "    --     the worker's own words were not used as evidence"
+
+
+def _person(said: PersonSaid) -> str:
+    parts = [f"{said.action} {said.verdict} by {said.who} at {said.at:%H:%M:%SZ}", said.card]
+    if said.looked is not None:
+        parts.append(f"looked {duration(said.looked) or '0s'}")
+    if said.edited:
+        parts.append("prompt edited")
+    if said.reason:
+        parts.append(f'note "{said.reason}"')
+    return ", ".join(parts)
+
+
+def verify(console: Console, settings: Settings, head: str | None) -> None:
+    """Walk the whole chain. JournalBrokenError names the first bad record.
+
+    `head` is `NUMBER:DIGEST` as an earlier call printed it: the one thing that also notices
+    records and their count being rewritten together.
+    """
+    with wiring.open_journal(settings) as journal:
+        if (broken := journal.verify()) is not None:
+            raise JournalBrokenError(f"{broken}; restore the journal from a backup")
+        if head is not None:
+            _held_to(journal, head)
+        last = None
+        for entry in journal.entries():
+            last = entry
+        runs = len(sessions(journal))
+    if last is None:
+        console.line("the journal holds: it is empty")
+        return
+    console.line(
+        f"the journal holds: {last.sequence} records of {runs} session{'s' * (runs != 1)}, "
+        f"the last one of {last.record.at:%Y-%m-%d %H:%M:%SZ}",
+    )
+    console.line(f"head {last.sequence}:{last.digest}")
+
+
+def _held_to(journal: Journal, head: str) -> None:
+    number, _, digest = head.partition(":")
+    if not (number.isascii() and number.isdecimal() and digest):
+        raise UserError(
+            f"--head {head!r:.80}: write NUMBER:DIGEST as `wavekeeper verify` prints it"
+        )
+    after = int(number) - 1
+    entry = next(iter(journal.entries(after=after)), None)
+    if entry is None or entry.sequence != int(number):
+        raise JournalBrokenError(f"record {number} is missing: the end was cut off")
+    if entry.digest != digest:
+        raise JournalBrokenError(f"record {number} is not the one whose digest was kept")
+
+
+DIFFERS: Final = 5
+"""The exit code when a decision comes out otherwise."""
+
+
+def again(
+    console: Console, settings: Settings, name: str, policies: Path | None, *, check: bool
+) -> int:
+    """List every decision of the session that differs; the exit code.
+
+    `check` holds the journal to its chain first and leaves out what is not a finding.
+    """
+    policy = wiring.policy_in(policies) if policies is not None else wiring.policy_of(settings)
+    with wiring.open_journal(settings) as journal:
+        runs = chosen(journal, name)
+        if check and (broken := journal.verify()) is not None:
+            raise JournalBrokenError(f"{broken}; nothing was decided again")
+        found = replay(journal, runs, policy)
+    which = runs[0].id if len(runs) == 1 else f"{runs[0].id} to {runs[-1].id}"
+    under = "the policy it was decided under"
+    if found.other_policy:
+        before = ", ".join(sorted(one[:12] for one in found.other_policy))
+        under = f"policy {policy.hash[:12]}, decided under {before}"
+    if not check:
+        console.line(
+            f"replay {which} under {under}: {found.ticks} ticks, {found.decisions} decisions"
+        )
+    for one in found.differing:
+        console.line(_line(one))
+    same = found.decisions - len({one.record for one in found.differing})
+    console.line(f"{which}: {same} same, {len(found.differing)} differ")
+    return DIFFERS if found.differing else 0
+
+
+def _line(one: Difference) -> str:
+    """`record 322 tick 14 T-41: retry (cleared) -> hand-over (cleared), in action, reason`."""
+    where = ", ".join(one.where)
+    front = f"record {one.record} tick {one.tick} {one.task or 'window'}"
+    return f"{front}: {one.recorded} -> {one.now}, in {where}"

@@ -1,0 +1,116 @@
+"""From an empty repository to a wave at work: `wavekeeper init`, `submit`, `status` and `work`."""
+
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import Final
+
+from agent import wiring
+from agent.adapters.files.config import NAME, SAMPLE, Settings
+from agent.cli.console import Console, OutputLostError
+from agent.cli.stopping import Stop, signals
+from agent.cli.views import page, prompt
+from agent.errors import ConfigurationError, UserError
+from agent.runtime.status import LiveMap, Onlooker
+
+
+def init(console: Console, folder: Path) -> None:
+    """Write the settings file into `folder`; ConfigurationError if it is there already."""
+    path = folder / NAME
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(SAMPLE)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{path} is there already; edit it, or move it away") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written ({error.strerror})") from error
+    console.line(f"wrote {NAME}; name your coding agent under [worker] in it")
+    if not any((above / ".git").exists() for above in (folder, *folder.parents)):
+        console.line(
+            f"{folder} is in no git repository; name one as `repository` in {NAME}, or run "
+            "`git init` and add a remote",
+        )
+    console.line("next: `wavekeeper doctor` says what is still missing,")
+    console.line("then `wavekeeper submit WAVE.toml` checks a wave and plans its tasks")
+
+
+def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> None:
+    """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
+    if check:
+        wave, standings = wiring.check(settings, path)
+        console.line(f"wave {wave.id}: {_tasks(len(standings))}, nothing amiss; nothing was stored")
+        return
+    wave, count, new = wiring.submit(settings, path)
+    if new:
+        told = f"{_tasks(count)} planned; `wavekeeper run` submits them as the window allows"
+    else:
+        told = "already there, nothing changed"
+    console.line(f"wave {wave.id}: {told}")
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'' if count == 1 else 's'}"
+
+
+def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -> None:
+    """Show the map as a page, in one short line, or as one JSON object `wavekeeper.status/1`."""
+    here = _look(settings)
+    if line:
+        console.line(prompt(here))
+    elif as_json:
+        console.json(here.model_dump(mode="json"))
+    elif not here.waves:
+        console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
+    else:
+        for part in page(console, here):
+            console.show(part)
+
+
+def _look(settings: Settings) -> LiveMap:
+    policy = wiring.policy_of(settings)
+    held_by = wiring.holder(settings)
+    with wiring.open_reading(settings) as world:
+        how = wiring.supervision_seen(settings, policy, world, held_by)
+        return Onlooker(world, how).look(held_by)
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""It becomes the name of a folder."""
+
+
+def work(console: Console, settings: Settings, name: str | None) -> int:
+    """Claim and run tasks until a signal comes; the exit code.
+
+    The first signal stops the agents and reports them. The second ends the host as it is: its
+    agents stay, and are adopted by the next host of the same name, or lost.
+    """
+    name = socket.gethostname() if name is None else name
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r:.80}: use letters, digits, dots, dashes and underscores")
+    policy = wiring.policy_of(settings)
+    telling = threading.Lock()
+    lost: list[OutputLostError] = []
+    # The threads of the attempts would keep an ordinary end waiting, so `at_once` does not unwind.
+    stop = Stop(
+        noticed=lambda: tell("stopping the agents; once more leaves them"), at_once=os._exit
+    )
+
+    def tell(line: str) -> None:
+        with telling:
+            if lost:
+                return
+            try:
+                console.line(line)
+            except OutputLostError as error:
+                lost.append(error)
+                stop.set()
+
+    with signals(stop), wiring.open_queue(settings) as queue:
+        host = wiring.worker(settings, queue, policy, name, tell)
+        tell(f"worker host {host.settings.name}: {', '.join(host.settings.queues)}")
+        host.run(stop)
+    if lost:
+        raise lost[0]
+    return stop.exit_code or 0
