@@ -3,8 +3,8 @@
 What this adapter holds to: nothing is sent before it is written down, nothing is sent again before
 the queue was read, and what the queue does not say is unknown. Submits go out one after the other,
 with a distance, on this whole machine. Policy: "submit calls should default to serial or
-near-serial behavior. A short local lock or delay is acceptable if it prevents the control plane from being
-flooded faster than it can acknowledge tasks, especially on low-memory hosts."
+near-serial behavior. A short local lock or delay is acceptable if it prevents the control plane
+from being flooded faster than it can acknowledge tasks, especially on low-memory hosts."
 """
 
 import os
