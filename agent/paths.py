@@ -23,19 +23,9 @@ class Places:
         return self.state / LEDGER
 
     @property
-    def journal(self) -> Path:
-        """The journal."""
-        return self.state / "journal.db"
-
-    @property
-    def approvals(self) -> Path:
-        """Questions to a person."""
-        return self.state / "approvals.db"
-
-    @property
-    def waves(self) -> Path:
-        """What the supervisor remembers."""
-        return self.state / "waves.db"
+    def own(self) -> Path:
+        """The supervisor's own state: its journal, and all that follows from it."""
+        return self.state / "state.db"
 
     @property
     def issues(self) -> Path:

@@ -4,6 +4,7 @@ Times are aware UTC datetimes, durations are seconds. Whatever cannot be known i
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -313,6 +314,9 @@ class WaveStore(Protocol):
     def waves(self) -> Sequence[WaveRecord]: ...
     def standings(self, *, settled: bool | None = None) -> Sequence[Standing]: ...
     def standing(self, task: str) -> Standing | None: ...
+    def unreadable(self) -> Mapping[str, str]:
+        """Open tasks of which nothing but the id can be read, and why."""
+
     def save(self, standing: Standing) -> None: ...
     def defects(self) -> Sequence[Defect]: ...
     def save_defect(self, defect: Defect) -> None: ...
@@ -353,6 +357,21 @@ class Approvals(Protocol):
     def add_rule(self, rule: StandingRule) -> StandingRule: ...
     def change_rule(self, rule: str, how: Callable[[StandingRule], StandingRule]) -> StandingRule:
         """Change it; a UserError of `how` leaves it as it was, as does an unknown id."""
+
+
+class State(Protocol):
+    """What `Journal`, `WaveStore` and `Approvals` are kept in together."""
+
+    @property
+    def installation(self) -> str:
+        """16 hexadecimal digits that tell this state from every other."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """All that is done in it through the three ports, or nothing.
+
+        Those nest: an exception that leaves an inner one undoes what was done in that, one that
+        leaves the outermost undoes everything. Other threads wait for the end.
+        """
 
 
 class PolicySource(Protocol):

@@ -5,7 +5,6 @@ import pwd
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from agent.adapters.agents.command import CommandRunner
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
@@ -24,12 +24,7 @@ from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.queue.memory import MemoryQueue
-from agent.adapters.state.approvals import SqliteApprovals
-from agent.adapters.state.approvals_memory import MemoryApprovals
-from agent.adapters.state.journal import SqliteJournal
-from agent.adapters.state.journal_memory import MemoryJournal
-from agent.adapters.state.waves import SqliteWaves
-from agent.adapters.state.waves_memory import MemoryWaves
+from agent.adapters.state.db import State
 from agent.core.assess.failures import same_failure
 from agent.core.journal.records import Standing, WaveRecord
 from agent.core.model.nouns import Mode
@@ -42,7 +37,7 @@ from agent.errors import (
     WaveFileError,
 )
 from agent.paths import Places
-from agent.ports import Approvals, Machine, TaskQueue, WaveStore
+from agent.ports import Journal, Machine, TaskQueue, WaveStore
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision, World
 from agent.runtime.loop import Loop
@@ -151,13 +146,13 @@ def _supervised(
 
 
 @contextmanager
-def open_journal(settings: Settings) -> Iterator[SqliteJournal]:
+def open_journal(settings: Settings) -> Iterator[Journal]:
     """The journal that is there, to be read. UserError if nothing was recorded yet."""
-    path = Places(settings.state).journal
+    path = Places(settings.state).own
     if not path.exists():
         raise UserError(f"{path} is not there; `wavekeeper run` writes it")
-    with SqliteJournal(path) as journal:
-        yield journal
+    with State(path) as state:
+        yield state.journal
 
 
 @contextmanager
@@ -167,15 +162,15 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
     prompts = shipped("prompts")
     with ExitStack() as stack:
         stack.callback(close_connections)
-        store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(_queue_file(settings), store)
+        state = stack.enter_context(State(places.own))
+        _refuse_a_lost_queue(_queue_file(settings), state.waves)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         machine = SystemMachine()
         yield World(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings, policy, machine)),
-            store=store,
-            journal=stack.enter_context(SqliteJournal(places.journal)),
+            store=state.waves,
+            journal=state.journal,
             issues=issues_in(settings.issues, places.issues),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
@@ -189,7 +184,8 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
                 places.state / "references",
                 policy.completion.documents,
             ),
-            approvals=stack.enter_context(SqliteApprovals(places.approvals)),
+            approvals=state.approvals,
+            state=state,
             policies=watched_policy(settings, policy),
         )
 
@@ -200,13 +196,8 @@ def open_reading(settings: Settings) -> Iterator[World]:
     places, clock = Places(settings.state), SystemClock()
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
-        store: WaveStore = MemoryWaves()
-        if places.waves.exists():
-            store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(_queue_file(settings), store)
-        approvals: Approvals = MemoryApprovals()
-        if places.approvals.exists():
-            approvals = stack.enter_context(SqliteApprovals(places.approvals))
+        state = stack.enter_context(State(places.own if places.own.exists() else MEMORY))
+        _refuse_a_lost_queue(_queue_file(settings), state.waves)
         queue: TaskQueue = MemoryQueue(clock.now)
         if settings.code_queue is not None and places.code_queue.exists():
             queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
@@ -219,23 +210,22 @@ def open_reading(settings: Settings) -> Iterator[World]:
         yield World(
             clock=clock,
             queue=queue,
-            store=store,
-            journal=MemoryJournal(),
+            store=state.waves,
+            journal=state.journal,
             issues=issues_in(settings.issues, places.issues),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
-            approvals=approvals,
+            approvals=state.approvals,
+            state=state,
         )
 
 
 @contextmanager
 def open_answering(settings: Settings, policy: Policy) -> Iterator[Answering]:
     """What a person needs to answer questions; nothing is locked, so that several may."""
-    with ExitStack() as stack:
-        world = stack.enter_context(open_reading(settings))
-        journal = stack.enter_context(SqliteJournal(_places(settings).journal))
-        yield Answering(replace(world, journal=journal), policy, _who())
+    with open_reading(settings) as world:
+        yield Answering(world, policy, _who())
 
 
 def _who() -> str:
@@ -316,8 +306,8 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
 def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
     """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
     record, standings = check(settings, path)
-    with SqliteWaves(_places(settings).waves) as store:
-        return record, len(standings), store.add_wave(record, standings)
+    with State(_places(settings).own) as state:
+        return record, len(standings), state.waves.add_wave(record, standings)
 
 
 def worker(

@@ -22,9 +22,7 @@ from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.adapters.state.approvals_memory import MemoryApprovals
-from agent.adapters.state.journal import SqliteJournal
-from agent.adapters.state.waves import SqliteWaves
+from agent.adapters.state.db import State
 from agent.core.journal.records import Standing, WaveRecord
 from agent.core.model.nouns import Command, Criterion
 from agent.core.model.queueing import Lease, NewEvent, QueueSpec, Report, TaskSpec
@@ -65,14 +63,14 @@ def standing_of(name: str, status: str, at: datetime) -> Standing:
     return Standing(spec=spec_of(name), wave="w", status=status, prompt="p" * 2000, changed_at=at)
 
 
-def fill(queue: SqliteQueue, store: SqliteWaves, known: int) -> tuple[list[Lease], float, float]:
+def fill(queue: SqliteQueue, state: State, known: int) -> tuple[list[Lease], float, float]:
     """`known` tasks, the last few at work: their leases, enqueued and ended per second."""
     at = datetime.now(UTC)
     names = [f"T-{number}" for number in range(known)]
     wave = WaveRecord(id="w", goal="the goal", submitted_at=at, source="wave.toml")
     done = [standing_of(name, "accepted", at) for name in names[:-CHANGED]]
     work = [standing_of(name, "submitted", at) for name in names[-CHANGED:]]
-    store.add_wave(wave, [*done, *work])
+    state.waves.add_wave(wave, [*done, *work])
     order = order_of(spec_of("T"), "w")
     begun = time.perf_counter()
     for name in names:
@@ -94,19 +92,19 @@ def measure(known: int, ticks: int, folder: Path) -> tuple[float, float, float]:
     with ExitStack() as stack:
         queue = stack.enter_context(SqliteQueue(folder / "queue.db", clock.now))
         queue.configure(QueueSpec(id="main", max_running=CHANGED))
-        store = stack.enter_context(SqliteWaves(folder / "waves.db"))
-        journal = stack.enter_context(SqliteJournal(folder / "journal.db"))
-        leases, enqueued, ended = fill(queue, store, known)
+        state = stack.enter_context(State(folder / "state.db"))
+        leases, enqueued, ended = fill(queue, state, known)
         world = World(
             clock=clock,
             queue=queue,
-            store=store,
-            journal=journal,
+            store=state.waves,
+            journal=state.journal,
             issues=LocalIssues(folder / "issues"),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
             probes=(JudgeEvidence(),),
-            approvals=MemoryApprovals(),
+            approvals=state.approvals,
+            state=state,
         )
         ticker = Ticker(world, Supervision(policy=policy, mode="auto", interval=300))
         ticker.tick()  # the first one reads everything there is

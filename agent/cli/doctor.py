@@ -19,8 +19,7 @@ from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.common import git
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.adapters.state.journal import SqliteJournal
-from agent.adapters.state.waves import SqliteWaves
+from agent.adapters.state.db import State as OwnState
 from agent.cli.console import Console
 from agent.cli.doctor_code_queue import examine_code_queue
 from agent.cli.doctor_systems import Check, State, systems, tried
@@ -173,8 +172,8 @@ def _state(settings: Settings) -> Iterator[Check]:
         queue = (places.code_queue, lambda: _ledger(places.code_queue))
     stores: dict[str, tuple[Path, Callable[[], str | Check]]] = {
         "queue": queue,
-        "waves": (places.waves, lambda: _waves(places.waves)),
-        "journal": (places.journal, lambda: _journal(places.journal)),
+        "waves": (places.own, lambda: _waves(places.own)),
+        "journal": (places.own, lambda: _journal(places.own)),
     }
     for name, (path, look) in stores.items():
         if path.exists():
@@ -218,14 +217,14 @@ def _ledger(path: Path) -> str:
 
 
 def _waves(path: Path) -> str:
-    with SqliteWaves(path) as waves:
-        return f"opens; tasks not settled: {len(waves.standings(settled=False))}"
+    with OwnState(path) as state:
+        return f"opens; tasks not settled: {len(state.waves.standings(settled=False))}"
 
 
 def _journal(path: Path) -> str | Check:
-    with SqliteJournal(path) as journal:
-        broken = journal.verify()
-        ticks = journal.last_tick()
+    with OwnState(path) as state:
+        broken = state.journal.verify()
+        ticks = state.journal.last_tick()
     if broken is None:
         return f"its chain holds; ticks: {ticks}"
     fix = f"keep {path.name} as it is for whoever asks why, and restore it from a backup"

@@ -20,6 +20,7 @@ from agent.ports import (
     References,
     Remedies,
     Reviewer,
+    State,
     TaskQueue,
     WaveStore,
     Writer,
@@ -39,6 +40,8 @@ class World:
     drafter: Drafter
     probes: Sequence[EvidenceProbe]
     approvals: Approvals
+    state: State
+    """What store, journal and approvals are kept in together."""
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None

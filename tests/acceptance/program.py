@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.adapters.state.journal import SqliteJournal
+from agent.adapters.state.db import State
 from agent.cli.app import call
 from agent.cli.console import Console
 
@@ -167,6 +167,6 @@ class Project:
 
     def records(self, *kinds):
         """The journal's records of these kinds."""
-        with SqliteJournal(self.state / "journal.db") as journal:
-            assert journal.verify() is None
-            return [entry.record for entry in journal.entries(kinds=kinds)]
+        with State(self.state / "state.db") as state:
+            assert state.journal.verify() is None
+            return [entry.record for entry in state.journal.entries(kinds=kinds)]

@@ -12,7 +12,7 @@ import pytest
 
 from agent import wiring
 from agent.adapters.files.policy import read_policy
-from agent.adapters.state.approvals import SqliteApprovals
+from agent.adapters.state.db import State
 from agent.cli.policy import drafted, made
 from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
@@ -49,13 +49,13 @@ def project(template, tmp_path, monkeypatch):
 
 
 def states(project):
-    with SqliteApprovals(project.state / "approvals.db") as approvals:
-        return [one.state for one in approvals.cards(live=False)]
+    with State(project.state / "state.db") as state:
+        return [one.state for one in state.approvals.cards(live=False)]
 
 
 def cards(project):
-    with SqliteApprovals(project.state / "approvals.db") as approvals:
-        return {one.id: one for one in approvals.cards(live=False)}
+    with State(project.state / "state.db") as state:
+        return {one.id: one for one in state.approvals.cards(live=False)}
 
 
 def test_every_key_does_what_the_help_says(project):
@@ -105,9 +105,11 @@ def test_yes_to_all_of_a_kind_lists_them_and_wants_their_number(project):
 
 
 def test_a_high_risk_wants_the_task_typed_and_takes_no_rule(project):
-    with SqliteApprovals(project.state / "approvals.db") as approvals:
-        card = approvals.card("A-1")
-        approvals.change("A-1", card.digest, lambda one: one.model_copy(update={"tier": "high"}))
+    with State(project.state / "state.db") as state:
+        card = state.approvals.card("A-1")
+        state.approvals.change(
+            "A-1", card.digest, lambda one: one.model_copy(update={"tier": "high"})
+        )
     desk(
         project,
         [
@@ -124,9 +126,9 @@ def test_a_high_risk_wants_the_task_typed_and_takes_no_rule(project):
 
 def bundle(project):
     change = {"bundle": "submit D-1"}
-    with SqliteApprovals(project.state / "approvals.db") as approvals:
-        for one in approvals.cards(live=True):
-            approvals.change(one.id, one.digest, lambda it: it.model_copy(update=change))
+    with State(project.state / "state.db") as state:
+        for one in state.approvals.cards(live=True):
+            state.approvals.change(one.id, one.digest, lambda it: it.model_copy(update=change))
 
 
 def test_a_bundle_is_one_question_with_one_answer(project):

@@ -13,7 +13,7 @@ import pytest
 from agent import __version__
 from agent.adapters.common.lock import FileLock
 from agent.adapters.files.config import SAMPLE, read_settings
-from agent.adapters.state.waves import SqliteWaves
+from agent.adapters.state.db import State
 from agent.cli.doctor import examine, reach
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.processes import running, until
@@ -199,10 +199,10 @@ def test_run_once_without_a_wave_ends_well(project):
 
 def test_a_wave_that_is_not_wholly_accepted_ends_with_1(project):
     here("submit", "w.toml")
-    with SqliteWaves(project.state / "waves.db") as waves:
-        (standing,) = waves.standings()
+    with State(project.state / "state.db") as state:
+        (standing,) = state.waves.standings()
         over = {"status": "handed-over", "why": "its attempts are used up: \x1b[2Jnothing pushed"}
-        waves.save(standing.model_copy(update=over))
+        state.waves.save(standing.model_copy(update=over))
     ended = here("run", "--until-done")
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == (
@@ -257,20 +257,20 @@ def empty_remote(project):
 
 def edited_journal(project):
     here("run", "--once")
-    with closing(sqlite3.connect(project.state / "journal.db")) as db:
+    with closing(sqlite3.connect(project.state / "state.db")) as db:
         db.execute("DROP TRIGGER entry_keeps")
         db.execute("UPDATE entry SET body = '{}' WHERE sequence = 2")
         db.commit()
 
 
 def garbage(project):
-    project.write(".wavekeeper/waves.db", "garbage" * 100)
+    project.write(".wavekeeper/state.db", "garbage" * 100)
 
 
 def from_the_future(project):
     here("submit", "w.toml")
-    with SqliteWaves(project.state / "waves.db") as waves:
-        waves.note({"last_tick_at": (datetime.now(UTC) + timedelta(hours=2)).isoformat()})
+    with State(project.state / "state.db") as state:
+        state.waves.note({"last_tick_at": (datetime.now(UTC) + timedelta(hours=2)).isoformat()})
 
 
 FINDINGS = [

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from agent import wiring
-from agent.adapters.state.approvals import SqliteApprovals
+from agent.adapters.state.db import State
 from tests.acceptance.program import Project, here
 from tests.acceptance.terminals import program
 
@@ -23,8 +23,8 @@ def template(tmp_path_factory):
         patch.chdir(project.folder)
         assert here("submit", "w.toml").returncode == 0
         assert here("run", "--mode", "approve", "--once").returncode == 0
-        with SqliteApprovals(project.state / "approvals.db") as approvals:
-            digest = approvals.card("A-1").digest
+        with State(project.state / "state.db") as state:
+            digest = state.approvals.card("A-1").digest
         assert here("approve", "A-1", "--digest", digest).returncode == 0
         assert here("run", "--mode", "approve", "--once").returncode == 0
     return project
@@ -140,7 +140,7 @@ def test_before_anything_was_recorded_it_says_so(tmp_path, monkeypatch):
     for command in (["log"], ["verify"], ["replay", "last"], ["explain", "T-1"]):
         ended = here(*command)
         assert ended.returncode == 2
-        assert "journal.db is not there; `wavekeeper run` writes it" in ended.stderr
+        assert "state.db is not there; `wavekeeper run` writes it" in ended.stderr
 
 
 def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
@@ -148,7 +148,7 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
     head = HEAD.search(said)[1]
     assert said.startswith("the journal holds: 11 records of 2 sessions, the last one of ")
     assert here("verify", "--head", head).returncode == 0
-    with sqlite3.connect(own.state / "journal.db") as db:  # as somebody would who knows it well
+    with sqlite3.connect(own.state / "state.db") as db:  # as somebody would who knows it well
         for name in ("entry_stays", "entry_keeps"):
             db.execute(f"DROP TRIGGER {name}")
         db.execute("DELETE FROM entry WHERE sequence = 11")
@@ -156,7 +156,7 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
     cut = here("verify")
     assert cut.returncode == 1
     assert "record 11 is missing: 11 were written and the end is cut off" in cut.stderr
-    with sqlite3.connect(own.state / "journal.db") as db:
+    with sqlite3.connect(own.state / "state.db") as db:
         db.execute("UPDATE head SET count = 10, digest = (SELECT digest FROM entry "
                    "ORDER BY sequence DESC LIMIT 1)")  # fmt: skip
     db.close()
@@ -167,7 +167,7 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
 
 
 def test_an_edited_record_stops_verify_and_replay_and_shows_in_explain(own):
-    with sqlite3.connect(own.state / "journal.db") as db:
+    with sqlite3.connect(own.state / "state.db") as db:
         db.execute("DROP TRIGGER entry_keeps")
         db.execute("UPDATE entry SET body = replace(body, 'nothing stands', 'all stands') "
                    "WHERE sequence = 3")  # fmt: skip

@@ -1,8 +1,10 @@
-"""What several tests of the Code Queue adapter start from."""
+"""What the tests of several adapters start from."""
 
 import pytest
 
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.state.db import State
 from tests.adapters.code_queue_world import bench
 from tests.adapters.queue_world import Clock
 from tests.standins.code_queue import serving
@@ -33,3 +35,11 @@ def code_queue(tmp_path, standin_server, standin_file):
     yield open_bench
     for one in opened:
         one.__exit__(None, None, None)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def state(request, tmp_path):
+    """An empty state of the supervisor, in a file and in memory."""
+    path = tmp_path / "state" / "state.db" if request.param == "disk" else MEMORY
+    with State(path) as state:
+        yield state

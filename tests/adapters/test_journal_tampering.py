@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from agent.adapters.state.journal import SqliteJournal
+from agent.adapters.state.db import State
 from agent.core.journal.records import GENESIS, chain
 from agent.core.model.actions import digest
 from agent.errors import JournalBrokenError
@@ -18,8 +18,8 @@ def path(tmp_path):
 
 def written(path, count=5):
     """A closed journal of `count` records and one snapshot."""
-    with SqliteJournal(path) as journal:
-        journal.append(
+    with State(path) as state:
+        state.journal.append(
             [record("decision", task=f"t{n}", n=n) for n in range(1, count + 1)], snapshot()
         )
 
@@ -37,8 +37,8 @@ def tamper(path, *statements):
 
 
 def verdict(path):
-    with SqliteJournal(path) as journal:
-        return journal.verify()
+    with State(path) as state:
+        return state.journal.verify()
 
 
 @pytest.mark.parametrize(
@@ -229,22 +229,22 @@ def test_a_whole_new_chain_is_noticed_by_the_head(path):
 def test_nothing_is_written_on_top_of_a_broken_end(path, statement):
     written(path)
     tamper(path, statement)
-    with SqliteJournal(path) as journal:
-        before = list(journal.entries())
+    with State(path) as state:
+        before = list(state.journal.entries())
         with pytest.raises(JournalBrokenError, match="not the one that was written last"):
-            journal.append([record("tick")])
-        assert list(journal.entries()) == before
+            state.journal.append([record("tick")])
+        assert list(state.journal.entries()) == before
 
 
 def test_reading_stumbles_over_what_cannot_be_read(path):
-    with SqliteJournal(path) as journal:
-        journal.append([record("start"), record("intent", key="1")], snapshot())
+    with State(path) as state:
+        state.journal.append([record("start"), record("intent", key="1")], snapshot())
     tamper(path, "UPDATE entry SET body = '[' WHERE sequence = 2", "UPDATE snapshot SET body = 'x'")
-    with SqliteJournal(path) as journal:
+    with State(path) as state:
         for read in (
-            lambda: list(journal.entries()),
-            journal.unresolved,
-            lambda: journal.snapshot(digest(snapshot())),
+            lambda: list(state.journal.entries()),
+            state.journal.unresolved,
+            lambda: state.journal.snapshot(digest(snapshot())),
         ):
             with pytest.raises(JournalBrokenError, match="after it was written"):
                 read()

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.files.policy import read_policy
 from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.memory import MemoryQueue
-from agent.adapters.state.approvals_memory import MemoryApprovals
-from agent.adapters.state.journal_memory import MemoryJournal
-from agent.adapters.state.waves_memory import MemoryWaves
+from agent.adapters.state.db import State
 from agent.core.journal.records import WaveRecord
 from agent.core.model.nouns import (
     Command,
@@ -106,16 +105,18 @@ class SmallWorld:
         for spec in QUEUES:
             self.queue.configure(spec)
         self.remote = Remote()
+        state = State(MEMORY)
         self.world = World(
             clock=self.clock,
             queue=self.queue,
-            store=MemoryWaves(),
-            journal=MemoryJournal(),
+            store=state.waves,
+            journal=state.journal,
             issues=LocalIssues(self.folder / "issues"),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
             probes=(self.remote, JudgeEvidence()),
-            approvals=MemoryApprovals(),
+            approvals=state.approvals,
+            state=state,
         )
         self.leases: dict[str, Lease] = {}
         """What a host that vanished still holds in its hand."""

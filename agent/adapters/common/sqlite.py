@@ -5,6 +5,7 @@ No port stands behind this module; it is the only one that adapters may import f
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from agent.errors import UnusableStoreError
 
 T = TypeVar("T")
+
+MEMORY: Final = Path(":memory:")
+"""Instead of a file: a database that belongs to one object and is gone with it."""
 
 _PATIENCE: Final = 30.0
 """Seconds to wait for another process's transaction."""
@@ -48,7 +52,8 @@ class SqliteFile:
         self._path = path
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path != MEMORY:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._db = when_free(self._opened)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
@@ -107,6 +112,8 @@ class SqliteFile:
         except BaseException:
             db.close()
             raise
+        if self._path == MEMORY:
+            weakref.finalize(self, db.close)
         return db
 
     def _refuse_foreign(self, db: sqlite3.Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Questions to a person in one SQLite file, which supervisor and terminals share.
+"""Questions to a person as tables of the state's file, which supervisor and terminals share.
 
 A change reads and writes in one transaction that no other process can enter, so of two answers to
 one card exactly one is first.
@@ -10,78 +10,83 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.state.shared import SharedFile, sequence
 from agent.core.approval.requests import LIVE, Card, StandingRule, same_digest
 from agent.core.model.actions import Action, canonical
 from agent.errors import ChangedMeanwhileError, UnusableStoreError, UserError
 
-_SCHEMA: Final = (
-    """CREATE TABLE card(
+SCHEMA: Final = (
+    """CREATE TABLE request(
         place INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT, action TEXT NOT NULL,
         digest TEXT NOT NULL, state TEXT NOT NULL, live INTEGER NOT NULL, seen INTEGER NOT NULL,
-        body TEXT NOT NULL)""",
-    "CREATE INDEX card_about ON card(task, action, place)",
-    "CREATE INDEX card_live ON card(place) WHERE live",
-    "CREATE INDEX card_unseen ON card(place) WHERE NOT seen",
-    "CREATE INDEX card_declined ON card(place) WHERE state IN ('rejected', 'deferred')",
-    "CREATE TABLE rule(place INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL)",
+        recorded INTEGER NOT NULL, sequence INTEGER NOT NULL, body TEXT NOT NULL)""",
+    "CREATE INDEX request_about ON request(task, action, place)",
+    "CREATE INDEX request_live ON request(place) WHERE live",
+    "CREATE INDEX request_unseen ON request(place) WHERE NOT (seen AND recorded)",
+    "CREATE INDEX request_declined ON request(place) WHERE state IN ('rejected', 'deferred')",
+    "CREATE INDEX request_sequence ON request(sequence)",
+    """CREATE TABLE rule(
+        place INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, body TEXT NOT NULL)""",
 )
+_INSERT: Final = """INSERT INTO request(
+        place, task, action, digest, state, live, seen, recorded, sequence, body)
+    VALUES (:place, :task, :action, :digest, :state, :live, :seen, :recorded, :sequence, :body)"""
+_UPDATE: Final = """UPDATE request SET task = :task, action = :action, digest = :digest,
+    state = :state, live = :live, seen = :seen, recorded = :recorded, sequence = :sequence,
+    body = :body WHERE place = :place"""
 _NO_CARD: Final = "there is no card {!r:.40}; `wavekeeper approve --list` shows them"
 _NO_RULE: Final = "there is no rule {!r:.40}; `wavekeeper policy rules` shows them"
 
 
-class SqliteApprovals(SqliteFile):
-    """The queue of questions in the file `path`, which is made when it is not there.
-
-    An object may be used from several threads, and the file by several processes.
+class SqliteApprovals:
+    """The queue of questions in `file`.
 
     Raises:
-        UnusableStoreError: the file cannot be opened, read or written, by any method.
+        UnusableStoreError: the file cannot be read or written, by any method.
 
     """
 
-    APPLICATION = 0x574B4150  # WKAP
-    VERSION = 1
-    SCHEMA = _SCHEMA
+    def __init__(self, file: SharedFile) -> None:
+        self._file = file
 
     def ask(self, card: Card) -> Card:
-        with self._transaction() as db:
-            query = "SELECT body FROM card WHERE digest = ? AND live LIMIT 1"
+        with self._file.transaction() as db:
+            query = "SELECT body FROM request WHERE digest = ? AND live LIMIT 1"
             if (row := db.execute(query, (card.digest,)).fetchone()) is not None:
                 return self._card(row[0])
-            place = _next(db, "card")
+            place = _next(db, "request")
             kept = card.model_copy(update={"id": f"A-{place}"})
-            db.execute("INSERT INTO card VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (place, *_row(kept)))
+            db.execute(_INSERT, _row(place, kept, sequence(db)))
         return kept
 
     def card(self, card: str) -> Card | None:
-        with self._using() as db:
-            row = db.execute("SELECT body FROM card WHERE place = ?", (_place(card),)).fetchone()
+        with self._file.using() as db:
+            row = db.execute("SELECT body FROM request WHERE place = ?", (_place(card),)).fetchone()
         return None if row is None else self._card(row[0])
 
     def last(self, task: str | None, action: Action) -> Card | None:
-        query = """SELECT body FROM card WHERE task IS ? AND action = ?
+        query = """SELECT body FROM request WHERE task IS ? AND action = ?
             ORDER BY place DESC LIMIT 1"""
-        with self._using() as db:
+        with self._file.using() as db:
             row = db.execute(query, (task, action.value)).fetchone()
         return None if row is None else self._card(row[0])
 
     def cards(self, *, live: bool) -> Sequence[Card]:
         where = "WHERE live" if live else ""
-        return self._all(f"SELECT body FROM card {where} ORDER BY place")  # noqa: S608 - a constant
+        return self._all(f"SELECT body FROM request {where} ORDER BY place")  # noqa: S608 - a constant
 
     def declined(self) -> Sequence[Card]:
         return self._all(
-            """SELECT body FROM card AS mine WHERE state IN ('rejected', 'deferred')
-                AND NOT EXISTS (SELECT 1 FROM card AS later WHERE later.place > mine.place
+            """SELECT body FROM request AS mine WHERE state IN ('rejected', 'deferred')
+                AND NOT EXISTS (SELECT 1 FROM request AS later WHERE later.place > mine.place
                     AND later.task IS mine.task AND later.action = mine.action)
                 ORDER BY place""",
         )
 
     def change(self, card: str, digest: str, how: Callable[[Card], Card]) -> Card:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             place = _place(card)
-            row = db.execute("SELECT body FROM card WHERE place = ?", (place,)).fetchone()
+            row = db.execute("SELECT body FROM request WHERE place = ?", (place,)).fetchone()
             if row is None:
                 raise UserError(_NO_CARD.format(card))
             known = self._card(row[0])
@@ -90,41 +95,38 @@ class SqliteApprovals(SqliteFile):
                     f"{card} is now {known.digest[:12]} and not {digest:.12}; nothing was done"
                 )
             changed = how(known)
-            db.execute(
-                """UPDATE card SET task = ?, action = ?, digest = ?, state = ?, live = ?, seen = ?,
-                    body = ? WHERE place = ?""",
-                (*_row(changed), place),
-            )
+            db.execute(_UPDATE, _row(place, changed, sequence(db)))
         return changed
 
     def unseen(self) -> Sequence[Card]:
-        return self._all("SELECT body FROM card WHERE NOT seen ORDER BY place")
+        return self._all("SELECT body FROM request WHERE NOT (seen AND recorded) ORDER BY place")
 
     def rules(self) -> Sequence[StandingRule]:
-        with self._using() as db:
+        with self._file.using() as db:
             rows = db.execute("SELECT body FROM rule ORDER BY place").fetchall()
         return [self._rule(row[0]) for row in rows]
 
     def add_rule(self, rule: StandingRule) -> StandingRule:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             place = _next(db, "rule")
             kept = rule.model_copy(update={"id": f"R-{place}"})
-            db.execute("INSERT INTO rule VALUES (?, ?)", (place, canonical(kept).decode()))
+            row = (place, sequence(db), canonical(kept).decode())
+            db.execute("INSERT INTO rule(place, sequence, body) VALUES (?, ?, ?)", row)
         return kept
 
     def change_rule(self, rule: str, how: Callable[[StandingRule], StandingRule]) -> StandingRule:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             place = _place(rule)
             row = db.execute("SELECT body FROM rule WHERE place = ?", (place,)).fetchone()
             if row is None:
                 raise UserError(_NO_RULE.format(rule))
             changed = how(self._rule(row[0]))
-            body = canonical(changed).decode()
-            db.execute("UPDATE rule SET body = ? WHERE place = ?", (body, place))
+            values = (sequence(db), canonical(changed).decode(), place)
+            db.execute("UPDATE rule SET sequence = ?, body = ? WHERE place = ?", values)
         return changed
 
     def _all(self, query: str) -> list[Card]:
-        with self._using() as db:
+        with self._file.using() as db:
             rows = db.execute(query).fetchall()
         return [self._card(row[0]) for row in rows]
 
@@ -142,21 +144,24 @@ class SqliteApprovals(SqliteFile):
 
     def _unreadable(self, what: str) -> UnusableStoreError:
         return UnusableStoreError(
-            f"{self._path}: a stored {what} cannot be read: it was edited or written by another "
-            "version; restore the file from a backup",
+            f"{self._file.path}: a stored {what} cannot be read: it was edited or written by "
+            "another version; restore the file from a backup",
         )
 
 
-def _row(card: Card) -> tuple[object, ...]:
-    return (
-        card.proposal.task,
-        card.proposal.action.value,
-        card.digest,
-        card.state,
-        card.state in LIVE,
-        card.seen and card.recorded,
-        canonical(card).decode(),
-    )
+def _row(place: int, card: Card, follows: int) -> dict[str, object]:
+    return {
+        "place": place,
+        "task": card.proposal.task,
+        "action": card.proposal.action.value,
+        "digest": card.digest,
+        "state": card.state,
+        "live": card.state in LIVE,
+        "seen": card.seen,
+        "recorded": card.recorded,
+        "sequence": follows,
+        "body": canonical(card).decode(),
+    }
 
 
 def _next(db: sqlite3.Connection, table: str) -> int:

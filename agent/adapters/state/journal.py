@@ -1,4 +1,4 @@
-"""The journal in one SQLite file: append-only, hash-chained, one transaction per append.
+"""The journal as tables of the state's file: append-only, hash-chained, all of an append or none.
 
 What `verify` notices: a record that was edited, removed, moved, replaced or added, a cut-off end,
 and a snapshot that was changed or removed. The last two need the `head` row, which counts what was
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.state.shared import SharedFile
 from agent.core.journal.records import GENESIS, Entry, Record, chain
 from agent.core.model.actions import canonical
 from agent.core.model.nouns import Snapshot
@@ -30,7 +30,7 @@ _REFUSE: Final = "BEGIN SELECT RAISE(ABORT, 'append-only'); END"
 # Triggers keep the rules, so that every writer keeps them: nothing is changed or removed
 # (REPLACE deletes without a delete trigger, hence the checks before insert), and head and
 # open_intent change in the transaction of the record they follow from.
-_SCHEMA: Final = (
+SCHEMA: Final = (
     f"""CREATE TABLE head(
         one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL DEFAULT 0,
         digest TEXT NOT NULL DEFAULT '{GENESIS}', last_tick INTEGER NOT NULL DEFAULT 0,
@@ -68,20 +68,17 @@ _SCHEMA: Final = (
 _Row = tuple[Any, ...]
 
 
-class SqliteJournal(SqliteFile):
-    """The journal in the file `path`, which is made when it is not there.
-
-    An object may be used from several threads, and the file by several processes.
+class SqliteJournal:
+    """The journal in `file`.
 
     Raises:
-        UnusableStoreError: the file cannot be opened or written, by any method.
+        UnusableStoreError: the file cannot be read or written, by any method.
         JournalBrokenError: records or snapshots do not hold, by the method that stumbles on it.
 
     """
 
-    APPLICATION = 0x574B4A4C  # WKJL
-    VERSION = 1
-    SCHEMA = _SCHEMA
+    def __init__(self, file: SharedFile) -> None:
+        self._file = file
 
     def append(self, records: Sequence[Record], snapshot: Snapshot | None = None) -> None:
         """Chain the records and store the snapshot once, all or nothing.
@@ -92,8 +89,8 @@ class SqliteJournal(SqliteFile):
             if record.kind == "intent" and record.key is None:
                 raise ValueError("an intent needs a key, or it could never be resolved")
         plain = None if snapshot is None else canonical(snapshot)
-        stored = None if plain is None else (sha256(plain).hexdigest(), zlib.compress(plain))
-        with self._transaction() as db:
+        name = None if plain is None else sha256(plain).hexdigest()
+        with self._file.transaction() as db:
             count, digest = self._head(db)
             rows: list[_Row] = []
             for record in records:
@@ -101,12 +98,9 @@ class SqliteJournal(SqliteFile):
                 count, digest = entry.sequence, entry.digest
                 rows.append(_row(entry))
             db.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            if stored is not None:
-                db.execute(
-                    """INSERT INTO snapshot SELECT ?1, ?2
-                        WHERE NOT EXISTS (SELECT 1 FROM snapshot WHERE digest = ?1)""",
-                    stored,
-                )
+            known = db.execute("SELECT 1 FROM snapshot WHERE digest = ?", (name,)).fetchone()
+            if plain is not None and known is None:
+                db.execute("INSERT INTO snapshot VALUES (?, ?)", (name, zlib.compress(plain)))
 
     def entries(
         self, *, after: int = 0, task: str | None = None, kinds: Sequence[str] = ()
@@ -121,36 +115,36 @@ class SqliteJournal(SqliteFile):
             f"SELECT {_COLUMNS} FROM entry "  # noqa: S608 - column names of this file
             "WHERE sequence IN (SELECT sequence FROM open_intent) ORDER BY sequence"
         )
-        with self._using() as db:
+        with self._file.using() as db:
             rows = db.execute(query).fetchall()
         return [self._read(row).record for row in rows]
 
     def last_tick(self) -> int:
         """The highest tick of any record; 0 when there is none."""
-        with self._using() as db:
+        with self._file.using() as db:
             row = db.execute("SELECT last_tick FROM head").fetchone()
         return int(row[0]) if row else 0
 
     def snapshot(self, digest: str) -> Snapshot | None:
         """The snapshot as it was appended; None when no snapshot has this digest."""
-        with self._using() as db:
+        with self._file.using() as db:
             row = db.execute("SELECT body FROM snapshot WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             return None
         plain = _unpacked(digest, row[0])
         if plain is None:
-            raise JournalBrokenError(f"{self._path}: {_changed(digest)}")
+            raise JournalBrokenError(f"{self._file.path}: {_changed(digest)}")
         try:
             return Snapshot.model_validate_json(plain)
         except ValidationError as error:
             raise UnusableStoreError(
-                f"{self._path}: snapshot {digest[:12]} does not fit this version of wavekeeper: "
-                "read it with the version that wrote it",
+                f"{self._file.path}: snapshot {digest[:12]} does not fit this version of "
+                "wavekeeper: read it with the version that wrote it",
             ) from error
 
     def verify(self) -> str | None:
         """Walk the whole chain, then the snapshots; the module says what cannot be noticed."""
-        with self._using() as db:
+        with self._file.using() as db:
             head = db.execute(
                 """SELECT count, digest, snapshots, (SELECT max(sequence) FROM entry),
                     (SELECT count(*) FROM snapshot) FROM head""",
@@ -176,10 +170,10 @@ class SqliteJournal(SqliteFile):
         return self._bad_snapshot()
 
     def _bad_snapshot(self) -> str | None:
-        with self._using() as db:
+        with self._file.using() as db:
             digests = [row[0] for row in db.execute("SELECT digest FROM snapshot ORDER BY rowid")]
         for digest in digests:
-            with self._using() as db:
+            with self._file.using() as db:
                 query = "SELECT body FROM snapshot WHERE digest = ?"
                 row = db.execute(query, (digest,)).fetchone()
             if row is None or _unpacked(digest, row[0]) is None:
@@ -190,7 +184,7 @@ class SqliteJournal(SqliteFile):
         try:
             return _entry(row)
         except (ValueError, TypeError) as error:
-            raise JournalBrokenError(f"{self._path}: {_edited(row[0])}") from error
+            raise JournalBrokenError(f"{self._file.path}: {_edited(row[0])}") from error
 
     def _pages(
         self, *, after: int = 0, task: str | None = None, kinds: Sequence[str] = ()
@@ -206,7 +200,7 @@ class SqliteJournal(SqliteFile):
             f"ORDER BY sequence LIMIT {_PAGE}"
         )
         while True:
-            with self._using() as db:
+            with self._file.using() as db:
                 page = db.execute(query, (after, *values)).fetchall()
             yield from page
             if len(page) < _PAGE:
@@ -220,7 +214,7 @@ class SqliteJournal(SqliteFile):
         last = db.execute(query).fetchone()
         if head is None or (last or (0, GENESIS)) != head:
             raise JournalBrokenError(
-                f"{self._path}: the last record is not the one that was written last; "
+                f"{self._file.path}: the last record is not the one that was written last; "
                 "restore the file from a backup, or move it away to begin a new journal",
             )
         return head[0], head[1]

@@ -1,4 +1,4 @@
-"""What the supervisor remembers between ticks, in one SQLite file.
+"""What the supervisor remembers between ticks, as tables of the state's file.
 
 Every noun is kept as its JSON beside the few columns that are searched. A settled task is never
 read again unless it is asked for, so a tick costs what is open, not what was ever done.
@@ -6,51 +6,62 @@ read again unless it is asked for, so a tick costs what is open, not what was ev
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.state.shared import SharedFile, sequence
 from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
 from agent.core.model.actions import canonical, digest
 from agent.core.model.nouns import Defect, Noun, Outcome
 from agent.errors import UnusableStoreError, WaveFileError
 
-_SCHEMA: Final = (
+# `sequence`: how many records the journal had when the row was written.
+SCHEMA: Final = (
     """CREATE TABLE wave(
         place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL,
+        sequence INTEGER NOT NULL, body TEXT NOT NULL)""",
+    """CREATE TABLE task(
+        place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, wave TEXT NOT NULL,
+        status TEXT NOT NULL, settled INTEGER NOT NULL, sequence INTEGER NOT NULL,
         body TEXT NOT NULL)""",
-    """CREATE TABLE standing(
-        place INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, wave TEXT NOT NULL,
-        settled INTEGER NOT NULL, body TEXT NOT NULL)""",
-    "CREATE INDEX standing_settled ON standing(settled, place)",
-    "CREATE TABLE defect(place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
-    "CREATE TABLE outcome(place INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
-    "CREATE TABLE note(name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE INDEX task_settled ON task(settled, place)",
+    "CREATE INDEX task_sequence ON task(sequence)",
+    """CREATE TABLE defect(
+        place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
+        body TEXT NOT NULL)""",
+    """CREATE TABLE outcome(
+        place INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, sequence INTEGER NOT NULL,
+        body TEXT NOT NULL)""",
+    "CREATE INDEX outcome_sequence ON outcome(sequence)",
+    "CREATE TABLE note(name TEXT PRIMARY KEY, value TEXT NOT NULL, sequence INTEGER NOT NULL)",
 )
 
 _N = TypeVar("_N", bound=Noun)
 
 
-class SqliteWaves(SqliteFile):
-    """The wave store in the file `path`, which is made when it is not there.
-
-    An object may be used from several threads, and the file by several processes.
+class SqliteWaves:
+    """The wave store in `file`.
 
     Raises:
-        UnusableStoreError: the file cannot be opened, read or written, by any method.
+        UnusableStoreError: the file cannot be read or written, by any method.
 
     """
 
-    APPLICATION = 0x574B5753  # WKWS
-    VERSION = 1
-    SCHEMA = _SCHEMA
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, file: SharedFile) -> None:
+        self._file = file
         self._open: dict[str, Standing] = {}
+        self._unreadable: dict[str, str] = {}
         self._open_version: int | None = None
+        """The file's `data_version` for which `_open` holds all open tasks; None: for none.
+
+        Ten thousand open tasks take a second to parse, and hardly any of them changes between two
+        ticks. What this object writes it puts into `_open` as well.
+        """
+
+    def forget(self) -> None:
+        """Read again what is open: a change was undone."""
+        self._open_version = None
 
     def add_wave(self, wave: WaveRecord, standings: Sequence[Standing]) -> bool:
         """All or nothing. A wave's content is its goal, its grants and its tasks as written.
@@ -60,7 +71,7 @@ class SqliteWaves(SqliteFile):
 
         """
         content = _content(wave, standings)
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             row = db.execute("SELECT content FROM wave WHERE id = ?", (wave.id,)).fetchone()
             if row is not None:
                 if row[0] == content:
@@ -73,16 +84,16 @@ class SqliteWaves(SqliteFile):
                 self._refuse_taken(db, standing)
                 _save(db, standing)
             db.execute(
-                "INSERT INTO wave(id, content, body) VALUES (?, ?, ?)",
-                (wave.id, content, _json(wave)),
+                "INSERT INTO wave(id, content, sequence, body) VALUES (?, ?, ?, ?)",
+                (wave.id, content, sequence(db), _json(wave)),
             )
-            self._open_version = None
+            self.forget()
         return True
 
     @staticmethod
     def _refuse_taken(db: sqlite3.Connection, standing: Standing) -> None:
         task = standing.spec.id
-        row = db.execute("SELECT wave FROM standing WHERE task = ?", (task,)).fetchone()
+        row = db.execute("SELECT wave FROM task WHERE id = ?", (task,)).fetchone()
         if row is not None:
             raise WaveFileError(
                 f"task {task!r} is there already, in wave {row[0]!r}: give it another id",
@@ -95,31 +106,37 @@ class SqliteWaves(SqliteFile):
     def standings(self, *, settled: bool | None = None) -> Sequence[Standing]:
         """In the order they were added; `settled=False` does not read the settled ones."""
         if settled is None:
-            return self._all(Standing, "SELECT body FROM standing ORDER BY place")
-        query = "SELECT body FROM standing WHERE settled = ? ORDER BY place"
+            return self._tasks("SELECT id, body FROM task ORDER BY place")
+        query = "SELECT id, body FROM task WHERE settled = ? ORDER BY place"
         if settled:
-            return self._all(Standing, query, 1)
-        # Ten thousand open tasks take a second to parse, and hardly any of them changes between
-        # two ticks; `data_version` changes with every commit of another connection.
-        with self._using() as db:
-            version = db.execute("PRAGMA data_version").fetchone()[0]
+            return self._tasks(query, 1)
+        with self._file.using() as db:
+            version = _data_version(db)  # first: what is committed meanwhile is read again
             if version != self._open_version:
-                self._open = {one.spec.id: one for one in self._all(Standing, query, 0)}
+                self._unreadable.clear()
+                self._open = {one.spec.id: one for one in self._tasks(query, 0)}
                 self._open_version = version
             return list(self._open.values())
 
+    def unreadable(self) -> Mapping[str, str]:
+        """Open tasks whose row cannot be read, and why; the others go on without them."""
+        self.standings(settled=False)
+        return dict(self._unreadable)
+
     def standing(self, task: str) -> Standing | None:
         """One task; None: no wave has it."""
-        found = self._all(Standing, "SELECT body FROM standing WHERE task = ?", task)
+        with self._file.using() as db:
+            if task in self._open and _data_version(db) == self._open_version:
+                return self._open[task]
+            found = self._tasks("SELECT id, body FROM task WHERE id = ?", task)
         return found[0] if found else None
 
     def save(self, standing: Standing) -> None:
         """Overwrite what is known of the task, or add it behind the others."""
-        with self._lock:
-            with self._transaction() as db:
-                _save(db, standing)
+        with self._file.transaction() as db:
+            _save(db, standing)
             if standing.spec.id not in self._open:
-                self._open_version = None  # where it stands among the others, the file knows
+                self.forget()  # where it stands among the others, the file knows
             elif standing.status in SETTLED_STANDINGS:
                 del self._open[standing.spec.id]
             else:
@@ -131,11 +148,11 @@ class SqliteWaves(SqliteFile):
 
     def save_defect(self, defect: Defect) -> None:
         """Overwrite what is known of the defect, or add it."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute(
-                """INSERT INTO defect(id, body) VALUES (?, ?)
-                    ON CONFLICT(id) DO UPDATE SET body = excluded.body""",
-                (defect.id, _json(defect)),
+                """INSERT INTO defect(id, sequence, body) VALUES (?, ?, ?) ON CONFLICT(id)
+                    DO UPDATE SET sequence = excluded.sequence, body = excluded.body""",
+                (defect.id, sequence(db), _json(defect)),
             )
 
     def outcomes(self, limit: int) -> Sequence[Outcome]:
@@ -145,35 +162,50 @@ class SqliteWaves(SqliteFile):
 
     def add_outcome(self, outcome: Outcome, *, key: str) -> None:
         """The first outcome with a key stays."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute(
-                "INSERT INTO outcome(key, body) VALUES (?, ?) ON CONFLICT(key) DO NOTHING",
-                (key, _json(outcome)),
+                """INSERT INTO outcome(key, sequence, body) VALUES (?, ?, ?)
+                    ON CONFLICT(key) DO NOTHING""",
+                (key, sequence(db), _json(outcome)),
             )
 
     def notes(self) -> Mapping[str, str]:
         """All of them; the mapping is the caller's own."""
-        with self._using() as db:
+        with self._file.using() as db:
             return dict(db.execute("SELECT name, value FROM note").fetchall())
 
     def note(self, values: Mapping[str, str]) -> None:
         """Overwrite these and leave the others, all or nothing."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
+            follows = sequence(db)
             db.executemany(
-                """INSERT INTO note VALUES (?, ?)
-                    ON CONFLICT(name) DO UPDATE SET value = excluded.value""",
-                values.items(),
+                """INSERT INTO note(name, value, sequence) VALUES (?, ?, ?) ON CONFLICT(name)
+                    DO UPDATE SET value = excluded.value, sequence = excluded.sequence""",
+                [(name, value, follows) for name, value in values.items()],
             )
 
+    def _tasks(self, query: str, *values: object) -> list[Standing]:
+        with self._file.using() as db:
+            rows = db.execute(query, values).fetchall()
+        found = []
+        for task, body in rows:
+            try:
+                found.append(Standing.model_validate_json(body))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "the whole"
+                self._unreadable[task] = f"its row in {self._file.path}: {where}: {first['msg']}"
+        return found
+
     def _all(self, noun: type[_N], query: str, *values: object) -> list[_N]:
-        with self._using() as db:
+        with self._file.using() as db:
             rows = db.execute(query, values).fetchall()
         try:
             return [noun.model_validate_json(row[0]) for row in rows]
         except ValidationError as error:
             raise UnusableStoreError(
-                f"{self._path}: a stored {noun.__name__} cannot be read: it was edited or written "
-                "by another version; restore the file from a backup",
+                f"{self._file.path}: a stored {noun.__name__} cannot be read: it was edited or "
+                "written by another version; restore the file from a backup",
             ) from error
 
 
@@ -193,15 +225,23 @@ def _json(noun: Noun) -> str:
     return canonical(noun).decode()
 
 
+def _data_version(db: sqlite3.Connection) -> int:
+    """Another one after every commit of another connection."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
+
+
 def _save(db: sqlite3.Connection, standing: Standing) -> None:
     db.execute(
-        """INSERT INTO standing(task, wave, settled, body) VALUES (?, ?, ?, ?)
-            ON CONFLICT(task) DO UPDATE
-            SET wave = excluded.wave, settled = excluded.settled, body = excluded.body""",
+        """INSERT INTO task(id, wave, status, settled, sequence, body) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT(id) DO UPDATE
+            SET wave = excluded.wave, status = excluded.status, settled = excluded.settled,
+                sequence = excluded.sequence, body = excluded.body""",
         (
             standing.spec.id,
             standing.wave,
+            standing.status,
             standing.status in SETTLED_STANDINGS,
+            sequence(db),
             _json(standing),
         ),
     )

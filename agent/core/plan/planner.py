@@ -113,9 +113,8 @@ def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
     """A person's no holds, and takes no lane, for as long as its grounds do."""
     if not case.task.declined:
         return proposal
-    said = case.task.declined.get(
-        decision_basis.on_grounds(proposal.action, decision_basis.of(case, proposal))
-    )
+    rests_on = decision_basis.of(case, proposal)
+    said = case.task.declined.get(decision_basis.on_grounds(proposal.action, rests_on))
     if said is None:
         return proposal
     return Proposal(
