@@ -11,7 +11,6 @@ difference between the branch and the point where it left the default branch.
 """
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock, Timeout
 
 from agent.adapters.common import git
 from agent.adapters.common.git import GitError
@@ -31,7 +32,6 @@ _HEADS: Final = "refs/heads/"
 _BASE: Final = "refs/evidence/default"
 _GRACE: Final = 5.0
 """Seconds after its time limit in which a git that is stopped has gone."""
-_PAUSE: Final = 0.02
 _SHORT: Final = 12
 _SHOWN: Final = 300
 """Characters of a path that are shown."""
@@ -252,19 +252,14 @@ class GitEvidence:
     def _locked(self) -> Iterator[None]:
         """One writer of the mirror at a time; waits as long as one call of git may take."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + self._timeout
-        with (self._folder / "lock").open("ab") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise GitError(
-                            f"another process kept {self._folder} for over {self._timeout:g} s",
-                        ) from None
-                    time.sleep(_PAUSE)
-                else:
-                    break
+        lock = FileLock(self._folder / "lock", timeout=self._timeout, fallback_to_soft=False)
+        try:
+            held = lock.acquire()
+        except Timeout:
+            raise GitError(
+                f"another process kept {self._folder} for over {self._timeout:g} s",
+            ) from None
+        with held:
             yield
 
     def _remove_stale_locks(self) -> None:

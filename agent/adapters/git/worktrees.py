@@ -7,15 +7,16 @@ objects. The user's own checkout is never touched.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
+
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from agent.adapters.common import git
 from agent.errors import WorktreeError
@@ -169,27 +170,21 @@ class GitWorktrees:
         """One at a time on this machine; `OSError` leaves as `WorktreeError`."""
         try:
             self._state.mkdir(parents=True, exist_ok=True)
-            with (self._state / "lock").open("ab") as handle:
-                _wait_for(handle, self._state)
+            lock = FileLock(self._state / "lock", timeout=_LOCK_LIMIT, fallback_to_soft=False)
+            with _taken(lock, self._state):
                 self._open()
                 yield
         except OSError as error:
             raise WorktreeError(f"{error.strerror or error}: {error.filename}") from error
 
 
-def _wait_for(handle: IO[bytes], place: Path) -> None:
-    deadline = time.monotonic() + _LOCK_LIMIT
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise WorktreeError(
-                    f"{place} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
-                ) from None
-            time.sleep(0.02)
-        else:
-            return
+def _taken(lock: BaseFileLock, place: Path) -> AcquireReturnProxy[BaseFileLock]:
+    try:
+        return lock.acquire()
+    except Timeout:
+        raise WorktreeError(
+            f"{place} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
+        ) from None
 
 
 def _add(clone: Path, path: Path, commit: str) -> None:
@@ -199,15 +194,17 @@ def _add(clone: Path, path: Path, commit: str) -> None:
 
 
 def _patiently(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> None:
-    for again in range(_TRIES):
-        try:
-            _git(repository, *arguments, fine=fine)
-        except WorktreeError as error:
-            if again == _TRIES - 1 or not _BUSY.search(str(error)):
-                raise
-            time.sleep(0.1 * 2**again)
-        else:
-            return
+    retrying = Retrying(
+        retry=retry_if_exception(_is_busy),
+        wait=wait_exponential(multiplier=0.1),
+        stop=stop_after_attempt(_TRIES),
+        reraise=True,
+    )
+    retrying(_git, repository, *arguments, fine=fine)
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, WorktreeError) and bool(_BUSY.search(str(error)))
 
 
 def _git(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
