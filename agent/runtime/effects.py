@@ -163,7 +163,8 @@ def _remember_retry(
     charged = {*standing.charged, attempt} if proposal.charged else standing.charged
     _save(
         world, proposal, at,
-        status="submitted", charged=tuple(sorted(charged)), review=None, at_risk_polls=0,
+        status="submitted", sent_attempt=attempt + 1, charged=tuple(sorted(charged)), review=None,
+        at_risk_polls=0,
     )  # fmt: skip
 
 
@@ -172,7 +173,8 @@ def _remember_release(
 ) -> None:
     _save(
         world, proposal, at,
-        status="submitted", blocked_by=proposal.defect, canary=True, review=None, at_risk_polls=0,
+        status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
+        canary=True, review=None, at_risk_polls=0,
     )  # fmt: skip
 
 

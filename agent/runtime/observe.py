@@ -175,7 +175,7 @@ class Observer:
             standing.spent, spent_by(self._spent, standing.wave)
         )
         task = task_of(standing, view, evidence, now, policy, reachable=reachable)
-        if (why := _not_ours(standing, view) or contradiction(task, now)) is not None:
+        if (why := _not_it(standing, view) or contradiction(task, now)) is not None:
             return Task(id=task.id, queue=task.queue, kind=task.kind, unreadable=why)
         return task.model_copy(update={"tokens_left": left})
 
@@ -331,12 +331,17 @@ def _held(standing: Standing, view: TaskView | None = None) -> Held | None:
     return None
 
 
-def _not_ours(standing: Standing, view: TaskView | None) -> str | None:
-    """Why the queue's task of this id is not the wave's own; None: it is, or nobody can say."""
-    wave = view.order.labels.get("wave") if view is not None else None
-    if wave is None or wave == standing.wave:
+def _not_it(standing: Standing, view: TaskView | None) -> str | None:
+    """Why what the queue shows is not this task as it is now; None: it is, or nobody can say."""
+    if view is None:
         return None
-    return f"the queue's task of this id is of wave {wave}, not of {standing.wave}"
+    wave = view.order.labels.get("wave")
+    if wave is not None and wave != standing.wave:
+        return f"the queue's task of this id is of wave {wave}, not of {standing.wave}"
+    if view.attempt < standing.sent_attempt:
+        sent = standing.sent_attempt
+        return f"the queue shows attempt {view.attempt}, and attempt {sent} was sent to it"
+    return None
 
 
 def _goes_on(standing: Standing, view: TaskView) -> bool:

@@ -207,7 +207,7 @@ class _Forgetful:
         self._store, self._times = store, times
 
     def __getattr__(self, name):
-        if name in ("save", "add_outcome") and self._times:
+        if name == "add_outcome" and self._times:
             self._times -= 1
             raise UnusableStoreError("state.db: the disk is full")
         return getattr(self._store, name)

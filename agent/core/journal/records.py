@@ -83,6 +83,8 @@ class Standing(Noun):
     """`submitted`: the queue's own status counts."""
     prompt: str
     """The prompt of the first attempt, rendered and linted when the wave was submitted."""
+    sent_attempt: int = 0
+    """The attempt that was sent last; a queue that shows an earlier one shows an old state."""
     inspected_attempt: int = 0
     """The attempt whose final response and judge record have been read."""
     inspected_late: tuple[int, ...] = ()
