@@ -19,8 +19,17 @@ from agent.core import queue_attempts as rules
 from agent.core.actions import digest
 from agent.core.code_queue import Names, Seen
 from agent.core.model import TERMINAL, ControlPlane
-from agent.core.queue_attempts import Attempt, Halt, Move, Request, Retry, Submit, clean
-from agent.core.queue_views import cursor_at, revision_of
+from agent.core.queue_attempts import (
+    Attempt,
+    Halt,
+    Move,
+    Request,
+    Retry,
+    Submit,
+    clean,
+    cursor_at,
+    revision_of,
+)
 from agent.core.queueing import (
     Capabilities,
     Changes,

@@ -16,7 +16,6 @@ from agent.adapters.queue_code_queue import CodeQueue, Manner
 from agent.adapters.queue_code_queue_http import Proxy
 from agent.adapters.queue_code_queue_ledger import Ledger
 from agent.adapters.queue_code_queue_submit import SubmitDiscipline
-from agent.adapters.queue_sqlite import SqliteQueue
 from agent.core.code_queue import PATHS
 from agent.core.queueing import QueueSpec
 from agent.errors import QueueUnavailableError
@@ -168,13 +167,11 @@ def _tape(mode: str) -> vcr.VCR:
 def record(name: str, folder: Path) -> None:
     """Record one cassette anew."""
     (folder / "bench").mkdir()
-    empty, file = folder / "empty.db", FOLDER / f"{name}.yaml"
-    with SqliteQueue(empty, Clock().now) as embedded:
-        embedded.configure(QueueSpec(id="main"))
+    file = FOLDER / f"{name}.yaml"
     file.unlink(missing_ok=True)
     with (
         serving() as server,
-        bench(folder / "bench", server, empty) as found,
+        bench(folder / "bench", server, queues=[QueueSpec(id="main")]) as found,
         _tape("all").use_cassette(str(file)),
     ):
         SCRIPTS[name](found.queue, _happening(found))

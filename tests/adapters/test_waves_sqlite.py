@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from agent.adapters import base_sqlite
 from agent.adapters.waves_sqlite import SqliteWaves
 from agent.errors import UnusableStoreError, WaveFileError
 from tests.adapters.waves_contract import NOW, WavesContract, outcome, standing, wave
@@ -224,12 +225,13 @@ def test_a_write_that_fails_leaves_everything_as_it_was(path, pragma, remedy):
         assert list(waves.standings()) == [standing("a")]
 
 
-def test_a_locked_file_says_so(path):
+def test_a_locked_file_says_so(path, monkeypatch):
+    monkeypatch.setattr(base_sqlite, "_LOOK_AFTER", 0.02)
+    monkeypatch.setattr(base_sqlite, "_PATIENCE", 0.02)
     with (
         SqliteWaves(path) as waves,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
-        waves._db.execute("PRAGMA busy_timeout = 20")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableStoreError, match="end that process"):
             waves.note({"cursor": "17"})

@@ -8,22 +8,28 @@ import pytest
 
 from agent.core.model import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
 from agent.core.queue_attempts import (
+    COLUMNS,
     MESSAGE_TEXT,
     TRACE_KEPT,
     TRACE_KIND,
     TRACE_TEXT,
     Attempt,
     Submit,
+    attempt_of,
     beaten,
     clean,
     cleaned,
+    cursor_at,
     expired,
     judged,
     numbered,
+    queue_views,
+    revision_of,
+    row_of,
+    stamp,
+    time_of,
 )
-from agent.core.queue_rows import COLUMNS, attempt_of, row_of, stamp, time_of
 from agent.core.queue_states import ENDINGS, QUEUE_STATES, STOPS, Event, allows, step
-from agent.core.queue_views import cursor_at, queue_views, revision_of
 from agent.core.queueing import Cursor, NewEvent, Order, QueueSpec
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123_457, tzinfo=UTC)
@@ -170,7 +176,7 @@ def test_no_judge_step_begins_under_a_stop(stop, after):
 
 
 def test_a_lost_attempt_ended_when_its_lease_did():
-    end = NOW - timedelta(seconds=7)
+    end = NOW + timedelta(seconds=7)
     assert expired(replace(ATTEMPT, lease_until=end)).finished_at == end
 
 

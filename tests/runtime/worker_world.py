@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.adapters.queue_memory import MemoryQueue
+from agent.adapters.base_sqlite import MEMORY
+from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.runner_command import CommandRunner
 from agent.adapters.worktree_git import GitWorktrees
 from agent.core.model import Command, CommandResult, Status, TaskKind
@@ -57,7 +58,7 @@ class Clock:
 class Unsteady:
     """A work source that a test can break: `fault` is raised by the calls named in `broken`."""
 
-    def __init__(self, queue: MemoryQueue) -> None:
+    def __init__(self, queue: SqliteQueue) -> None:
         self._queue = queue
         self.fault: Exception | None = None
         self.broken: tuple[str, ...] = ("claim", "beat", "judging", "finish")
@@ -78,7 +79,7 @@ class World:
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queue: Any = MemoryQueue(self.clock.now)
+        self.queue: Any = SqliteQueue(MEMORY, self.clock.now)
         self.source: Any = Unsteady(self.queue)
         self.remote = self.place / "origin.git"
         self.trees = GitWorktrees(str(self.remote), self.place / "work", self.place / "clone")

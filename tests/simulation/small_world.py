@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.adapters.approvals_memory import MemoryApprovals
+from agent.adapters.base_sqlite import MEMORY
 from agent.adapters.drafter_template import TemplateDrafter
 from agent.adapters.evidence_judge import JudgeEvidence
 from agent.adapters.issues_local import LocalIssues
 from agent.adapters.journal_memory import MemoryJournal
 from agent.adapters.policy_files import read_policy
-from agent.adapters.queue_memory import MemoryQueue
+from agent.adapters.queue_sqlite import SqliteQueue
 from agent.adapters.reviewer_evidence import EvidenceReviewer
 from agent.adapters.waves_memory import MemoryWaves
 from agent.core.model import (
@@ -102,7 +103,7 @@ class SmallWorld:
     wrap: Callable[[World], World] = lambda world: world
 
     def __post_init__(self) -> None:
-        self.queue = MemoryQueue(self.clock.now)
+        self.queue = SqliteQueue(MEMORY, self.clock.now)
         for spec in QUEUES:
             self.queue.configure(spec)
         self.remote = Remote()
