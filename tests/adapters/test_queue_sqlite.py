@@ -6,11 +6,14 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.adapters import base_sqlite
 from agent.adapters.base_sqlite import MEMORY
 from agent.adapters.queue_sqlite import SqliteQueue
-from agent.core.queueing import Cursor, QueueSpec
+from agent.core.model import JudgeRecord
+from agent.core.queueing import Cursor, NewEvent, QueueSpec
 from agent.errors import QueueUnavailableError
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import LEASE, Clock, World
@@ -136,6 +139,58 @@ def test_a_file_is_told_from_every_other_and_from_its_older_copy(tmp_path, path,
         assert queue.identity() != name
         assert not queue.knows(read)
         assert not queue.knows(Cursor(position="nonsense"))
+
+
+STEPS = st.sampled_from([0, 0, 1, 7, LEASE, LEASE + 1, 3600, -1, -2, -LEASE, -3600, -86_400])
+"""Seconds by which a clock is moved, or set, before the next thing happens."""
+THINGS = st.sampled_from(
+    ["claim", "beat", "event", "judging", "finish", "late", "retry", "interrupt", "read"]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(story=st.lists(st.tuples(STEPS, STEPS, THINGS), max_size=25))
+def test_however_clocks_are_set_the_times_of_an_attempt_are_in_order(story):
+    clock, hosts = Clock(), Clock()
+    ends: dict[int, datetime] = {}
+    with SqliteQueue(MEMORY, clock.now) as queue:
+        world, lease = World(queue, clock.now, clock.advance), None
+        world.submit()
+        for step, host_step, thing in story:
+            clock.advance(step)
+            hosts.advance(step + host_step)
+            if thing == "claim":
+                lease = world.claim() or lease
+            elif thing == "retry":
+                world.retry(world.view().attempt + 1)
+            elif thing == "interrupt":
+                world.halt("interrupt", world.view().attempt)
+            elif lease and thing in ("beat", "event"):
+                said = [NewEvent(at=hosts.now(), kind="message", text="m")] * (thing == "event")
+                queue.beat(lease, said, extend=LEASE)
+            elif lease and thing == "judging":
+                queue.judging(lease)
+            elif lease and thing in ("finish", "late"):
+                judge = JudgeRecord(verdict="pass", at=hosts.now())
+                world.finish(lease, judge=judge, final_response=thing)
+            view = world.view()
+            in_order(view, ends)
+
+
+def in_order(view, ends):
+    """Each attempt from submission to end, and what came late after it."""
+    beat, trace, judge = view.heartbeat, view.trace, view.judge
+    marks = [view.started_at, *([beat.at] if beat else []), view.finished_at]
+    known = [at for at in (view.created_at, *marks) if at is not None]
+    assert known == sorted(known)
+    for at in (trace and trace.last_event_at, judge and judge.at):
+        assert at is None or view.started_at <= at <= (view.finished_at or view.heartbeat.at)
+    if view.finished_at:
+        ends[view.attempt] = view.finished_at
+    for late in view.late_reports:
+        assert late.at >= ends.get(late.attempt, late.at)
+        assert late.judge.at <= late.at
+    assert view.updated_at >= known[-1]
 
 
 def locked(_, other):

@@ -101,9 +101,11 @@ class SmallWorld:
     script: Script
     clock: HandClock = field(default_factory=HandClock)
     wrap: Callable[[World], World] = lambda world: world
+    file: Path = MEMORY
+    """The queue's."""
 
     def __post_init__(self) -> None:
-        self.queue = SqliteQueue(MEMORY, self.clock.now)
+        self.queue = SqliteQueue(self.file, self.clock.now)
         for spec in QUEUES:
             self.queue.configure(spec)
         self.remote = Remote()
