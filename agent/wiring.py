@@ -4,7 +4,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from agent.adapters.agents.command import CommandRunner
 from agent.adapters.common.clock import SystemClock
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import ProcMachine
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
@@ -23,7 +24,6 @@ from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.no_model import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.adapters.queue.memory import MemoryQueue
 from agent.adapters.state.approvals import SqliteApprovals
 from agent.adapters.state.approvals_memory import MemoryApprovals
 from agent.adapters.state.journal import SqliteJournal
@@ -34,6 +34,7 @@ from agent.core.assess.failures import same_failure
 from agent.core.journal.records import Standing, WaveRecord
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
+from agent.core.model.queueing import Cursor
 from agent.errors import (
     ConfigurationError,
     PolicyError,
@@ -140,11 +141,16 @@ def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
         yield queue
 
 
-def _supervised(settings: Settings) -> AbstractContextManager[TaskQueue]:
+@contextmanager
+def _supervised(settings: Settings, store: WaveStore) -> Iterator[TaskQueue]:
     """The queue that is supervised."""
-    if settings.code_queue is None:
-        return open_queue(settings)
-    return open_code_queue(settings.code_queue, _places(settings).state)
+    if settings.code_queue is not None:
+        with open_code_queue(settings.code_queue, _places(settings).state) as code_queue:
+            yield code_queue
+        return
+    with open_queue(settings) as queue:
+        _refuse_lost_tasks(_queue_file(settings), queue, store)
+        yield queue
 
 
 @contextmanager
@@ -164,11 +170,11 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
     prompts = shipped("prompts")
     with ExitStack() as stack:
         store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(_queue_file(settings), store)
+        _refuse_a_lost_file(_queue_file(settings), store)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(_supervised(settings)),
+            queue=stack.enter_context(_supervised(settings, store)),
             store=store,
             journal=stack.enter_context(SqliteJournal(places.journal)),
             issues=issues_in(settings.issues, places.issues),
@@ -196,17 +202,19 @@ def open_reading(settings: Settings) -> Iterator[World]:
         store: WaveStore = MemoryWaves()
         if places.waves.exists():
             store = stack.enter_context(SqliteWaves(places.waves))
-        _refuse_a_lost_queue(_queue_file(settings), store)
+        _refuse_a_lost_file(_queue_file(settings), store)
         approvals: Approvals = MemoryApprovals()
         if places.approvals.exists():
             approvals = stack.enter_context(SqliteApprovals(places.approvals))
-        queue: TaskQueue = MemoryQueue(clock.now)
+        queue: TaskQueue
         if settings.code_queue is not None and places.code_queue.exists():
             queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
         elif settings.code_queue is None and places.queue.exists():
             # A clock that stands still lets no lease run out, so reading has nothing to write.
             queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
+            _refuse_lost_tasks(places.queue, queue, store)
         else:
+            queue = stack.enter_context(SqliteQueue(MEMORY, clock.now))
             for spec in settings.queues:
                 queue.configure(spec)
         yield World(
@@ -358,10 +366,29 @@ def _queue_file(settings: Settings) -> Path:
     return places.queue if settings.code_queue is None else places.code_queue
 
 
-def _refuse_a_lost_queue(file: Path, store: WaveStore) -> None:
+def _refuse_a_lost_file(file: Path, store: WaveStore) -> None:
     """A new and empty queue in the place of one that was read would look like lost work."""
-    if "cursor" in store.notes() and not file.exists():
+    if "cursor" not in store.notes():
+        return
+    if not file.exists():
         raise UnusableStoreError(f"{file} is gone; restore it, the tasks are in it")
+    if not file.stat().st_size:
+        raise UnusableStoreError(f"{file} is empty; restore it, the tasks were in it")
+
+
+def _refuse_lost_tasks(file: Path, queue: SqliteQueue, store: WaveStore) -> None:
+    """Another file in the place of the one that was read, or an older copy of it."""
+    cursor = store.notes().get("cursor")
+    if cursor is not None and not queue.knows(Cursor(position=cursor)):
+        raise UnusableStoreError(
+            f"{file} is another queue than the one that was read, or an older copy of it; "
+            "restore the latest, the tasks are in it",
+        )
+    submitted = [one for one in store.standings(settled=False) if one.status == "submitted"]
+    if missing := queue.missing(one.spec.id for one in submitted):
+        raise UnusableStoreError(
+            f"{file} does not hold {missing[0]}, which was submitted; restore the latest copy",
+        )
 
 
 def _refuse_no_folder(state: Path) -> None:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from agent.adapters.queue.embedded import SqliteQueue
 from tests.adapters.code_queue_world import bench
-from tests.adapters.queue_world import Clock
 from tests.standins.code_queue import serving
 
 
@@ -14,20 +12,13 @@ def standin_server():
         yield here
 
 
-@pytest.fixture(scope="module")
-def standin_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("empty") / "queue.db"
-    SqliteQueue(path, Clock().now).close()
-    return path
-
-
 @pytest.fixture
-def code_queue(tmp_path, standin_server, standin_file):
+def code_queue(tmp_path, standin_server):
     """Opens a bench, with what it is given; closed at the end."""
     opened = []
 
     def open_bench(**how):
-        opened.append(bench(tmp_path, standin_server, standin_file, **how))
+        opened.append(bench(tmp_path, standin_server, **how))
         return opened[-1].__enter__()
 
     yield open_bench

@@ -239,12 +239,13 @@ def test_a_disk_that_fails_halfway(path):
         assert journal.verify() is None
 
 
-def test_a_locked_file_says_so(path):
+def test_a_locked_file_says_so(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_LOOK_AFTER", 0.02)
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.02)
     with (
         SqliteJournal(path) as journal,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
-        journal._db.execute("PRAGMA busy_timeout = 20")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableStoreError, match="end that process"):
             journal.append([record("tick")])

@@ -224,12 +224,13 @@ def test_a_write_that_fails_leaves_everything_as_it_was(path, pragma, remedy):
         assert list(waves.standings()) == [standing("a")]
 
 
-def test_a_locked_file_says_so(path):
+def test_a_locked_file_says_so(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "_LOOK_AFTER", 0.02)
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.02)
     with (
         SqliteWaves(path) as waves,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
-        waves._db.execute("PRAGMA busy_timeout = 20")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableStoreError, match="end that process"):
             waves.note({"cursor": "17"})

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.files.policy import read_policy
 from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.no_model import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
-from agent.adapters.queue.memory import MemoryQueue
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.approvals_memory import MemoryApprovals
 from agent.adapters.state.journal_memory import MemoryJournal
 from agent.adapters.state.waves_memory import MemoryWaves
@@ -100,9 +101,11 @@ class SmallWorld:
     script: Script
     clock: HandClock = field(default_factory=HandClock)
     wrap: Callable[[World], World] = lambda world: world
+    file: Path = MEMORY
+    """The queue's."""
 
     def __post_init__(self) -> None:
-        self.queue = MemoryQueue(self.clock.now)
+        self.queue = SqliteQueue(self.file, self.clock.now)
         for spec in QUEUES:
             self.queue.configure(spec)
         self.remote = Remote()
