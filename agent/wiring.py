@@ -4,7 +4,7 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,12 +23,12 @@ from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.adapters.queue.memory import MemoryQueue
 from agent.adapters.state.db import State
 from agent.core.assess.failures import same_failure
 from agent.core.journal.records import Standing, WaveRecord
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
+from agent.core.model.queueing import Cursor
 from agent.errors import (
     ConfigurationError,
     PolicyError,
@@ -132,17 +132,22 @@ def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
         yield queue
 
 
+@contextmanager
 def _supervised(
-    settings: Settings, policy: Policy, machine: Machine
-) -> AbstractContextManager[TaskQueue]:
+    settings: Settings, policy: Policy, machine: Machine, store: WaveStore
+) -> Iterator[TaskQueue]:
     """The queue that is supervised."""
-    if settings.code_queue is None:
-        return open_queue(settings)
-    return open_code_queue(
-        settings.code_queue,
-        _places(settings).state,
-        lambda: policy.submit.is_low(machine.free_memory()),
-    )
+    if settings.code_queue is not None:
+        with open_code_queue(
+            settings.code_queue,
+            _places(settings).state,
+            lambda: policy.submit.is_low(machine.free_memory()),
+        ) as code_queue:
+            yield code_queue
+        return
+    with open_queue(settings) as queue:
+        _refuse_lost_tasks(_queue_file(settings), queue, store)
+        yield queue
 
 
 @contextmanager
@@ -163,12 +168,12 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
     with ExitStack() as stack:
         stack.callback(close_connections)
         state = stack.enter_context(State(places.own))
-        _refuse_a_lost_queue(_queue_file(settings), state.waves)
+        _refuse_a_lost_file(_queue_file(settings), state.waves)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         machine = SystemMachine()
         yield World(
             clock=SystemClock(),
-            queue=stack.enter_context(_supervised(settings, policy, machine)),
+            queue=stack.enter_context(_supervised(settings, policy, machine, state.waves)),
             store=state.waves,
             journal=state.journal,
             issues=issues_in(settings.issues, places.issues),
@@ -197,14 +202,16 @@ def open_reading(settings: Settings) -> Iterator[World]:
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
         state = stack.enter_context(State(places.own if places.own.exists() else MEMORY))
-        _refuse_a_lost_queue(_queue_file(settings), state.waves)
-        queue: TaskQueue = MemoryQueue(clock.now)
+        _refuse_a_lost_file(_queue_file(settings), state.waves)
+        queue: TaskQueue
         if settings.code_queue is not None and places.code_queue.exists():
             queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
         elif settings.code_queue is None and places.queue.exists():
             # A clock that stands still lets no lease run out, so reading has nothing to write.
             queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
+            _refuse_lost_tasks(places.queue, queue, state.waves)
         else:
+            queue = stack.enter_context(SqliteQueue(MEMORY, clock.now))
             for spec in settings.queues:
                 queue.configure(spec)
         yield World(
@@ -361,10 +368,29 @@ def _queue_file(settings: Settings) -> Path:
     return places.queue if settings.code_queue is None else places.code_queue
 
 
-def _refuse_a_lost_queue(file: Path, store: WaveStore) -> None:
+def _refuse_a_lost_file(file: Path, store: WaveStore) -> None:
     """A new and empty queue in the place of one that was read would look like lost work."""
-    if "cursor" in store.notes() and not file.exists():
+    if "cursor" not in store.notes():
+        return
+    if not file.exists():
         raise UnusableStoreError(f"{file} is gone; restore it, the tasks are in it")
+    if not file.stat().st_size:
+        raise UnusableStoreError(f"{file} is empty; restore it, the tasks were in it")
+
+
+def _refuse_lost_tasks(file: Path, queue: SqliteQueue, store: WaveStore) -> None:
+    """Another file in the place of the one that was read, or an older copy of it."""
+    cursor = store.notes().get("cursor")
+    if cursor is not None and not queue.knows(Cursor(position=cursor)):
+        raise UnusableStoreError(
+            f"{file} is another queue than the one that was read, or an older copy of it; "
+            "restore the latest, the tasks are in it",
+        )
+    submitted = [one for one in store.standings(settled=False) if one.status == "submitted"]
+    if missing := queue.missing(one.spec.id for one in submitted):
+        raise UnusableStoreError(
+            f"{file} does not hold {missing[0]}, which was submitted; restore the latest copy",
+        )
 
 
 def _refuse_no_folder(state: Path) -> None:

@@ -1,19 +1,18 @@
 -- The embedded queue's file, version 1. Times are microseconds since 1970 (UTC).
--- Every statement may run again on a finished file: several processes may open a new one at once.
 
-CREATE TABLE IF NOT EXISTS store (
+CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),
-  name TEXT NOT NULL,                 -- tells this file's cursors from another's
+  name TEXT NOT NULL,                 -- drawn with the file: tells it from every other
   revision INTEGER NOT NULL           -- one more with every change of a task, in its transaction
 ) STRICT;
-INSERT OR IGNORE INTO store VALUES (1, lower(hex(randomblob(8))), 0);
+INSERT INTO store VALUES (1, lower(hex(randomblob(8))), 0);
 
-CREATE TABLE IF NOT EXISTS queue (
+CREATE TABLE queue (
   id TEXT PRIMARY KEY,
   spec TEXT NOT NULL                  -- JSON of QueueSpec
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS task (
+CREATE TABLE task (
   id TEXT PRIMARY KEY,
   attempt INTEGER NOT NULL,           -- the current one
   "order" TEXT NOT NULL,              -- JSON of Order
@@ -22,7 +21,7 @@ CREATE TABLE IF NOT EXISTS task (
   revision INTEGER NOT NULL UNIQUE    -- of its last change
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS attempt (
+CREATE TABLE attempt (
   task TEXT NOT NULL REFERENCES task (id),
   number INTEGER NOT NULL CHECK (number >= 1),
   queue TEXT NOT NULL,
@@ -49,18 +48,18 @@ CREATE TABLE IF NOT EXISTS attempt (
   report TEXT,                        -- digest of the report that ended it
   PRIMARY KEY (task, number)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS waiting ON attempt (queue, place) WHERE state = 'queued';
-CREATE INDEX IF NOT EXISTS leased ON attempt (lease_until) WHERE state IN ('running', 'judging');
+CREATE INDEX waiting ON attempt (queue, place) WHERE state = 'queued';
+CREATE INDEX leased ON attempt (lease_until) WHERE state IN ('running', 'judging');
 
 -- How many tasks stand where, so that counting never reads them all.
-CREATE TABLE IF NOT EXISTS tally (
+CREATE TABLE tally (
   queue TEXT NOT NULL,
   state TEXT NOT NULL,
   tasks INTEGER NOT NULL CHECK (tasks >= 0),
   PRIMARY KEY (queue, state)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER IF NOT EXISTS tally_new AFTER INSERT ON attempt BEGIN
+CREATE TRIGGER tally_new AFTER INSERT ON attempt BEGIN
   UPDATE tally SET tasks = tasks - 1
     FROM attempt AS before
     WHERE before.task = NEW.task AND before.number = NEW.number - 1
@@ -69,14 +68,14 @@ CREATE TRIGGER IF NOT EXISTS tally_new AFTER INSERT ON attempt BEGIN
     ON CONFLICT DO UPDATE SET tasks = tasks + 1;
 END;
 
-CREATE TRIGGER IF NOT EXISTS tally_change AFTER UPDATE OF queue, state ON attempt
+CREATE TRIGGER tally_change AFTER UPDATE OF queue, state ON attempt
 WHEN OLD.queue <> NEW.queue OR OLD.state <> NEW.state BEGIN
   UPDATE tally SET tasks = tasks - 1 WHERE queue = OLD.queue AND state = OLD.state;
   INSERT INTO tally VALUES (NEW.queue, NEW.state, 1)
     ON CONFLICT DO UPDATE SET tasks = tasks + 1;
 END;
 
-CREATE TABLE IF NOT EXISTS trace_event (
+CREATE TABLE trace_event (
   task TEXT NOT NULL,
   attempt INTEGER NOT NULL,
   sequence INTEGER NOT NULL,
@@ -87,7 +86,7 @@ CREATE TABLE IF NOT EXISTS trace_event (
   FOREIGN KEY (task, attempt) REFERENCES attempt (task, number)
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS late_report (
+CREATE TABLE late_report (
   arrival INTEGER PRIMARY KEY,
   task TEXT NOT NULL,
   attempt INTEGER NOT NULL,
@@ -97,7 +96,7 @@ CREATE TABLE IF NOT EXISTS late_report (
   FOREIGN KEY (task, attempt) REFERENCES attempt (task, number)
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS receipt (
+CREATE TABLE receipt (
   key TEXT PRIMARY KEY,
   digest TEXT NOT NULL,               -- of the request it was first used for
   receipt TEXT NOT NULL               -- JSON of Receipt

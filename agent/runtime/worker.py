@@ -82,6 +82,8 @@ class Worker:
         self.same_failure = same_failure
         self.stopping = threading.Event()
         self._attempts: list[_Attempt] = []
+        self._cut_off = False
+        """The last claim found the queue out of reach, and that was said."""
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; then no agent of ours runs any more, and all is reported.
@@ -137,14 +139,20 @@ class Worker:
 
     def _claim(self) -> bool:
         settings = self.settings
-        with suppress(*OUT_OF_REACH):
+        try:
             lease = self.source.claim(settings.name, settings.queues, lease=settings.lease)
-            if lease is not None:
-                token = hashlib.sha256(lease.token.encode()).hexdigest()[:8]
-                folder = settings.folder / f"{lease.task}-{lease.attempt}-{token}"
-                self._begin(_Claim(worker=settings.name, lease=lease), folder, "claimed")
-                return True
-        return False
+        except OUT_OF_REACH as error:
+            if not self._cut_off:
+                self.tell(f"no work for now, the queue is out of reach: {error}")
+            self._cut_off = True
+            return False
+        self._cut_off = False
+        if lease is None:
+            return False
+        token = hashlib.sha256(lease.token.encode()).hexdigest()[:8]
+        folder = settings.folder / f"{lease.task}-{lease.attempt}-{token}"
+        self._begin(_Claim(worker=settings.name, lease=lease), folder, "claimed")
+        return True
 
     def _begin(self, claim: _Claim, folder: Path, how: str) -> None:
         attempt = _Attempt(self, claim, folder)

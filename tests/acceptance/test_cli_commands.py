@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from agent import __version__
 from agent.adapters.common.lock import FileLock
 from agent.adapters.files.config import SAMPLE, read_settings
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
 from agent.cli.doctor import examine, reach
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
@@ -179,15 +181,57 @@ def test_status_says_what_the_supervisor_at_work_would_do_whatever_the_settings_
         lock.release()
 
 
-def test_a_queue_that_is_gone_is_no_empty_queue(project):
+def deleted(file, _):
+    file.unlink()
+
+
+def emptied(file, _):
+    file.write_bytes(b"")
+
+
+def made_anew(file, _):
+    """As a worker host does that is started after the file is gone."""
+    file.unlink()
+    SqliteQueue(file, lambda: datetime.now(UTC)).close()
+
+
+def rolled_back(file, older):
+    older.replace(file)
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        pytest.param(deleted, "queue.db is gone; restore it", id="gone"),
+        pytest.param(emptied, "queue.db is empty; restore it", id="empty"),
+        pytest.param(made_anew, "queue.db is another queue than the one", id="another"),
+        pytest.param(rolled_back, "or an older copy of it; restore the latest", id="older"),
+    ],
+)
+def test_a_queue_that_is_lost_is_no_empty_queue(project, lose, said):
+    file, older = project.state / "queue.db", project.state / "older.db"
+    here("run", "--once")
+    shutil.copyfile(file, older)
     here("submit", "w.toml")
     here("run", "--once")
-    for path in project.state.glob("queue.db*"):
-        path.unlink()
-    for command in (["status"], ["run", "--once"]):
+    here("run", "--once")
+    lose(file, older)
+    for command in (["status"], ["run", "--once"], ["run", "--once"]):
         ended = here(*command)
         assert ended.returncode == 2
-        assert "queue.db is gone; restore it" in ended.stderr
+        assert said in ended.stderr
+        assert ended.stderr.count("\n") == 1
+
+
+def test_a_queue_without_a_task_that_was_submitted_is_no_queue_to_go_on_with(project):
+    here("submit", "w.toml")
+    here("run", "--once")
+    with closing(sqlite3.connect(project.state / "queue.db", isolation_level=None)) as db:
+        for table in ("attempt", "task"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own words
+    ended = here("run", "--once")
+    assert ended.returncode == 2
+    assert "queue.db does not hold T-1, which was submitted" in ended.stderr
 
 
 def test_run_once_without_a_wave_ends_well(project):

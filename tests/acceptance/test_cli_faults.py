@@ -72,7 +72,9 @@ FAULTS = [
         id="not a repository",
     ),
     pytest.param(state_is_read_only, ["run"], "name another", id="read-only state"),
-    pytest.param(corrupt_queue, ["run"], "it is not a queue; name another", id="corrupt queue"),
+    pytest.param(
+        corrupt_queue, ["run"], "it is not a SQLite database: name another", id="corrupt queue"
+    ),
 ]
 
 MORE_FAULTS = [
@@ -112,7 +114,10 @@ MORE_FAULTS = [
     pytest.param(state_is_a_file, ["status"], "it is no folder", id="reading a file as state"),
     pytest.param(state_cannot_be, ["submit", "w.toml"], "name another", id="no place for state"),
     pytest.param(
-        corrupt_queue, ["status"], "it is not a queue; name another", id="reading no queue"
+        corrupt_queue,
+        ["status"],
+        "it is not a SQLite database: name another",
+        id="reading no queue",
     ),
     pytest.param(
         nothing, ["run", "--mode", "x"], "there are observe, approve and auto", id="no such mode"

@@ -16,7 +16,6 @@ from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
 from agent.adapters.code_queue.ways import Proxy
 from agent.adapters.code_queue.words import PATHS
-from agent.adapters.queue.embedded import SqliteQueue
 from agent.core.model.queueing import QueueSpec
 from agent.errors import QueueUnavailableError
 from tests.adapters.code_queue_world import Bench, bench
@@ -167,13 +166,11 @@ def _tape(mode: str) -> vcr.VCR:
 def record(name: str, folder: Path) -> None:
     """Record one cassette anew."""
     (folder / "bench").mkdir()
-    empty, file = folder / "empty.db", FOLDER / f"{name}.yaml"
-    with SqliteQueue(empty, Clock().now) as embedded:
-        embedded.configure(QueueSpec(id="main"))
+    file = FOLDER / f"{name}.yaml"
     file.unlink(missing_ok=True)
     with (
         serving() as server,
-        bench(folder / "bench", server, empty) as found,
+        bench(folder / "bench", server, queues=[QueueSpec(id="main")]) as found,
         _tape("all").use_cassette(str(file)),
     ):
         SCRIPTS[name](found.queue, _happening(found))

@@ -1,8 +1,7 @@
 """What the Code Queue adapter is tested in: the stand-in behind real HTTP and its real program."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
 from agent.adapters.code_queue.ways import CommandLine, Proxy
 from agent.adapters.code_queue.words import COMMANDS, PATHS, Names
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.queueing import Lease, Order
+from agent.core.model.queueing import Lease, Order, QueueSpec
 from tests.adapters.queue_world import ORDER, Clock, World
 from tests.standins import code_queue as standin
 from tests.standins.code_queue import Fault, Server
@@ -103,8 +103,8 @@ class BothSides:
 def bench(
     folder: Path,
     server: Server,
-    empty: Path,
     *,
+    queues: Sequence[QueueSpec] = (),
     ways: tuple[str, ...] = ("http",),
     keys: bool = True,
     timeout: float = 20.0,
@@ -113,7 +113,6 @@ def bench(
     fields: dict[str, str] | None = None,
 ) -> Iterator[Bench]:
     """A fresh queue behind `server`, reached by `ways` in this order."""
-    shutil.copyfile(empty, folder / "queue.db")
     clock, pauses = Clock(), []
 
     def pause(seconds: float) -> None:
@@ -121,8 +120,10 @@ def bench(
         clock.advance(seconds)
 
     with ExitStack() as stack:
-        embedded = stack.enter_context(SqliteQueue(folder / "queue.db", clock.now))
-        server.service = service = standin.CodeQueue(embedded, clock.now, safe=False)
+        embedded = stack.enter_context(SqliteQueue(MEMORY, clock.now))
+        for spec in queues:
+            embedded.configure(spec)
+        server.service = service = standin.CodeQueue(embedded, clock.now)
         stack.callback(service.close)
         proxy = Proxy(server.url, paths=PATHS, timeout=timeout, keys=keys)
         os.environ["CODE_QUEUE_STANDIN"] = server.url
@@ -132,7 +133,6 @@ def bench(
         ledger = stack.enter_context(Ledger(folder / "ledger.db"))
         # Nothing here cuts the power, and waiting for the disk is most of what a call costs.
         ledger._db.execute("PRAGMA synchronous = OFF")
-        embedded._connection().execute("PRAGMA synchronous = OFF")
         queue = CodeQueue(
             [{"http": proxy, "cli": line}[way] for way in ways],
             ledger,

@@ -3,10 +3,8 @@
 import pytest
 
 from agent.adapters.common.sqlite import MEMORY
-from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
 from tests.adapters.code_queue_world import bench
-from tests.adapters.queue_world import Clock
 from tests.standins.code_queue import serving
 
 
@@ -16,20 +14,13 @@ def standin_server():
         yield here
 
 
-@pytest.fixture(scope="module")
-def standin_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("empty") / "queue.db"
-    SqliteQueue(path, Clock().now).close()
-    return path
-
-
 @pytest.fixture
-def code_queue(tmp_path, standin_server, standin_file):
+def code_queue(tmp_path, standin_server):
     """Opens a bench, with what it is given; closed at the end."""
     opened = []
 
     def open_bench(**how):
-        opened.append(bench(tmp_path, standin_server, standin_file, **how))
+        opened.append(bench(tmp_path, standin_server, **how))
         return opened[-1].__enter__()
 
     yield open_bench

@@ -1,18 +1,20 @@
-"""The embedded queue keeps the contract, and what only a file can: it lasts and is shared."""
+"""The embedded queue keeps the contract, in memory and in a file, and what only a file can."""
 
 import shutil
-import sqlite3
 import threading
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agent.adapters.queue import embedded
+from agent.adapters.common import sqlite
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.queueing import QueueSpec
-from agent.errors import QueueUnavailableError, UnusableStoreError
+from agent.core.model.nouns import JudgeRecord
+from agent.core.model.queueing import Cursor, NewEvent, QueueSpec
+from agent.errors import QueueUnavailableError
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import LEASE, Clock, World
 
@@ -40,7 +42,7 @@ def world(path, clock, empty_queue):
     path.parent.mkdir()
     shutil.copyfile(empty_queue, path)
     with SqliteQueue(path, clock.now) as queue:
-        queue._connection().execute("PRAGMA synchronous = OFF")
+        queue._db.execute("PRAGMA synchronous = OFF")
         yield World(queue, clock.now, clock.advance)
 
 
@@ -52,13 +54,11 @@ class TestSqliteQueue(QueueContract):
     """All of it."""
 
 
-def test_each_commit_waits_for_the_disk(path):
-    with SqliteQueue(path, wall) as queue:
-        settings = {
-            name: queue._connection().execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("journal_mode", "synchronous", "foreign_keys")
-        }
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+class TestQueueInMemory(QueueContract):
+    @pytest.fixture
+    def world(self, clock):
+        with SqliteQueue(MEMORY, clock.now) as queue:
+            yield World(queue, clock.now, clock.advance)
 
 
 def test_everything_is_still_there_after_closing(path, clock):
@@ -75,29 +75,6 @@ def test_everything_is_still_there_after_closing(path, clock):
         assert queue.receipt("k") == receipt
         assert [found.max_running for found in queue.queues()] == [2]
         assert queue.beat(lease, [], extend=LEASE) == "ok"
-
-
-def test_closing_closes_the_connections_of_all_threads(path, clock):
-    queue = SqliteQueue(path, clock.now)
-    world = World(queue, clock.now, clock.advance)
-    both = threading.Barrier(3)
-
-    def visit(name):
-        world.submit(name)
-        both.wait(10)
-
-    threads = [threading.Thread(target=visit, args=(name,)) for name in ("t1", "t2")]
-    for thread in threads:
-        thread.start()
-    both.wait(10)
-    assert len(queue._connections) == 2
-    for thread in threads:
-        thread.join()
-    queue.close()
-    # SQLite removes this file when the last connection is closed, and only then.
-    assert not path.with_name(path.name + "-wal").exists()
-    with pytest.raises(QueueUnavailableError, match="open it again"):
-        queue.get("t1")
 
 
 def test_threads_share_one_queue_and_a_reader_misses_nothing(world):
@@ -134,91 +111,110 @@ def test_threads_share_one_queue_and_a_reader_misses_nothing(world):
     assert seen["succeeded"] == len(names)
 
 
-def a_text_file(path):
-    path.write_text("these are not the pages of a database\n" * 100)
+def test_what_is_configured_already_is_not_written_again(world):
+    world.queue.configure(QueueSpec(id="main", max_running=2))
+    world.queue._db.execute("PRAGMA query_only = ON")
+    world.queue.configure(QueueSpec(id="main", max_running=2))
+    with pytest.raises(QueueUnavailableError):
+        world.queue.configure(QueueSpec(id="main", max_running=3))
 
 
-def a_folder(path):
-    path.mkdir()
+def test_a_file_is_told_from_every_other_and_from_its_older_copy(tmp_path, path, clock):
+    with SqliteQueue(path, clock.now) as queue:
+        World(queue, clock.now, clock.advance).submit("t1")
+        name, read = queue.identity(), queue.changed_since(None).cursor
+    older = shutil.copyfile(path, tmp_path / "older.db")
+    with SqliteQueue(path, clock.now) as queue:
+        World(queue, clock.now, clock.advance).submit("t2", key="k2")
+        latest = queue.changed_since(None).cursor
+        assert (queue.identity(), queue.knows(read), queue.knows(latest)) == (name, True, True)
+        assert queue.missing(["t2", "t1", "t3"]) == ["t3"]
+    with SqliteQueue(older, clock.now) as queue:
+        assert (queue.identity(), queue.knows(read), queue.knows(latest)) == (name, True, False)
+        assert queue.missing(["t2", "t1"]) == ["t2"]
+    with SqliteQueue(tmp_path / "other.db", clock.now) as queue:
+        assert queue.identity() != name
+        assert not queue.knows(read)
+        assert not queue.knows(Cursor(position="nonsense"))
 
 
-def another_program(path):
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE mine (a)")
-        db.execute(f"PRAGMA user_version = {embedded.VERSION}")
-
-
-def another_version(path):
-    SqliteQueue(path, wall).close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {embedded.VERSION + 1}")
-
-
-@pytest.mark.parametrize(
-    ("make", "advice"),
-    [
-        pytest.param(a_text_file, "name another file", id="not a database"),
-        pytest.param(a_folder, "check that its folder", id="a folder"),
-        pytest.param(another_program, "name another file", id="another program's database"),
-        pytest.param(another_version, "move the file away", id="another version"),
-    ],
+STEPS = st.sampled_from([0, 0, 1, 7, LEASE, LEASE + 1, 3600, -1, -2, -LEASE, -3600, -86_400])
+"""Seconds by which a clock is moved, or set, before the next thing happens."""
+THINGS = st.sampled_from(
+    ["claim", "beat", "event", "judging", "finish", "late", "retry", "interrupt", "read"]
 )
-def test_a_file_that_cannot_be_a_queue_is_refused_and_left_alone(path, make, advice):
-    path.parent.mkdir()
-    make(path)
-    before = path.read_bytes() if path.is_file() else None
-    with pytest.raises(UnusableStoreError, match=advice) as refusal:
-        SqliteQueue(path, wall)
-    assert str(path) in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-    assert (path.read_bytes() if path.is_file() else None) == before
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "state").write_text("in the way")
-    with pytest.raises(UnusableStoreError, match="check its folder"):
-        SqliteQueue(tmp_path / "state" / "queue.db", wall)
+@settings(max_examples=150, deadline=None)
+@given(story=st.lists(st.tuples(STEPS, STEPS, THINGS), max_size=25))
+def test_however_clocks_are_set_the_times_of_an_attempt_are_in_order(story):
+    clock, hosts = Clock(), Clock()
+    ends: dict[int, datetime] = {}
+    with SqliteQueue(MEMORY, clock.now) as queue:
+        world, lease = World(queue, clock.now, clock.advance), None
+        world.submit()
+        for step, host_step, thing in story:
+            clock.advance(step)
+            hosts.advance(step + host_step)
+            if thing == "claim":
+                lease = world.claim() or lease
+            elif thing == "retry":
+                world.retry(world.view().attempt + 1)
+            elif thing == "interrupt":
+                world.halt("interrupt", world.view().attempt)
+            elif lease and thing in ("beat", "event"):
+                said = [NewEvent(at=hosts.now(), kind="message", text="m")] * (thing == "event")
+                queue.beat(lease, said, extend=LEASE)
+            elif lease and thing == "judging":
+                queue.judging(lease)
+            elif lease and thing in ("finish", "late"):
+                judge = JudgeRecord(verdict="pass", at=hosts.now())
+                world.finish(lease, judge=judge, final_response=thing)
+            view = world.view()
+            in_order(view, ends)
 
 
-def test_an_old_sqlite_is_refused(path, monkeypatch):
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
-    with pytest.raises(UnusableStoreError, match=r"use a Python with 3\.37 or later"):
-        SqliteQueue(path, wall)
-
-
-def test_a_damaged_file_is_named(path, world):
-    world.submit()
-    world.queue.close()
-    header = path.read_bytes()[:100]
-    path.write_bytes(header + b"\xff" * 50_000)
-    with pytest.raises(UnusableStoreError, match="move it away"):
-        SqliteQueue(path, wall)
+def in_order(view, ends):
+    """Each attempt from submission to end, and what came late after it."""
+    beat, trace, judge = view.heartbeat, view.trace, view.judge
+    marks = [view.started_at, *([beat.at] if beat else []), view.finished_at]
+    known = [at for at in (view.created_at, *marks) if at is not None]
+    assert known == sorted(known)
+    for at in (trace and trace.last_event_at, judge and judge.at):
+        assert at is None or view.started_at <= at <= (view.finished_at or view.heartbeat.at)
+    if view.finished_at:
+        ends[view.attempt] = view.finished_at
+    for late in view.late_reports:
+        assert late.at >= ends.get(late.attempt, late.at)
+        assert late.judge.at <= late.at
+    assert view.updated_at >= known[-1]
 
 
 def locked(_, other):
-    other._connection().execute("BEGIN IMMEDIATE")
+    other._db.execute("BEGIN IMMEDIATE")
 
 
 def full(queue, _):
-    queue._connection().execute("PRAGMA max_page_count = 1")
+    queue._db.execute("PRAGMA max_page_count = 1")
 
 
 def read_only(queue, _):
-    queue._connection().execute("PRAGMA query_only = ON")
+    queue._db.execute("PRAGMA query_only = ON")
 
 
 @pytest.mark.parametrize(
     ("fault", "advice"),
     [
-        pytest.param(locked, "another process keeps it locked", id="locked"),
-        pytest.param(full, "free some disk space", id="disk full"),
-        pytest.param(read_only, "check that it can be written", id="read-only"),
+        pytest.param(locked, "another process kept it locked", id="locked"),
+        pytest.param(full, "free some space", id="disk full"),
+        pytest.param(read_only, "cannot be written: check the rights", id="read-only"),
     ],
 )
 def test_a_call_that_cannot_write_says_so_and_changes_nothing(
     path, clock, monkeypatch, fault, advice
 ):
-    monkeypatch.setattr(embedded, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "_LOOK_AFTER", 0.05)
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.05)
     with SqliteQueue(path, clock.now) as queue, SqliteQueue(path, clock.now) as other:
         world = World(queue, clock.now, clock.advance)
         world.submit("t1")
@@ -226,14 +222,14 @@ def test_a_call_that_cannot_write_says_so_and_changes_nothing(
         with pytest.raises(QueueUnavailableError, match=advice) as refusal:
             world.submit("t2", prompt="x" * 100_000, key="k")
         assert "\n" not in str(refusal.value)
-        assert not queue._connection().in_transaction
+        assert not queue._db.in_transaction
         assert [task.id for task in queue.changed_since(None).tasks] == ["t1"]
         assert queue.receipt("k") is None
 
 
 def test_the_cost_of_a_call_does_not_grow_with_the_tasks_known(world):
     """Counted in steps of SQLite's own machine, which no busy computer can falsify."""
-    db = world.queue._connection()
+    db = world.queue._db
     world.queue.configure(QueueSpec(id="main", max_running=1_000))
 
     def grow(first, last):

@@ -64,7 +64,7 @@ with opened() as queue:
     def stop_at(statement):
         if statement == "COMMIT":
             say("all is written, nothing is committed"); sys.stdin.readline()
-    queue._connection().set_trace_callback(stop_at)
+    queue._db.set_trace_callback(stop_at)
     queue.claim("host-1", ["main"], lease=60)
 """
 

@@ -7,24 +7,35 @@ from itertools import product
 import pytest
 
 from agent.core.model.nouns import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
-from agent.core.model.queueing import Cursor, NewEvent, Order, QueueSpec
-from agent.core.queue.rows import COLUMNS, attempt_of, row_of, stamp, time_of
+from agent.core.model.queueing import Cursor, NewEvent, Order, QueueSpec, Report
 from agent.core.queue.rules import (
+    COLUMNS,
     MESSAGE_TEXT,
     TRACE_KEPT,
     TRACE_KIND,
     TRACE_TEXT,
     Attempt,
+    Halt,
     Submit,
+    act,
+    attempt_of,
     beaten,
+    claimed,
     clean,
     cleaned,
+    cursor_at,
     expired,
     judged,
+    lease_of,
     numbered,
+    queue_views,
+    revision_of,
+    row_of,
+    settled,
+    stamp,
+    time_of,
 )
 from agent.core.queue.states import ENDINGS, QUEUE_STATES, STOPS, Event, allows, step
-from agent.core.queue.views import cursor_at, queue_views, revision_of
 
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123_457, tzinfo=UTC)
 ORDER = Order(
@@ -170,8 +181,86 @@ def test_no_judge_step_begins_under_a_stop(stop, after):
 
 
 def test_a_lost_attempt_ended_when_its_lease_did():
-    end = NOW - timedelta(seconds=7)
+    end = NOW + timedelta(seconds=7)
     assert expired(replace(ATTEMPT, lease_until=end)).finished_at == end
+
+
+WAITING = replace(ATTEMPT, state=Status.QUEUED)
+BACK = NOW - timedelta(seconds=2)
+"""What a clock says that was set back since `NOW`."""
+TAKEN = claimed(WAITING, worker="host-1", token="abc", now=NOW, lease=60)  # noqa: S106
+HELD = lease_of(TAKEN)
+AHEAD = NOW + timedelta(hours=1)
+
+
+def report(at=NOW):
+    judge = JudgeRecord(verdict="pass", at=at, reason="r")
+    return Report(state="succeeded", judge=judge)
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "at"),
+    [
+        pytest.param("started_at", lambda: claimed(WAITING, worker="h", token="t",  # noqa: S106
+                     now=BACK, lease=60), NOW, id="claimed before it was submitted"),
+        pytest.param("heartbeat_at", lambda: beaten(TAKEN, [], now=BACK, extend=60), NOW,
+                     id="a heartbeat before the start"),
+        pytest.param("heartbeat_at", lambda: beaten(TAKEN, [], now=AHEAD, extend=60), AHEAD,
+                     id="a heartbeat of a clock set forward"),
+        pytest.param("traced_at", lambda: traced(TAKEN, BACK, BACK), NOW,
+                     id="an event before the start"),
+        pytest.param("traced_at", lambda: traced(TAKEN, AHEAD, BACK), NOW,
+                     id="an event after now"),
+        pytest.param("finished_at", lambda: settled(TAKEN, HELD, report(), BACK), NOW,
+                     id="a report before the start"),
+        pytest.param("finished_at", lambda: settled(traced(TAKEN, AHEAD, AHEAD), HELD, report(),
+                     NOW), AHEAD, id="a report before the last heartbeat"),
+        pytest.param("finished_at", lambda: expired(replace(TAKEN, lease_until=BACK)), NOW,
+                     id="a lease that ran out before the start"),
+        pytest.param("finished_at", lambda: act(WAITING, Halt(verb="cancel", task="t1",
+                     attempt=1, reason="r"), BACK)[1], NOW, id="cancelled before it was submitted"),
+    ],
+)  # fmt: skip
+def test_a_clock_that_was_set_writes_no_time_before_the_last_one(name, after, at):
+    assert getattr(after(), name) == at
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        pytest.param(BACK, NOW, id="before the start"),
+        pytest.param(NOW + timedelta(seconds=3), NOW + timedelta(seconds=3), id="in between"),
+        pytest.param(AHEAD, NOW + timedelta(seconds=9), id="after the report"),
+    ],
+)
+@pytest.mark.parametrize("late", [pytest.param(False, id="in time"), pytest.param(True, id="late")])
+def test_a_judge_step_lies_within_its_attempt(said, kept, late):
+    now = NOW + timedelta(seconds=9)
+    current = replace(TAKEN, state=Status.LOST, finished_at=NOW) if late else TAKEN
+    assert settled(current, HELD, report(said), now).judge.at == kept
+
+
+def test_a_report_with_a_corrected_time_is_known_again():
+    ended = settled(TAKEN, HELD, report(BACK), BACK)
+    assert ended.judge.at == NOW
+    assert settled(ended, HELD, report(BACK), NOW) is None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(lambda: claimed(WAITING, worker="h", token="t", now=BACK, lease=60),  # noqa: S106
+                     id="claimed"),
+        pytest.param(lambda: beaten(TAKEN, [], now=BACK, extend=60), id="beaten"),
+    ],
+)  # fmt: skip
+def test_a_lease_runs_out_by_the_clock_as_it_is(after):
+    """It would last longer by the step otherwise, and a host that is dead is found dead later."""
+    assert after().lease_until == BACK + timedelta(seconds=60)
+
+
+def traced(current, at, now):
+    return beaten(current, numbered(current, [event("m", at=at)], now), now=now, extend=60)
 
 
 def test_a_cursor_is_read_back():

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.agents.command import CommandRunner
+from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.git.worktrees import GitWorktrees
-from agent.adapters.queue.memory import MemoryQueue
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.core.model.nouns import Command, CommandResult, Status, TaskKind
 from agent.core.model.queueing import Order, TaskView
 from agent.runtime.worker import Worker, WorkerSettings
@@ -57,7 +58,7 @@ class Clock:
 class Unsteady:
     """A work source that a test can break: `fault` is raised by the calls named in `broken`."""
 
-    def __init__(self, queue: MemoryQueue) -> None:
+    def __init__(self, queue: SqliteQueue) -> None:
         self._queue = queue
         self.fault: Exception | None = None
         self.broken: tuple[str, ...] = ("claim", "beat", "judging", "finish")
@@ -78,7 +79,7 @@ class World:
     told: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queue: Any = MemoryQueue(self.clock.now)
+        self.queue: Any = SqliteQueue(MEMORY, self.clock.now)
         self.source: Any = Unsteady(self.queue)
         self.remote = self.place / "origin.git"
         self.trees = GitWorktrees(str(self.remote), self.place / "work", self.place / "clone")

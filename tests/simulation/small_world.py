@@ -11,7 +11,7 @@ from agent.adapters.files.policy import read_policy
 from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
-from agent.adapters.queue.memory import MemoryQueue
+from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
 from agent.core.journal.records import WaveRecord
 from agent.core.model.nouns import (
@@ -99,9 +99,11 @@ class SmallWorld:
     script: Script
     clock: HandClock = field(default_factory=HandClock)
     wrap: Callable[[World], World] = lambda world: world
+    file: Path = MEMORY
+    """The queue's."""
 
     def __post_init__(self) -> None:
-        self.queue = MemoryQueue(self.clock.now)
+        self.queue = SqliteQueue(self.file, self.clock.now)
         for spec in QUEUES:
             self.queue.configure(spec)
         self.remote = Remote()

@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.adapters.queue.embedded import SqliteQueue
 from agent.runtime.effects import order_of
 from tests.adapters.code_queue_world import BothSides, Fault, bench
-from tests.adapters.queue_world import Clock
 from tests.simulation.small_world import HONEST, QUEUES, SmallWorld, Turn, spec
 from tests.standins.code_queue import serving
 
@@ -24,15 +22,6 @@ ENDED = {"T-1": ("accepted", 1), "T-2": ("accepted", 2), "T-3": ("accepted", 2)}
 def server():
     with serving() as here:
         yield here
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    path = tmp_path_factory.mktemp("empty") / "queue.db"
-    with SqliteQueue(path, Clock().now) as queue:
-        for one in QUEUES:
-            queue.configure(one)
-    return path
 
 
 class CodeQueueWorld(SmallWorld):
@@ -54,11 +43,11 @@ class CodeQueueWorld(SmallWorld):
 
 
 @pytest.fixture
-def start(tmp_path, server, empty):
+def start(tmp_path, server):
     opened = []
 
     def open_world(script, **how):
-        opened.append(bench(tmp_path, server, empty, **how))
+        opened.append(bench(tmp_path, server, queues=QUEUES, **how))
         found = opened[-1].__enter__()
         return found, CodeQueueWorld(tmp_path, script).over(found)
 

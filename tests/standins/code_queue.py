@@ -73,8 +73,6 @@ class CodeQueue:
     numbers: Any = field(default_factory=itertools.count)
     quiet: threading.Event = field(default_factory=threading.Event)
     """Set at the end, so that nobody stays slow."""
-    safe: bool = True
-    """Wait for the disk, which a test need not."""
     lock: Any = field(default_factory=threading.Lock)
     closed: bool = False
 
@@ -231,8 +229,6 @@ class CodeQueue:
             with self.lock:
                 if self.closed:
                     return 0, b"", ""
-                if not self.safe:  # each thread has a connection of its own
-                    self.queue._connection().execute("PRAGMA synchronous = OFF")
                 found = self.answer(way, call, said)
         except RefusedError as refusal:
             return 409, json.dumps({"ok": False, "error": str(refusal)}).encode(), JSON

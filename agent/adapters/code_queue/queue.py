@@ -35,8 +35,18 @@ from agent.core.model.queueing import (
     TraceEvent,
 )
 from agent.core.queue import rules
-from agent.core.queue.rules import Attempt, Effect, Halt, Move, Request, Retry, Submit, clean
-from agent.core.queue.views import cursor_at, revision_of
+from agent.core.queue.rules import (
+    Attempt,
+    Effect,
+    Halt,
+    Move,
+    Request,
+    Retry,
+    Submit,
+    clean,
+    cursor_at,
+    revision_of,
+)
 from agent.errors import (
     KeyReusedError,
     NothingDoneError,

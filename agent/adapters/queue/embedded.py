@@ -2,15 +2,15 @@
 
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
-from agent.adapters.common.sqlite import when_free
+from agent.adapters.common.sqlite import SqliteFile
 from agent.core.model.actions import digest
 from agent.core.model.nouns import LateReport, Status
 from agent.core.model.queueing import (
@@ -29,31 +29,25 @@ from agent.core.model.queueing import (
     TraceEvent,
 )
 from agent.core.queue import rules
-from agent.core.queue.rows import COLUMNS, TASK_COLUMNS, attempt_of, row_of, stamp, time_of
-from agent.core.queue.rules import Attempt, Halt, Move, Request, Retry, Submit, clean, written
+from agent.core.queue.rules import (
+    COLUMNS,
+    TASK_COLUMNS,
+    Attempt,
+    Halt,
+    Move,
+    Request,
+    Retry,
+    Submit,
+    attempt_of,
+    clean,
+    row_of,
+    stamp,
+    time_of,
+    view,
+    written,
+)
 from agent.core.queue.states import LEASED
-from agent.core.queue.views import cursor_at, has_room, lease_of, queue_views, revision_of, view
-from agent.errors import QueueUnavailableError, UnusableStoreError
-
-BUSY_SECONDS = 30.0
-"""How long a call waits for another process that is writing."""
-VERSION: Final = 1
-APPLICATION: Final = 0x574B5155
-"""`WKQU`: tells a queue from another SQLite file that happens to have the same version."""
-OLDEST_SQLITE: Final = (3, 37)
-"""The first with STRICT tables."""
-
-_REMEDIES: Final = {
-    sqlite3.SQLITE_NOTADB: (UnusableStoreError, "it is not a queue; name another file"),
-    sqlite3.SQLITE_CORRUPT: (UnusableStoreError, "move it away and submit the wave again"),
-    sqlite3.SQLITE_CANTOPEN: (UnusableStoreError, "check that its folder can be written"),
-    sqlite3.SQLITE_BUSY: (QueueUnavailableError, "another process keeps it locked; see which"),
-    sqlite3.SQLITE_PROTOCOL: (QueueUnavailableError, "too many processes open it; try again"),
-    sqlite3.SQLITE_FULL: (QueueUnavailableError, "free some disk space and try again"),
-    sqlite3.SQLITE_IOERR: (QueueUnavailableError, "check the disk and its free space"),
-    sqlite3.SQLITE_READONLY: (QueueUnavailableError, "check that it can be written"),
-}
-"""What is no bug, by SQLite's primary result code."""
+from agent.errors import QueueUnavailableError
 
 _LAPSED: Final = "attempt.state IN ('running', 'judging') AND attempt.lease_until <= ?"
 _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S608 - no input in it
@@ -72,55 +66,68 @@ _UPDATE: Final = (
     f"UPDATE attempt SET {', '.join(f'{name} = :{name}' for name in _OWN)}"  # noqa: S608 - as above
     " WHERE task = :task AND number = :number"
 )
-_TOUCH: Final = "UPDATE task SET updated_at = :now, revision = :revision WHERE id = :task"
+_TOUCH: Final = (
+    "UPDATE task SET updated_at = max(updated_at, :now), revision = :revision WHERE id = :task"
+)
 _PUT: Final = (
     "INSERT INTO task VALUES (:task, :number, :order, :created_at, :now, :revision)"
-    " ON CONFLICT (id) DO UPDATE SET attempt = :number, updated_at = :now, revision = :revision"
+    " ON CONFLICT (id) DO UPDATE"
+    " SET attempt = :number, updated_at = max(updated_at, :now), revision = :revision"
 )
 
 
-class SqliteQueue(OwnControlPlane):
+class SqliteQueue(SqliteFile, OwnControlPlane):
     """A `TaskQueue` and `WorkSource` in the file `path`, which is made when it is not there.
 
     `now` gives aware datetimes and is its only clock. UnusableStoreError: the file cannot be a
-    queue. QueueUnavailableError: it cannot be read or written just now. UserError, KeyReusedError
-    and ValueError (a cursor of another queue) are about what was asked.
+    queue, or is none any more. QueueUnavailableError: it cannot be read or written just now.
+    UserError, KeyReusedError and ValueError (a cursor of another queue) are about what was asked.
     """
 
+    APPLICATION = 0x574B5155  # "WKQU"
+    VERSION = 1
+    UNAVAILABLE = QueueUnavailableError
+
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
-        self._path = path
+        super().__init__(path)
         self._now = now
-        self._connections: dict[int, sqlite3.Connection] = {}
-        """One for each thread; a new thread takes over that of a dead one with its number."""
-        self._lock = threading.Lock()
-        self._closed = False
-        with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            when_free(lambda: _prepare(path))
+        self._db.row_factory = sqlite3.Row
 
-    def close(self) -> None:
-        """Close the connections of all threads. No call may be under way; none may follow."""
-        with self._lock:
-            self._closed = True
-            while self._connections:
-                self._connections.popitem()[1].close()
+    def _schema(self) -> Sequence[str]:
+        return _schema()
 
-    def __enter__(self) -> Self:
-        """The queue itself."""
-        return self
+    def identity(self) -> str:
+        """The name that was drawn for this file when it was made; no other file has it."""
+        with self._using() as db:
+            return _store(db)[0]
 
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
+    def knows(self, cursor: Cursor) -> bool:
+        """Whether this file has got as far as `cursor`; an older copy of it has not."""
+        with self._using() as db:
+            try:
+                rules.revision_of(cursor, *_store(db))
+            except ValueError:
+                return False
+            return True
+
+    def missing(self, tasks: Iterable[str]) -> list[str]:
+        """Those of `tasks` that this file has never held. It waits for nobody."""
+        with self._using() as db:
+            known = {row["id"] for row in db.execute("SELECT id FROM task")}
+        return [task for task in tasks if task not in known]
 
     def configure(self, queue: QueueSpec) -> None:
         queue = rules.cleaned(queue)
+        with self._reading() as db:
+            # Every start configures its queues, also while another process is writing.
+            if _specs(db).get(queue.id) == queue:
+                return
         with self._writing() as (db, _):
             db.execute("REPLACE INTO queue VALUES (?, ?)", (queue.id, written(queue)))
 
     def queues(self) -> Sequence[QueueView]:
         with self._reading() as db:
-            return queue_views(_specs(db), _tally(db))
+            return rules.queue_views(_specs(db), _tally(db))
 
     def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
         return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
@@ -147,10 +154,9 @@ class SqliteQueue(OwnControlPlane):
 
     def changed_since(self, cursor: Cursor | None) -> Changes:
         with self._reading() as db:
-            store = db.execute("SELECT name, revision FROM store").fetchone()
-            read = revision_of(cursor, store["name"], store["revision"])
-            tasks = _views(db, "task.revision > ?", read)
-            return Changes(tasks=tuple(tasks), cursor=cursor_at(store["name"], store["revision"]))
+            name, newest = _store(db)
+            tasks = _views(db, "task.revision > ?", rules.revision_of(cursor, name, newest))
+            return Changes(tasks=tuple(tasks), cursor=rules.cursor_at(name, newest))
 
     def trace(self, task: str, *, attempt: int, after: int, limit: int) -> Sequence[TraceEvent]:
         with self._reading() as db:
@@ -171,7 +177,7 @@ class SqliteQueue(OwnControlPlane):
             specs, tally = _specs(db), _tally(db)
             for queue in map(clean, queues):
                 leased = sum(tally.get((queue, state), 0) for state in LEASED)
-                if not has_room(specs.get(queue), leased):
+                if not rules.has_room(specs.get(queue), leased):
                     continue
                 if row := db.execute(_OLDEST, (queue,)).fetchone():
                     token = secrets.token_hex(16)
@@ -179,7 +185,7 @@ class SqliteQueue(OwnControlPlane):
                         attempt_of(row), worker=worker, token=token, now=now, lease=lease
                     )
                     _save(db, taken, now)
-                    return lease_of(taken)
+                    return rules.lease_of(taken)
             return None
 
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat:
@@ -232,94 +238,46 @@ class SqliteQueue(OwnControlPlane):
     @contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, datetime]]:
         """A transaction that holds the write lock, and the time at which it does."""
-        with _explained(self._path), _transaction(self._connection(), "BEGIN IMMEDIATE") as db:
+        with self._transaction() as db:
             now = self._now()
-            for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
-                _save(db, rules.expired(attempt_of(row)), now)
+            _expire(db, now)
             yield db, now
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one state of the file, in which no lease has run out."""
-        with _explained(self._path):
-            db = self._connection()
-            if db.execute(_ANY_LAPSED, (stamp(self._now()),)).fetchone():
-                with self._writing():
-                    """Entering it marks them as lost."""
-            with _transaction(db, "BEGIN"):
+        with self._using() as db:
+            now = self._now()
+            if db.execute(_ANY_LAPSED, (stamp(now),)).fetchone():
+                with self._transaction():
+                    _expire(db, now)
+            with self._transaction("BEGIN"):
                 yield db
 
-    def _connection(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._closed:
-                raise QueueUnavailableError(f"{self._path}: the queue was closed; open it again")
-            thread = threading.get_ident()
-            if thread not in self._connections:
-                self._connections[thread] = _connect(self._path)
-            return self._connections[thread]
+
+@cache
+def _schema() -> tuple[str, ...]:
+    """The statements of `queue_sqlite.sql`; some hold semicolons inside."""
+    statements, part = [], ""
+    text = (resources.files("agent.adapters") / "queue_sqlite.sql").read_text("utf-8")
+    for line in text.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            statements.append(part)
+            part = ""
+    return tuple(statements)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # Each thread uses its own connection; only `close` acts for all of them.
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row
-    try:
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+def _store(db: sqlite3.Connection) -> tuple[str, int]:
+    """The file's name and its newest revision."""
+    name, revision = db.execute("SELECT name, revision FROM store").fetchone()
+    return name, revision
 
 
-def _prepare(path: Path) -> None:
-    """Make a new file a queue, and refuse whatever else it is."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        advice = f"use a Python with {'.'.join(map(str, OLDEST_SQLITE))} or later"
-        raise UnusableStoreError(f"SQLite {sqlite3.sqlite_version} is too old; {advice}")
-    with closing(_connect(path)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                raise UnusableStoreError(f"{path}: cannot use WAL here; keep it on a local disk")
-            schema = (resources.files("agent.adapters") / "queue_sqlite.sql").read_text("utf-8")
-            marks = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-            db.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
-        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-            raise UnusableStoreError(f"{path}: it belongs to another program; name another file")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != VERSION:
-            raise UnusableStoreError(
-                f"{path}: a queue of version {version}, and this program reads version {VERSION}; "
-                "use the program that made it, or move the file away",
-            )
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite cannot help into one line that says what to do; a bug stays a bug."""
-    try:
-        yield
-    except OSError as problem:
-        raise UnusableStoreError(f"{path}: {problem.strerror}: check its folder") from problem
-    except sqlite3.DatabaseError as problem:
-        code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-        if code not in _REMEDIES:
-            raise
-        kind, advice = _REMEDIES[code]
-        raise kind(f"{path}: {problem}: {advice}") from problem
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[sqlite3.Connection]:
-    db.execute(begin)
-    try:
-        yield db
-        db.execute("COMMIT")
-    finally:
-        # A full disk makes SQLite roll back by itself.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+def _expire(db: sqlite3.Connection, now: datetime) -> None:
+    """Mark as lost what ran out of time."""
+    for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
+        _save(db, rules.expired(attempt_of(row)), now)
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
@@ -366,8 +324,7 @@ def _save(db: sqlite3.Connection, attempt: Attempt, now: datetime) -> None:
 
 def _next_revision(db: sqlite3.Connection) -> int:
     db.execute("UPDATE store SET revision = revision + 1")
-    revision: int = db.execute("SELECT revision FROM store").fetchone()["revision"]
-    return revision
+    return _store(db)[1]
 
 
 def _save_events(db: sqlite3.Connection, attempt: Attempt, events: Sequence[TraceEvent]) -> None:

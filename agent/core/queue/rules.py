@@ -1,21 +1,43 @@
-"""What each call on a queue does to an attempt, as values in and values out.
+"""What a queue keeps of an attempt, what each call does to it, and what is shown of it.
 
-Queue adapters keep attempts, as rows or as objects; what becomes of one is decided here, so that
-no two adapters can disagree.
+Values in and values out; a queue adapter only keeps them, so that no two adapters can disagree.
+The clock of a call is the wall's and may have been set back: no time of an attempt is written
+before one that is already there (`_at`). Leases are the exception, because they must run out.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import JudgeRecord, LateReport, Noun, Status, TaskId
-from agent.core.model.queueing import Beat, Lease, NewEvent, Order, Receipt, Report, TraceEvent
-from agent.core.queue.states import ENDINGS, LEASED, STOPS, Event, Stop, allows, step
+from agent.core.model.nouns import (
+    Heartbeat,
+    JudgeRecord,
+    LateReport,
+    Noun,
+    Reported,
+    Status,
+    TaskId,
+    Trace,
+)
+from agent.core.model.queueing import (
+    Beat,
+    Cursor,
+    Lease,
+    NewEvent,
+    Order,
+    QueueSpec,
+    QueueView,
+    Receipt,
+    Report,
+    TaskView,
+    TraceEvent,
+)
+from agent.core.queue.states import ENDINGS, LEASED, QUEUE_STATES, STOPS, Event, Stop, allows, step
 from agent.errors import KeyReusedError, UserError
 
 Effect = Literal["done", "stale", "nothing-to-do", "unknown-task"]
@@ -104,6 +126,7 @@ Request = Submit | Retry | Halt | Move
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
 _TASK_ID: Final = TypeAdapter(TaskId)
+_UNCONFIGURED: Final = QueueSpec(id="unconfigured")
 
 
 def clean(text: str) -> str:
@@ -193,7 +216,7 @@ def _halted(current: Attempt, request: Halt, now: datetime) -> tuple[Effect, Att
         return "done", replace(
             current,
             state=step(current.state, Event.CANCEL),
-            finished_at=now,
+            finished_at=_at(current, now),
             last_error=f"cancelled: {request.reason}",
         )
     stop = STOPS.get((current.stop, request.verb))
@@ -226,9 +249,27 @@ def claimed(current: Attempt, *, worker: str, token: str, now: datetime, lease: 
         worker=clean(worker),
         token=token,
         lease_until=now + timedelta(seconds=lease),
-        heartbeat_at=now,
-        started_at=now,
+        heartbeat_at=_at(current, now),
+        started_at=_at(current, now),
     )
+
+
+def _at(current: Attempt, now: datetime | None) -> datetime:
+    """The time to write down for what happens `now`, never before what has happened."""
+    known = (
+        now,
+        current.created_at,
+        current.started_at,
+        current.heartbeat_at,
+        current.traced_at,
+        current.finished_at,
+    )
+    return max(at for at in known if at is not None)
+
+
+def _within(current: Attempt, at: datetime, end: datetime) -> datetime:
+    """A time that a worker host gave, within its attempt: its clock need not be ours."""
+    return min(at if current.started_at is None else max(at, current.started_at), end)
 
 
 def holds(current: Attempt | None, lease: Lease) -> bool:
@@ -242,14 +283,12 @@ def answer(current: Attempt) -> Beat:
 
 
 def numbered(current: Attempt, events: Sequence[NewEvent], now: datetime) -> list[TraceEvent]:
-    """The events in their place in the attempt's trace, cut to what is kept.
-
-    An event of the future comes from a clock that is ahead: it happened now at the latest.
-    """
+    """The events in their place in the attempt's trace, cut to what is kept."""
+    end = _at(current, now)
     return [
         TraceEvent(
             sequence=sequence,
-            at=min(event.at, now),
+            at=_within(current, event.at, end),
             attempt=current.number,
             kind=clean(event.kind)[:TRACE_KIND],
             text=clean(event.text)[:TRACE_TEXT],
@@ -262,7 +301,8 @@ def beaten(
     current: Attempt, traced: Sequence[TraceEvent], *, now: datetime, extend: float
 ) -> Attempt:
     """The attempt after a heartbeat that brought the events `traced`."""
-    beat = replace(current, heartbeat_at=now, lease_until=now + timedelta(seconds=extend))
+    until = now + timedelta(seconds=extend)
+    beat = replace(current, heartbeat_at=_at(current, now), lease_until=until)
     if not traced:
         return beat
     marks = [event.at for event in traced]
@@ -283,32 +323,31 @@ def judged(current: Attempt) -> Attempt:
 
 def expired(current: Attempt) -> Attempt:
     """The attempt whose lease ran out. Only the supervisor may have it run again."""
-    return replace(
-        current, state=step(current.state, Event.EXPIRE), finished_at=current.lease_until
-    )
+    end = _at(current, current.lease_until)
+    return replace(current, state=step(current.state, Event.EXPIRE), finished_at=end)
 
 
 def settled(
     current: Attempt, lease: Lease, report: Report, now: datetime
 ) -> Attempt | LateReport | None:
     """What a report does: it ends the attempt, or is kept as late, or (None) was taken before."""
+    at, judge = _at(current, now), report.judge
+    if judge is not None:
+        judge = judge.model_copy(update={"at": _within(current, judge.at, at)})
     if not holds(current, lease):
         if current.token == lease.token and current.report == digest(report):
             return None
         return LateReport(
-            attempt=current.number,
-            at=now,
-            final_response=report.final_response,
-            judge=report.judge,
+            attempt=current.number, at=at, final_response=report.final_response, judge=judge
         )
     return replace(
         current,
         state=step(current.state, ENDINGS[report.state, current.stop]),
-        finished_at=now,
+        finished_at=at,
         last_error=_error(current, report),
         final_response=report.final_response,
         final_response_truncated=report.final_response_truncated,
-        judge=report.judge,
+        judge=judge,
         session=report.session or current.session,
         report=digest(report),
     )
@@ -324,3 +363,162 @@ def _error(current: Attempt, report: Report) -> str | None:
             return report.last_error or f"cancelled: {current.stop_reason}"
         case None:
             return report.last_error or "stopped by the worker host; the queue did not ask for it"
+
+
+# What a queue shows of what it keeps.
+
+
+def has_room(spec: QueueSpec | None, leased: int) -> bool:
+    """Whether a queue with `leased` attempts may start another; None: it is not configured."""
+    return leased < (spec or _UNCONFIGURED).max_running
+
+
+def lease_of(current: Attempt) -> Lease:
+    """The lease of an attempt that has just been claimed."""
+    return Lease.model_validate(
+        {
+            "task": current.task,
+            "attempt": current.number,
+            "token": current.token,
+            "queue": current.queue,
+            "prompt": current.prompt,
+            "order": current.order,
+            "session": current.session,
+            "expires_at": current.lease_until,
+        },
+    )
+
+
+def view(current: Attempt, *, updated_at: datetime, late: Sequence[LateReport]) -> TaskView:
+    """The task as the queue shows it; `late` in the order of arrival."""
+    heartbeat = current.heartbeat_at and Heartbeat(
+        at=current.heartbeat_at,
+        expires_at=current.lease_until,
+        attempt=current.number,
+        origin="worker",
+    )
+    trace = current.traced_at and Trace(
+        last_event_at=current.traced_at,
+        attempt=current.number,
+        last_sequence=current.last_sequence,
+    )
+    return TaskView(
+        id=current.task,
+        queue=current.queue,
+        state=current.state,
+        attempt=current.number,
+        prompt=current.prompt,
+        order=current.order,
+        created_at=current.created_at,
+        updated_at=updated_at,
+        started_at=current.started_at,
+        finished_at=current.finished_at,
+        worker=current.worker,
+        stop_requested=current.stop,
+        control_plane=Reported(status=current.state),
+        scheduler=Reported(status=current.state),
+        heartbeat=heartbeat,
+        trace=trace,
+        last_message=current.last_message,
+        last_error=current.last_error,
+        final_response=current.final_response,
+        final_response_truncated=current.final_response_truncated,
+        judge=current.judge,
+        session=current.session,
+        late_reports=tuple(late),
+    )
+
+
+def queue_views(
+    specs: Mapping[str, QueueSpec], tally: Mapping[tuple[str, Status], int]
+) -> list[QueueView]:
+    """Every queue that is configured or holds a task, by id; `tally` counts (queue, state)."""
+    holding = {queue for (queue, _), count in tally.items() if count}
+    return [
+        QueueView(
+            **(specs.get(name) or QueueSpec(id=name)).model_dump(by_alias=False),
+            counts={state.value: tally.get((name, state), 0) for state in QUEUE_STATES},
+        )
+        for name in sorted({*specs, *holding})
+    ]
+
+
+def cursor_at(store: str, revision: int) -> Cursor:
+    """The cursor of a reader who has read `store` up to `revision`."""
+    return Cursor(position=f"{store}:{revision}")
+
+
+def revision_of(cursor: Cursor | None, store: str, newest: int) -> int:
+    """The revision a reader has read up to. ValueError for a cursor `store` cannot have made."""
+    if cursor is None:
+        return 0
+    name, _, revision = cursor.position.partition(":")
+    if name != store or not (revision.isdecimal() and int(revision) <= newest):
+        raise ValueError(
+            f"cursor {cursor.position!r} is not of this queue; read everything once, with None",
+        )
+    return int(revision)
+
+
+# An attempt as flat texts and numbers, for a queue that keeps its tasks in a table.
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def stamp(at: datetime) -> int:
+    """Microseconds since 1970; whole ones, so that `time_of` gives back exactly what was stored."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def time_of(microseconds: int) -> datetime:
+    """The time that was stored as `stamp`."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Attempt))
+TASK_COLUMNS: Final = frozenset({"order", "created_at"})
+"""Those that are the same for all attempts of a task."""
+
+_READ: Final[Mapping[str, Callable[[Any], object]]] = {
+    "state": Status,
+    "order": Order.model_validate_json,
+    "judge": JudgeRecord.model_validate_json,
+    "final_response_truncated": bool,
+    "created_at": time_of,
+    "lease_until": time_of,
+    "heartbeat_at": time_of,
+    "started_at": time_of,
+    "finished_at": time_of,
+    "traced_at": time_of,
+}
+
+
+def row_of(attempt: Attempt) -> dict[str, str | int | None]:
+    """The attempt by column: times as stamps, models as JSON, yes and no as 1 and 0."""
+    return {name: _flat(getattr(attempt, name)) for name in COLUMNS}
+
+
+def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an attempt
+    match value:
+        case datetime():
+            return stamp(value)
+        case Order() | JudgeRecord():
+            return written(value)
+        case bool():
+            return int(value)
+        case Status():
+            return value.value
+        case None | str() | int():
+            return value
+        case _:
+            raise TypeError(f"no column can hold {value!r}")
+
+
+def attempt_of(row: Mapping[str, Any]) -> Attempt:
+    """The attempt that was stored as `row_of`; other columns of the row are left out."""
+    values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    for name, read in _READ.items():
+        if values[name] is not None:
+            values[name] = read(values[name])
+    return Attempt(**values)
