@@ -71,8 +71,18 @@ class TestSqliteWaves(WavesContract):
         waves.add_wave(wave(), [standing("a", status="accepted"), standing("b")])
         state._db.execute("UPDATE task SET body = 'unreadable' WHERE settled")
         assert list(waves.standings(settled=False)) == [standing("b")]
-        with pytest.raises(UnusableStoreError, match="a stored Standing cannot be read"):
-            waves.standings()
+        assert list(waves.standings()) == [standing("b")]
+        assert list(waves.unreadable()) == ["a"]
+
+    def test_a_row_that_cannot_be_read_leaves_the_others_alone(self, waves, state):
+        waves.add_wave(wave(), [standing("a"), standing("b")])
+        state._db.execute("""UPDATE task SET body = '{"spec": 3}' WHERE id = 'a'""")
+        waves.forget()
+        assert [one.spec.id for one in waves.standings(settled=False)] == ["b"]
+        assert waves.standing("a") is None
+        ((task, why),) = waves.unreadable().items()
+        assert task == "a"
+        assert why.startswith("its row in ")
 
     def test_what_is_open_is_parsed_once(self, waves):
         waves.add_wave(wave(), [standing("a"), standing("b"), standing("c")])
