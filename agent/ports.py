@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from agent.core.approval.requests import Card, StandingRule
-from agent.core.journal.records import Entry, Record, Standing, WaveRecord
+from agent.core.approval.requests import ApprovalRequest, StandingRule
+from agent.core.journal.records import Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
     CommandResult,
@@ -308,16 +308,16 @@ class Journal(Protocol):
 class WaveStore(Protocol):
     """What the supervisor remembers between ticks. Every save is an idempotent overwrite."""
 
-    def add_wave(self, wave: WaveRecord, standings: Sequence[Standing]) -> bool:
+    def add_wave(self, wave: WaveRecord, task_records: Sequence[TaskRecord]) -> bool:
         """False: this very wave is there already. Another wave's task ids are refused."""
 
     def waves(self) -> Sequence[WaveRecord]: ...
-    def standings(self, *, settled: bool | None = None) -> Sequence[Standing]: ...
-    def standing(self, task: str) -> Standing | None: ...
+    def task_records(self, *, settled: bool | None = None) -> Sequence[TaskRecord]: ...
+    def task_record(self, task: str) -> TaskRecord | None: ...
     def unreadable(self) -> Mapping[str, str]:
         """Open tasks of which nothing but the id can be read, and why."""
 
-    def save(self, standing: Standing) -> None: ...
+    def save(self, task_record: TaskRecord) -> None: ...
     def defects(self) -> Sequence[Defect]: ...
     def save_defect(self, defect: Defect) -> None: ...
     def outcomes(self, limit: int) -> Sequence[Outcome]: ...
@@ -331,26 +331,28 @@ class WaveStore(Protocol):
 class Approvals(Protocol):
     """Questions to a person, and rules a person made. Every change is one transaction."""
 
-    def ask(self, card: Card) -> Card:
+    def ask(self, request: ApprovalRequest) -> ApprovalRequest:
         """Keep it under an id of its own; a live card of the same digest is given back instead."""
 
-    def card(self, card: str) -> Card | None: ...
-    def last(self, task: str | None, action: Action) -> Card | None:
+    def request(self, request: str) -> ApprovalRequest | None: ...
+    def last(self, task: str | None, action: Action) -> ApprovalRequest | None:
         """The latest card about this."""
 
-    def cards(self, *, live: bool) -> Sequence[Card]:
+    def requests(self, *, live: bool) -> Sequence[ApprovalRequest]:
         """Oldest first: those that wait for an answer or its effect, or all there ever were."""
 
-    def declined(self) -> Sequence[Card]:
+    def declined(self) -> Sequence[ApprovalRequest]:
         """Of each task and action the latest card, if it was rejected or put off."""
 
-    def change(self, card: str, digest: str, how: Callable[[Card], Card]) -> Card:
+    def change(
+        self, request: str, digest: str, how: Callable[[ApprovalRequest], ApprovalRequest]
+    ) -> ApprovalRequest:
         """Change it if it still has this digest. ChangedMeanwhileError, also from `how`: it stays.
 
         `how` is a function of `core/approvals.py`; of two at once the second sees the first's work.
         """
 
-    def unseen(self) -> Sequence[Card]:
+    def unseen(self) -> Sequence[ApprovalRequest]:
         """Changed by a person and not looked at by the supervisor, or not in the journal yet."""
 
     def rules(self) -> Sequence[StandingRule]: ...

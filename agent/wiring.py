@@ -25,7 +25,7 @@ from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
 from agent.core.assess.failures import same_failure
-from agent.core.journal.records import Standing, WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import Cursor
@@ -39,13 +39,13 @@ from agent.errors import (
 from agent.paths import Places
 from agent.ports import Journal, Machine, TaskQueue, WaveStore
 from agent.runtime.approval_answers import Answering
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.loop import Loop
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 from agent.wiring_code_queue import open_code_queue
-from agent.wiring_reading import reading, reviewer_of, writer_of
+from agent.wiring_reading import review_limits, reviewer_of, writer_of
 from agent.wiring_systems import (
     issues_in,
     probes_of,
@@ -161,7 +161,7 @@ def open_journal(settings: Settings) -> Iterator[Journal]:
 
 
 @contextmanager
-def open_world(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[World]:
+def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[Ports]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
     places = _places(settings)
     prompts = shipped("prompts")
@@ -171,7 +171,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
         _refuse_a_lost_file(_queue_file(settings), state.waves)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         machine = SystemMachine()
-        yield World(
+        yield Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_supervised(settings, policy, machine, state.waves)),
             store=state.waves,
@@ -196,7 +196,7 @@ def open_world(settings: Settings, policy: Policy, key: str | None = None) -> It
 
 
 @contextmanager
-def open_reading(settings: Settings) -> Iterator[World]:
+def open_reading(settings: Settings) -> Iterator[Ports]:
     """What the supervisor knows, without its lock: nothing is made, changed or probed."""
     places, clock = Places(settings.state), SystemClock()
     _refuse_no_folder(settings.state)
@@ -214,7 +214,7 @@ def open_reading(settings: Settings) -> Iterator[World]:
             queue = stack.enter_context(SqliteQueue(MEMORY, clock.now))
             for spec in settings.queues:
                 queue.configure(spec)
-        yield World(
+        yield Ports(
             clock=clock,
             queue=queue,
             store=state.waves,
@@ -231,8 +231,8 @@ def open_reading(settings: Settings) -> Iterator[World]:
 @contextmanager
 def open_answering(settings: Settings, policy: Policy) -> Iterator[Answering]:
     """What a person needs to answer questions; nothing is locked, so that several may."""
-    with open_reading(settings) as world:
-        yield Answering(world, policy, _who())
+    with open_reading(settings) as ports:
+        yield Answering(ports, policy, _who())
 
 
 def _who() -> str:
@@ -250,15 +250,15 @@ def supervision(
         mode=mode or settings.supervisor.mode,
         interval=interval or settings.supervisor.interval,
         host=settings.supervisor.host,
-        reading=reading(settings.model),
+        review_limits=review_limits(settings.model),
     )
 
 
 def supervision_seen(
-    settings: Settings, policy: Policy, world: World, held_by: str | None
+    settings: Settings, policy: Policy, ports: Ports, held_by: str | None
 ) -> Supervision:
     """How the supervisor that is at work works; the configured way if none is."""
-    notes = world.store.notes()
+    notes = ports.store.notes()
     if held_by is None or "supervision" not in notes:
         return supervision(settings, policy)
     mode, _, interval = notes["supervision"].partition(" ")
@@ -268,7 +268,7 @@ def supervision_seen(
 
 def loop(
     settings: Settings,
-    world: World,
+    ports: Ports,
     how: Supervision,
     tell: Callable[[TickResult], None],
     report: Callable[[str], None],
@@ -277,11 +277,11 @@ def loop(
 
     def told(result: TickResult) -> None:
         # For `supervision_seen`: the command line may have said otherwise than the configuration.
-        world.store.note({"supervision": f"{how.mode} {how.interval}"})
+        ports.store.note({"supervision": f"{how.mode} {how.interval}"})
         tell(result)
 
     who = f"wavekeeper run on {socket.gethostname()}"
-    return Loop(world, how, FileLock(_places(settings).lock), who, told, report)
+    return Loop(ports, how, FileLock(_places(settings).lock), who, told, report)
 
 
 def holder(settings: Settings) -> str | None:
@@ -289,7 +289,7 @@ def holder(settings: Settings) -> str | None:
     return FileLock(Places(settings.state).lock).holder()
 
 
-def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
+def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
     refuse_unknown_names(path, wave, settings)
@@ -301,20 +301,20 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[Standing]]:
         source=str(path.resolve()),
     )
     drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
-    standings, refusals = plan(record, wave.tasks, drafter, completion)
+    task_records, refusals = plan(record, wave.tasks, drafter, completion)
     if refusals:
         first = refusals[0]
         raise WaveFileError(
             f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
         )
-    return record, standings
+    return record, task_records
 
 
 def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
     """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
-    record, standings = check(settings, path)
+    record, task_records = check(settings, path)
     with State(_places(settings).own) as state:
-        return record, len(standings), state.waves.add_wave(record, standings)
+        return record, len(task_records), state.waves.add_wave(record, task_records)
 
 
 def worker(
@@ -386,7 +386,7 @@ def _refuse_lost_tasks(file: Path, queue: SqliteQueue, store: WaveStore) -> None
             f"{file} is another queue than the one that was read, or an older copy of it; "
             "restore the latest, the tasks are in it",
         )
-    submitted = [one for one in store.standings(settled=False) if one.status == "submitted"]
+    submitted = [one for one in store.task_records(settled=False) if one.status == "submitted"]
     if missing := queue.missing(one.spec.id for one in submitted):
         raise UnusableStoreError(
             f"{file} does not hold {missing[0]}, which was submitted; restore the latest copy",

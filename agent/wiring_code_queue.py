@@ -7,7 +7,7 @@ from typing import Final
 
 from agent.adapters.code_queue.config import CodeQueueSettings
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, CodeQueueOptions, SubmitDiscipline
 from agent.adapters.code_queue.reader import Way
 from agent.adapters.code_queue.ways import CommandLine, Proxy, token_of
 from agent.adapters.code_queue.words import Names
@@ -50,8 +50,8 @@ def open_code_queue(
     with Ledger(state / LEDGER) as ledger:
         lock = own.lock or state / "submit.lock"
         discipline = SubmitDiscipline(lock, spacing=own.spacing, now=now, low_memory=low_memory)
-        manner = Manner(keys=own.keys, fresh=own.fresh, names=Names(own.fields))
-        queue = CodeQueue(ways_to(own), ledger, discipline, now, manner)
+        options = CodeQueueOptions(keys=own.keys, fresh=own.fresh, names=Names(own.fields))
+        queue = CodeQueue(ways_to(own), ledger, discipline, now, options)
         for spec in own.specs:
             queue.configure(spec)
         yield queue

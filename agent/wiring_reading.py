@@ -11,7 +11,7 @@ from agent.adapters.files.config import ModelSettings
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.core.review.brief import Limits
 from agent.ports import Reviewer, Writer
-from agent.runtime.context import Reading
+from agent.runtime.context import ReviewLimits
 
 
 def reviewer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Reviewer:
@@ -32,9 +32,9 @@ def writer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Writ
     return writer(own, prompts, key)
 
 
-def reading(own: ModelSettings) -> Reading:
+def review_limits(own: ModelSettings) -> ReviewLimits:
     """What the configuration says of reviews, and of what models may use up."""
-    return Reading(
+    return ReviewLimits(
         limits=Limits(response=own.response_limit, diff=own.diff_limit),
         at_once=own.at_once,
         task_tokens=own.tokens_per_task,

@@ -23,10 +23,10 @@ from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
-from agent.core.journal.records import Standing, WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Command, Criterion
 from agent.core.model.queueing import Lease, NewEvent, QueueSpec, Report, TaskSpec
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.effects import order_of
 from agent.runtime.tick import Ticker
 
@@ -59,8 +59,8 @@ def spec_of(name: str) -> TaskSpec:
     )
 
 
-def standing_of(name: str, status: str, at: datetime) -> Standing:
-    return Standing(spec=spec_of(name), wave="w", status=status, prompt="p" * 2000, changed_at=at)
+def task_record_of(name: str, status: str, at: datetime) -> TaskRecord:
+    return TaskRecord(spec=spec_of(name), wave="w", status=status, prompt="p" * 2000, changed_at=at)
 
 
 def fill(queue: SqliteQueue, state: State, known: int) -> tuple[list[Lease], float, float]:
@@ -68,8 +68,8 @@ def fill(queue: SqliteQueue, state: State, known: int) -> tuple[list[Lease], flo
     at = datetime.now(UTC)
     names = [f"T-{number}" for number in range(known)]
     wave = WaveRecord(id="w", goal="the goal", submitted_at=at, source="wave.toml")
-    done = [standing_of(name, "accepted", at) for name in names[:-CHANGED]]
-    work = [standing_of(name, "submitted", at) for name in names[-CHANGED:]]
+    done = [task_record_of(name, "accepted", at) for name in names[:-CHANGED]]
+    work = [task_record_of(name, "submitted", at) for name in names[-CHANGED:]]
     state.waves.add_wave(wave, [*done, *work])
     order = order_of(spec_of("T"), "w")
     begun = time.perf_counter()
@@ -94,7 +94,7 @@ def measure(known: int, ticks: int, folder: Path) -> tuple[float, float, float]:
         queue.configure(QueueSpec(id="main", max_running=CHANGED))
         state = stack.enter_context(State(folder / "state.db"))
         leases, enqueued, ended = fill(queue, state, known)
-        world = World(
+        world = Ports(
             clock=clock,
             queue=queue,
             store=state.waves,

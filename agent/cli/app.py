@@ -189,7 +189,7 @@ def decide(
 @app.command("eval", epilog="Example: wavekeeper eval cases.jsonl")
 def evaluate(
     context: typer.Context,
-    cases: Annotated[Path, typer.Argument(metavar="CASES.jsonl", help="Labelled cases.")],
+    tasks: Annotated[Path, typer.Argument(metavar="CASES.jsonl", help="Labelled cases.")],
     *,
     recorded: Annotated[
         Path | None,
@@ -202,7 +202,7 @@ def evaluate(
     from agent.cli.evaluate import evaluate as command
 
     settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, cases, recorded, as_json=as_json)
+    command(console_of(context), settings, tasks, recorded, as_json=as_json)
 
 
 app.add_typer(record_app)

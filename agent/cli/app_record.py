@@ -16,7 +16,7 @@ rules_app = typer.Typer()
 @record_app.command(epilog="Example: wavekeeper approve A-7 --digest 7f3a91c2")
 def approve(
     context: typer.Context,
-    card: Annotated[
+    request: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Say yes to this one; none: ask.")
     ] = None,
     *,
@@ -36,8 +36,8 @@ def approve(
     console, settings = console_of(context), wiring.settings_above(Path.cwd())
     if listed or as_json:
         command.listing(console, settings, as_json=as_json)
-    elif card is not None:
-        command.approve(console, settings, card, digest, confirm)
+    elif request is not None:
+        command.approve(console, settings, request, digest, confirm)
     else:
         raise typer.Exit(command.at_terminal(console, settings))
 
@@ -45,7 +45,7 @@ def approve(
 @record_app.command(epilog='Example: wavekeeper reject A-7 -m "use the fake clock"')
 def reject(
     context: typer.Context,
-    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    request: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
     *,
     message: Annotated[str, typer.Option("-m", metavar="WHY", help="Why; for the record.")],
     digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
@@ -54,13 +54,13 @@ def reject(
     from agent import wiring
     from agent.cli.approval.command import reject as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), card, message, digest)
+    command(console_of(context), wiring.settings_above(Path.cwd()), request, message, digest)
 
 
 @record_app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
 def defer(
     context: typer.Context,
-    card: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    request: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
     *,
     how_long: Annotated[
         str | None, typer.Option("--for", metavar="30m", help="Else: until something changes.")
@@ -70,7 +70,7 @@ def defer(
     from agent import wiring
     from agent.cli.approval.command import defer as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), card, how_long)
+    command(console_of(context), wiring.settings_above(Path.cwd()), request, how_long)
 
 
 @record_app.command(epilog="Example: wavekeeper log -f --task T-1")

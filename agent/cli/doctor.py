@@ -218,7 +218,7 @@ def _ledger(path: Path) -> str:
 
 def _waves(path: Path) -> str:
     with OwnState(path) as state:
-        return f"opens; tasks not settled: {len(state.waves.standings(settled=False))}"
+        return f"opens; tasks not settled: {len(state.waves.task_records(settled=False))}"
 
 
 def _journal(path: Path) -> str | Check:
@@ -233,16 +233,16 @@ def _journal(path: Path) -> str | Check:
 
 def _clock(settings: Settings) -> str | Check:
     """What was written down may not lie in the future: every age would be wrong."""
-    with wiring.open_reading(settings) as world:
-        now = world.clock.now()
-        known = world.store.standings(settled=False)
+    with wiring.open_reading(settings) as ports:
+        now = ports.clock.now()
+        known = ports.store.task_records(settled=False)
         stamps = [one.changed_at for one in known]
-        stamps += [wave.submitted_at for wave in world.store.waves()]
-        if (last := world.store.notes().get("last_tick_at")) is not None:
+        stamps += [wave.submitted_at for wave in ports.store.waves()]
+        if (last := ports.store.notes().get("last_tick_at")) is not None:
             stamps.append(datetime.fromisoformat(last))
         views: list[TaskView | None] = []
         with suppress(QueueUnavailableError):  # which has a check of its own
-            views = [world.queue.get(one.spec.id) for one in known]
+            views = [ports.queue.get(one.spec.id) for one in known]
         stamps += [view.heartbeat.at for view in views if view and view.heartbeat]
     newest = max(stamps, default=now)
     if newest <= now + _DRIFT:

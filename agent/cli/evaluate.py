@@ -13,7 +13,7 @@ from agent.cli.console import Console
 from agent.cli.evaluation import Case, Score, case_of, cost, scores
 from agent.errors import UserError
 from agent.ports import Reviewer
-from agent.wiring_reading import reading, reviewer_of
+from agent.wiring_reading import review_limits, reviewer_of
 
 _HEADINGS = (
     "SOURCE", "CASES", "ACCEPTED", "FALSELY", "SENT BACK", "FALSELY", "ABSTAINED", "TOKENS", "US$",
@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Print one line for each source and one for all, or one JSON object."""
     cases = _read(path)
-    limits = reading(settings.model).limits
+    limits = review_limits(settings.model).limits
     with _reviewer(settings, recorded) as reviewer:
         reviews = reviewer.review([case.brief(limits) for case in cases])
         name = reviewer.name

@@ -13,7 +13,7 @@ from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
-from agent.core.approval.requests import Card, StandingRule, rule_made
+from agent.core.approval.requests import ApprovalRequest, StandingRule, rule_made
 from agent.core.guard.baseline import authority_of
 from agent.core.guard.check import survey
 from agent.core.model.policy import Policy
@@ -61,20 +61,20 @@ _DAYS: int = 7
 _USES: int = 5
 
 
-def drafted(card: Card, now: datetime) -> str:
+def drafted(request: ApprovalRequest, now: datetime) -> str:
     """What the editor shows: the narrowest rule that would have covered this card."""
     until = now + timedelta(days=_DAYS)
     return (
         "# Say yes to this action without being asked. Save to make the rule; leave the file as\n"
         "# it is, or empty it, to make none. `wavekeeper policy rules` lists and revokes rules.\n"
-        f'action = "{card.proposal.action}"\n'
-        f'tasks = "{card.proposal.task or "*"}"          # a glob over task ids, such as "T-4*"\n'
+        f'action = "{request.proposal.action}"\n'
+        f'tasks = "{request.proposal.task or "*"}"          # a glob over task ids, such as "T-4*"\n'
         f"until = {until:%Y-%m-%d}\n"
         f"most_uses = {_USES}\n"
     )
 
 
-def made(text: str, card: Card, who: str, policy: Policy) -> StandingRule:
+def made(text: str, request: ApprovalRequest, who: str, policy: Policy) -> StandingRule:
     """The rule in `text`. UserError, one line, for anything that is not one."""
     try:
         data = tomllib.loads(text)
@@ -90,8 +90,8 @@ def made(text: str, card: Card, who: str, policy: Policy) -> StandingRule:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(one_line(f"no rule was made: {where}: {first['msg']}")) from error
-    if rule.action is not card.proposal.action:
-        raise UserError(f"no rule was made: this question is about {card.proposal.action}")
+    if rule.action is not request.proposal.action:
+        raise UserError(f"no rule was made: this question is about {request.proposal.action}")
     return rule_made(rule, policy.approval.rules, policy.approval.tier)
 
 

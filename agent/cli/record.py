@@ -15,7 +15,7 @@ from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.core.journal.records import Entry, Record
+from agent.core.journal.records import Entry, Record, request_in
 from agent.core.journal.replay import Difference
 from agent.errors import JournalBrokenError, UserError
 from agent.ports import Journal
@@ -82,8 +82,9 @@ class _Told:
 def _decision(body: dict[str, Any]) -> str:
     proposal = body["proposal"]
     rules = "" if body["clearance"] == "cleared" else f": {', '.join(body['rules'])}"
-    card = f", asked as {body['card']}" if "card" in body else ""
-    return f"{proposal['action']} ({body['clearance']}{rules}{card}): {proposal['reason']}"
+    asked = request_in(body)
+    request = f", asked as {asked}" if asked is not None else ""
+    return f"{proposal['action']} ({body['clearance']}{rules}{request}): {proposal['reason']}"
 
 
 def _intent(body: dict[str, Any]) -> str:
@@ -99,7 +100,7 @@ def _outcome(body: dict[str, Any]) -> str:
 def _answered(body: dict[str, Any]) -> str:
     why = f": {body['reason']}" if body.get("reason") else ""
     looked = f", looked {body['looked']:.0f} s" if body.get("looked") is not None else ""
-    return f"{body['action']} {body['verdict']} by {body['who']} ({body['card']}{looked}){why}"
+    return f"{body['action']} {body['verdict']} by {body['who']} ({request_in(body)}{looked}){why}"
 
 
 def _run(body: dict[str, Any]) -> str:
@@ -117,7 +118,7 @@ _SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "outcome": _outcome,
     "settled": _outcome,
     "answered": _answered,
-    "closed": lambda body: f"{body['action']} {body['state']} ({body['card']}): {body['why']}",
+    "closed": lambda body: f"{body['action']} {body['state']} ({request_in(body)}): {body['why']}",
 }
 
 
@@ -134,12 +135,12 @@ def explain(console: Console, settings: Settings, name: str, *, as_json: bool) -
     """Print the account of a task or of one record, as text or as `wavekeeper.explain/1`."""
     policy = wiring.policy_of(settings)
     places = rule_lines(wiring.shipped("policies"), settings.policies)
-    with wiring.open_journal(settings) as journal, wiring.open_reading(settings) as world:
-        standing = world.store.standing(name)
-        entry = decision_about(journal, name, standing)
-        if standing is None and entry.record.task is not None:
-            standing = world.store.standing(entry.record.task)
-        told = account(journal, entry, standing, policy, places)
+    with wiring.open_journal(settings) as journal, wiring.open_reading(settings) as ports:
+        task_record = ports.store.task_record(name)
+        entry = decision_about(journal, name, task_record)
+        if task_record is None and entry.record.task is not None:
+            task_record = ports.store.task_record(entry.record.task)
+        told = account(journal, entry, task_record, policy, places)
         broken = journal.verify()
     if as_json:
         console.json({**told.model_dump(mode="json"), "chain": broken or "ok"})
@@ -154,8 +155,8 @@ def _lines(told: Account, policy: str, broken: str | None) -> Iterable[str]:
     yield f"{told.task or 'the window'}{wave}: {told.title}".rstrip(": ")
     yield f"{told.verdict.upper()} at {told.at:%Y-%m-%d %H:%M:%SZ}{mode}"
     yield f"  because  {told.reason}"
-    card = f", asked as {told.asked}" if told.asked else ""
-    yield f"  guard    {told.action} {told.clearance}{card}"
+    request = f", asked as {told.asked}" if told.asked else ""
+    yield f"  guard    {told.action} {told.clearance}{request}"
     for rule in told.rules:
         where = f" ({rule.where})" if rule.where else ""
         yield f"    rule   {rule.id}{where}: {rule.why or 'not in the policy of now'}"
@@ -193,7 +194,7 @@ def _evidence(told: Account) -> Iterable[str]:
 
 
 def _person(said: PersonSaid) -> str:
-    parts = [f"{said.action} {said.verdict} by {said.who} at {said.at:%H:%M:%SZ}", said.card]
+    parts = [f"{said.action} {said.verdict} by {said.who} at {said.at:%H:%M:%SZ}", said.request]
     if said.looked is not None:
         parts.append(f"looked {duration(said.looked) or '0s'}")
     if said.edited:

@@ -10,15 +10,15 @@ from agent.adapters.files.config import Settings
 from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.cli.views import picture
-from agent.core.journal.records import Standing
+from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Cleared, word
 from agent.core.model.nouns import Mode
 from agent.core.model.text import seconds
 from agent.core.plan.planner import Decision
 from agent.errors import UnusableStoreError, UserError
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.executor import Done
-from agent.runtime.status import Onlooker
+from agent.runtime.status import StatusReader
 from agent.runtime.tick import TickResult
 
 _COSTLY: Final = 20
@@ -40,30 +40,30 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
     policy = wiring.policy_of(settings)
     how = wiring.supervision(settings, policy, _mode(asked.mode), _interval(asked.interval))
     _refuse(asked, how)
-    with wiring.open_world(settings, policy) as world:
-        show = Show(console, world, how)
-        show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
+    with wiring.open_ports(settings, policy) as ports:
+        show = Show(console, ports, how)
+        show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(ports))
 
         def until(result: TickResult) -> bool:
             # After a change one more look, so that what was learnt is still written down.
-            settled = not result.changed and not world.store.standings(settled=False)
+            settled = not result.changed and not ports.store.task_records(settled=False)
             return asked.once or (asked.until_done and settled)
 
         with signals(stop), console.live():
-            wiring.loop(settings, world, how, show.tell, show.report).run(
+            wiring.loop(settings, ports, how, show.tell, show.report).run(
                 stop, until=until, **({"give_up_after": 1} if asked.once else {})
             )
         if show.lost:
             raise show.lost
         if stop.exit_code is not None:
             return stop.exit_code
-        return _ending(console, world.store.standings()) if asked.until_done else 0
+        return _ending(console, ports.store.task_records()) if asked.until_done else 0
 
 
-def was_answered(world: World) -> bool:
+def was_answered(ports: Ports) -> bool:
     """A person has said something that the supervisor has not taken up."""
     try:
-        return any(not card.seen for card in world.approvals.unseen())
+        return any(not request.seen for request in ports.approvals.unseen())
     except UnusableStoreError:
         return False  # the next tick says so
 
@@ -71,13 +71,13 @@ def was_answered(world: World) -> bool:
 class Show:
     """Tells of each tick: `tell` for every one, `refresh` while the loop waits for the next."""
 
-    def __init__(self, console: Console, world: World, how: Supervision) -> None:
+    def __init__(self, console: Console, ports: Ports, how: Supervision) -> None:
         self.stop: Stop | None = None
         """Set when nobody reads any more."""
         self.lost: OutputLostError | None = None
         self._console = console
-        self._world, self._how = world, how
-        self._onlooker = Onlooker(world, how)
+        self._ports, self._how = ports, how
+        self._status_reader = StatusReader(ports, how)
         self._lines = Lines()
         self._foot = ""
         self._rest_until = 0.0
@@ -88,7 +88,7 @@ class Show:
         self._rest_until = 0.0
         if result.policy is not self._how.policy:
             self._how = replace(self._how, policy=result.policy)
-            self._onlooker = Onlooker(self._world, self._how)
+            self._status_reader = StatusReader(self._ports, self._how)
         try:
             for line in self._lines.of(result, sentences=self._console.plain):
                 self._console.line(line)
@@ -109,7 +109,7 @@ class Show:
         if self._console.plain or begun < self._rest_until or self.lost:
             return
         try:
-            here = self._onlooker.look("this process")
+            here = self._status_reader.look("this process")
             self._console.draw(picture(self._console, here, self._foot))
         except OutputLostError as error:
             self._give_up(error)
@@ -139,7 +139,7 @@ class Lines:
         told += [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
         told += [
-            _not_done(one, result.cards.get(one.proposal.task))
+            _not_done(one, result.requests.get(one.proposal.task))
             for key, one in held.items()
             if key not in self._held
         ]
@@ -164,22 +164,22 @@ def _key(one: Decision) -> tuple[object, ...]:
     return one.proposal.task, one.proposal.attempt, one.proposal.action, one.clearance.rules
 
 
-def _not_done(one: Decision, card: str | None) -> str:
+def _not_done(one: Decision, request: str | None) -> str:
     proposal, answer = one.proposal, one.clearance
-    if card is not None:
+    if request is not None:
         about = f"{proposal.task or 'window'} {proposal.action}"
-        return f"{card} asks: {about}: {proposal.reason} (`wavekeeper approve` answers)"
+        return f"{request} asks: {about}: {proposal.reason} (`wavekeeper approve` answers)"
     why = f"{word(answer)}: {', '.join(answer.rules)}"
     return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
 
 
-def _ending(console: Console, standings: Sequence[Standing]) -> int:
+def _ending(console: Console, task_records: Sequence[TaskRecord]) -> int:
     """Say how the wave ended; 0 only if every task was accepted."""
-    left = [one for one in standings if one.status != "accepted"]
-    if not standings:
+    left = [one for one in task_records if one.status != "accepted"]
+    if not task_records:
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
     elif not left:
-        console.line(f"every task is accepted, {len(standings)} of {len(standings)}")
+        console.line(f"every task is accepted, {len(task_records)} of {len(task_records)}")
     for one in left:
         console.line(f"{one.spec.id} is not accepted: {one.status}, {one.why or 'no reason noted'}")
     return 1 if left else 0

@@ -229,11 +229,10 @@ def _next(task: MappedTask) -> str:
     if coming is None:
         return task.why or ""
     if asked is not None and asked.state == "pending":
-        return f"{asked.card} asks: {asked.action}: {coming.reason}"
+        return f"{asked.request} asks: {asked.action}: {coming.reason}"
     if asked is not None and asked.state == "approved":
-        return (
-            f"{asked.action} approved by {asked.answered_by} ({asked.card}); done at the next look"
-        )
+        by = f"{asked.answered_by} ({asked.request})"
+        return f"{asked.action} approved by {by}; done at the next look"
     if coming.action is Action.LEAVE_ALONE:
         return coming.reason
     if coming.clearance == "cleared":

@@ -13,7 +13,7 @@ from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.cli.views import page, prompt
 from agent.errors import ConfigurationError, UserError
-from agent.runtime.status import LiveMap, Onlooker
+from agent.runtime.status import LiveMap, StatusReader
 
 
 def init(console: Console, folder: Path) -> None:
@@ -39,8 +39,10 @@ def init(console: Console, folder: Path) -> None:
 def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> None:
     """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
     if check:
-        wave, standings = wiring.check(settings, path)
-        console.line(f"wave {wave.id}: {_tasks(len(standings))}, nothing amiss; nothing was stored")
+        wave, task_records = wiring.check(settings, path)
+        console.line(
+            f"wave {wave.id}: {_tasks(len(task_records))}, nothing amiss; nothing was stored"
+        )
         return
     wave, count, new = wiring.submit(settings, path)
     if new:
@@ -71,9 +73,9 @@ def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -
 def _look(settings: Settings) -> LiveMap:
     policy = wiring.policy_of(settings)
     held_by = wiring.holder(settings)
-    with wiring.open_reading(settings) as world:
-        how = wiring.supervision_seen(settings, policy, world, held_by)
-        return Onlooker(world, how).look(held_by)
+    with wiring.open_reading(settings) as ports:
+        how = wiring.supervision_seen(settings, policy, ports, held_by)
+        return StatusReader(ports, how).look(held_by)
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
 from agent.core.review.brief import Limits
-from agent.core.review.review import Patience
+from agent.core.review.review import RetryPolicy
 from agent.ports import (
     Approvals,
     Clock,
@@ -28,7 +28,7 @@ from agent.ports import (
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Ports:
     """Everything outside that the supervisor sees or changes."""
 
     clock: Clock
@@ -57,11 +57,11 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReviewLimits:
     """How reviews are asked for, and what models may use up."""
 
     limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     at_once: int = 4
     task_tokens: int = 400_000
     """Over all attempts of one task."""
@@ -88,7 +88,7 @@ class Supervision:
     interval: float
     """Seconds between two ticks when nothing happened."""
     host: str = "master"
-    reading: Reading = field(default_factory=Reading)
+    review_limits: ReviewLimits = field(default_factory=ReviewLimits)
 
 
 def spent_by(notes: Mapping[str, str], wave: str) -> int:

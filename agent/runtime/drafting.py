@@ -3,9 +3,9 @@
 from itertools import chain, count
 from typing import Final
 
-from agent.core.assess.assessment import Board, Case
+from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.proof import commit_of
-from agent.core.journal.records import Standing
+from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import SENDS_PROMPT, Action, Proposal
 from agent.core.model.nouns import CommandResult, Usage
 from agent.core.model.queueing import TaskSpec
@@ -27,7 +27,7 @@ _KIND: dict[Action, DraftKind] = {
 
 
 def draft(
-    board: Board,
+    assessment: Assessment,
     proposal: Proposal,
     store: WaveStore,
     drafter: Drafter,
@@ -37,29 +37,29 @@ def draft(
 
     With a `writer`, and tokens left for it, a model reads the facts; without one they must do.
     """
-    standing = store.standing(proposal.task) if proposal.task else None
-    if proposal.action is Action.WRITE_REFERENCE and standing is not None:
-        defect = board.cases[standing.spec.id].lesson
-        text = document(defect, board.policy.failures) if defect is not None else None
+    task_record = store.task_record(proposal.task) if proposal.task else None
+    if proposal.action is Action.WRITE_REFERENCE and task_record is not None:
+        defect = assessment.tasks[task_record.spec.id].lesson
+        text = document(defect, assessment.policy.failures) if defect is not None else None
         return proposal.model_copy(update={"prompt": text})
-    if proposal.action not in SENDS_PROMPT or standing is None:
+    if proposal.action not in SENDS_PROMPT or task_record is None:
         return proposal
     if proposal.action is Action.SUBMIT:
-        return proposal.model_copy(update={"prompt": standing.prompt})
-    case = board.cases[standing.spec.id]
+        return proposal.model_copy(update={"prompt": task_record.prompt})
+    assessed = assessment.tasks[task_record.spec.id]
     if proposal.action is Action.SPLIT_DEFECT:
-        proposal = _split(board, case, proposal, standing, store)
+        proposal = _split(assessment, assessed, proposal, task_record, store)
         if proposal.spec is None:
             return proposal
     if proposal.action is Action.REPLACE:
-        left = narrower_of(standing.spec, case.proof.unmet)
+        left = narrower_of(task_record.spec, assessed.proof.unmet)
         proposal = proposal.model_copy(update={"spec": _named(left, store)})
-    request = _request(board, case, proposal, standing)
-    if writer is None or case.task.tokens_left is None or case.task.tokens_left <= 0:
+    request = _request(assessment, assessed, proposal, task_record)
+    if writer is None or assessed.task.tokens_left is None or assessed.task.tokens_left <= 0:
         return proposal.model_copy(update={"prompt": drafter.draft(request)})
     prompt, usage = worded(request, drafter, writer)
     if usage.total:
-        charge(store, standing, usage.total, {})
+        charge(store, task_record, usage.total, {})
     return proposal.model_copy(update={"prompt": prompt})
 
 
@@ -83,31 +83,35 @@ def worded(request: DraftRequest, drafter: Drafter, writer: Writer) -> tuple[str
     return drafter.draft(request), usage
 
 
-def stands_on_its_own(board: Board, proposal: Proposal, store: WaveStore) -> bool:
+def stands_on_its_own(assessment: Assessment, proposal: Proposal, store: WaveStore) -> bool:
     """What the linter says of the words that would be sent; True if none would be."""
     if proposal.action not in SENDS_PROMPT or not proposal.prompt:
         return True
-    standing = store.standing(proposal.task) if proposal.task else None
-    if standing is None:
+    task_record = store.task_record(proposal.task) if proposal.task else None
+    if task_record is None:
         return False
-    spec = proposal.spec or standing.spec
+    spec = proposal.spec or task_record.spec
     previous = None
     if proposal.action in (Action.RETRY, Action.RELEASE):
-        previous = board.cases[standing.spec.id].task.prompt
+        previous = assessment.tasks[task_record.spec.id].task.prompt
     # Every attempt that ended left new evidence: its own result, read before this was drafted.
     return not lint(proposal.prompt, spec, previous=previous)
 
 
 def _split(
-    board: Board, case: Case, proposal: Proposal, standing: Standing, store: WaveStore
+    assessment: Assessment,
+    assessed: TaskAssessment,
+    proposal: Proposal,
+    task_record: TaskRecord,
+    store: WaveStore,
 ) -> Proposal:
-    queue = queue_for(board.snapshot.queues)
-    defect = case.defect
+    queue = queue_for(assessment.snapshot.queues)
+    defect = assessed.defect
     if queue is None or defect is None:
         return proposal.model_copy(update={"prompt": None})
-    reason = board.policy.failures.by_id.get(defect.reason or "")
+    reason = assessment.policy.failures.by_id.get(defect.reason or "")
     spec = task_for(
-        defect, standing.spec, case.task.judge, queue.id, reason.proof if reason else ()
+        defect, task_record.spec, assessed.task.judge, queue.id, reason.proof if reason else ()
     )
     return proposal.model_copy(update={"spec": _named(spec, store), "queue": queue.id})
 
@@ -116,57 +120,59 @@ def _named(spec: TaskSpec, store: WaveStore) -> TaskSpec:
     """Under an id that no task has or had."""
     stem = spec.id[:_STEM]
     names = chain([spec.id], (f"{stem}-{number}" for number in count(2)))
-    free = next(name for name in names if store.standing(name) is None)
+    free = next(name for name in names if store.task_record(name) is None)
     return spec.model_copy(update={"id": free})
 
 
-def _request(board: Board, case: Case, proposal: Proposal, standing: Standing) -> DraftRequest:
-    task, judge = case.task, case.task.judge
+def _request(
+    assessment: Assessment, assessed: TaskAssessment, proposal: Proposal, task_record: TaskRecord
+) -> DraftRequest:
+    task, judge = assessed.task, assessed.task.judge
     failing = judge.failing if judge else None
     splitting = proposal.action is Action.SPLIT_DEFECT
     first = proposal.spec is not None
     return DraftRequest(
         kind=_KIND[proposal.action],
-        spec=proposal.spec or standing.spec,
-        goal=board.snapshot.wave.goal or standing.spec.title,
+        spec=proposal.spec or task_record.spec,
+        goal=assessment.snapshot.wave.goal or task_record.spec.title,
         attempt=1 if first else (task.attempt or 0) + 1,
         evidence=() if splitting else task.evidence,
-        missing=() if splitting else case.proof.gaps,
-        unmet=() if splitting else case.proof.unmet,
-        failed=_what_failed(case, failing),
+        missing=() if splitting else assessed.proof.gaps,
+        unmet=() if splitting else assessed.proof.unmet,
+        failed=_what_failed(assessed, failing),
         output=failing.output if failing else None,
         last_error=task.last_error,
         commit=None if splitting else commit_of(task.evidence),
         previous=None if first else task.prompt,
-        fixed=_what_was_fixed(case, proposal),
-        replaces=standing.spec.id if proposal.action is Action.REPLACE else None,
+        fixed=_what_was_fixed(assessed, proposal),
+        replaces=task_record.spec.id if proposal.action is Action.REPLACE else None,
     )
 
 
-def _what_failed(case: Case, failing: CommandResult | None) -> str | None:
+def _what_failed(assessed: TaskAssessment, failing: CommandResult | None) -> str | None:
     if failing is not None:
         code = "did not end" if failing.exit_code is None else f"ended with {failing.exit_code}"
         return f"The acceptance command `{' '.join(failing.argv)}` {code}."
-    if read := _what_was_read(case):
+    if read := _what_was_read(assessed):
         return read
-    if case.failure is not None:
-        return f"{case.failure.reason}: {case.failure.why}"
+    if assessed.failure is not None:
+        return f"{assessed.failure.reason}: {assessed.failure.why}"
     return None
 
 
-def _what_was_read(case: Case) -> str | None:
+def _what_was_read(assessed: TaskAssessment) -> str | None:
     """What the review found unmet, with the passage that shows it; None: nothing."""
-    review = case.task.review
+    review = assessed.task.review
     found = [
         f"{one.id} is not met; {one.evidence} says: {one.quote}"
         for one in (review.criteria if review else ())
-        if one.verdict == "unmet" and one.id in case.proof.unmet
+        if one.verdict == "unmet" and one.id in assessed.proof.unmet
     ]
     return "\n".join(found) or None
 
 
-def _what_was_fixed(case: Case, proposal: Proposal) -> str | None:
-    defect = case.defect
+def _what_was_fixed(assessed: TaskAssessment, proposal: Proposal) -> str | None:
+    defect = assessed.defect
     if proposal.action is not Action.RELEASE or defect is None:
         return None
     by = f" by task {defect.fixed_by}" if defect.fixed_by else ""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from agent.core.assess.proof import commit_of
-from agent.core.journal.records import Standing
+from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import TERMINAL, Defect, Outcome, Status
 from agent.core.model.queueing import Order, Receipt, TaskSpec, TaskView
@@ -20,7 +20,7 @@ from agent.core.plan.defects import blocked_issue, issue_of
 from agent.core.plan.lessons import document_of
 from agent.errors import IssuesUnavailableError, NothingDoneError
 from agent.ports import Issue, Remedied
-from agent.runtime.context import World
+from agent.runtime.context import Ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class Happened:
 class Effect:
     """One action's row."""
 
-    do: Callable[[World, Proposal, str], Happened]
+    do: Callable[[Ports, Proposal, str], Happened]
     """Raises NothingDoneError if it did nothing. After any other error nobody knows."""
-    find: Callable[[World, Proposal, str], Happened | None]
+    find: Callable[[Ports, Proposal, str], Happened | None]
     """None: it did not happen, or only in parts that are safe to do again with the same key."""
-    remember: Callable[[World, Proposal, str, datetime, Happened], None]
+    remember: Callable[[Ports, Proposal, str, datetime, Happened], None]
 
 
 def order_of(spec: TaskSpec, wave: str) -> Order:
@@ -88,20 +88,20 @@ def _cause(proposal: Proposal) -> Defect:
     return proposal.cause
 
 
-def _standing(world: World, proposal: Proposal) -> Standing:
-    standing = world.store.standing(_task(proposal))
-    if standing is None:
+def _task_record(ports: Ports, proposal: Proposal) -> TaskRecord:
+    task_record = ports.store.task_record(_task(proposal))
+    if task_record is None:
         raise NothingDoneError(f"task {proposal.task} is not of this wave")
-    return standing
+    return task_record
 
 
-def _defect(world: World, defect: str | None) -> Defect | None:
-    return next((one for one in world.store.defects() if one.id == defect), None)
+def _defect(ports: Ports, defect: str | None) -> Defect | None:
+    return next((one for one in ports.store.defects() if one.id == defect), None)
 
 
-def _save(world: World, proposal: Proposal, at: datetime, **update: object) -> None:
-    standing = _standing(world, proposal)
-    world.store.save(standing.model_copy(update={**update, "changed_at": at}))
+def _save(ports: Ports, proposal: Proposal, at: datetime, **update: object) -> None:
+    task_record = _task_record(ports, proposal)
+    ports.store.save(task_record.model_copy(update={**update, "changed_at": at}))
 
 
 def _with(tasks: tuple[str, ...], task: str) -> tuple[str, ...]:
@@ -117,34 +117,34 @@ def _taken(receipt: Receipt, sentence: str) -> Happened:
     return Happened(sentence)
 
 
-def _receipt(world: World, _proposal: Proposal, key: str) -> Happened | None:
-    receipt = world.queue.receipt(key)
+def _receipt(ports: Ports, _proposal: Proposal, key: str) -> Happened | None:
+    receipt = ports.queue.receipt(key)
     if receipt is None or receipt.effect != "done":
         return None
     return Happened("it had taken effect")
 
 
-def _submit(world: World, proposal: Proposal, key: str) -> Happened:
-    standing = _standing(world, proposal)
-    receipt = world.queue.submit(
-        standing.spec.id,
-        queue=standing.spec.queue,
+def _submit(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    task_record = _task_record(ports, proposal)
+    receipt = ports.queue.submit(
+        task_record.spec.id,
+        queue=task_record.spec.queue,
         prompt=_text(proposal),
-        order=order_of(standing.spec, standing.wave),
+        order=order_of(task_record.spec, task_record.wave),
         key=key,
     )
-    return _taken(receipt, f"submitted to {standing.spec.queue}")
+    return _taken(receipt, f"submitted to {task_record.spec.queue}")
 
 
 def _remember_submitted(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _save(world, proposal, at, status="submitted")
+    _save(ports, proposal, at, status="submitted")
 
 
-def _retry(world: World, proposal: Proposal, key: str) -> Happened:
+def _retry(ports: Ports, proposal: Proposal, key: str) -> Happened:
     attempt = _attempt(proposal) + 1
-    receipt = world.queue.retry(
+    receipt = ports.queue.retry(
         _task(proposal),
         attempt=attempt,
         prompt=_text(proposal),
@@ -155,143 +155,143 @@ def _retry(world: World, proposal: Proposal, key: str) -> Happened:
 
 
 def _remember_retry(
-    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
 ) -> None:
-    standing, attempt = _standing(world, proposal), _attempt(proposal)
-    ended = Outcome(task=standing.spec.id, result="failed", attributable=proposal.charged, at=at)
-    world.store.add_outcome(ended, key=key)
-    charged = {*standing.charged, attempt} if proposal.charged else standing.charged
+    task_record, attempt = _task_record(ports, proposal), _attempt(proposal)
+    ended = Outcome(task=task_record.spec.id, result="failed", attributable=proposal.charged, at=at)
+    ports.store.add_outcome(ended, key=key)
+    charged = {*task_record.charged, attempt} if proposal.charged else task_record.charged
     _save(
-        world, proposal, at,
+        ports, proposal, at,
         status="submitted", sent_attempt=attempt + 1, charged=tuple(sorted(charged)), review=None,
         at_risk_polls=0,
     )  # fmt: skip
 
 
 def _remember_release(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
     _save(
-        world, proposal, at,
+        ports, proposal, at,
         status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
         canary=True, review=None, at_risk_polls=0,
     )  # fmt: skip
 
 
-def _submit_new(world: World, proposal: Proposal, key: str) -> Happened:
+def _submit_new(ports: Ports, proposal: Proposal, key: str) -> Happened:
     spec = _spec(proposal)
-    receipt = world.queue.submit(
+    receipt = ports.queue.submit(
         spec.id,
         queue=spec.queue,
         prompt=_text(proposal),
-        order=order_of(spec, _standing(world, proposal).wave),
+        order=order_of(spec, _task_record(ports, proposal).wave),
         key=key,
     )
     return _taken(receipt, f"{spec.id} submitted to {spec.queue}")
 
 
-def _remember_new(world: World, proposal: Proposal, at: datetime) -> None:
-    spec, wave = _spec(proposal), _standing(world, proposal).wave
-    if world.store.standing(spec.id) is None:
+def _remember_new(ports: Ports, proposal: Proposal, at: datetime) -> None:
+    spec, wave = _spec(proposal), _task_record(ports, proposal).wave
+    if ports.store.task_record(spec.id) is None:
         prompt = _text(proposal)
-        new = Standing(spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at)
-        world.store.save(new)
+        new = TaskRecord(spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at)
+        ports.store.save(new)
 
 
 def _remember_replaced(
-    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
 ) -> None:
     """Whoever waited for the task waits for the one in its place."""
-    _remember_new(world, proposal, at)
+    _remember_new(ports, proposal, at)
     new, old = _spec(proposal).id, _task(proposal)
-    for one in world.store.standings(settled=False):
+    for one in ports.store.task_records(settled=False):
         if old in one.spec.depends_on:
             after = tuple(new if name == old else name for name in one.spec.depends_on)
             spec = one.spec.model_copy(update={"depends_on": after})
-            world.store.save(one.model_copy(update={"spec": spec}))
-    for defect in world.store.defects():
+            ports.store.save(one.model_copy(update={"spec": spec}))
+    for defect in ports.store.defects():
         if defect.fixed_by == old:
-            world.store.save_defect(defect.model_copy(update={"fixed_by": new}))
+            ports.store.save_defect(defect.model_copy(update={"fixed_by": new}))
     ended = Outcome(task=old, result="replaced", attributable=proposal.charged, at=at)
-    world.store.add_outcome(ended, key=key)
-    _save(world, proposal, at, status="replaced", why=f"replaced by {new}: {proposal.reason}")
+    ports.store.add_outcome(ended, key=key)
+    _save(ports, proposal, at, status="replaced", why=f"replaced by {new}: {proposal.reason}")
 
 
 def _remember_split(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _remember_new(world, proposal, at)
-    if (defect := _defect(world, proposal.defect)) is not None:
-        world.store.save_defect(defect.model_copy(update={"fixed_by": _spec(proposal).id}))
+    _remember_new(ports, proposal, at)
+    if (defect := _defect(ports, proposal.defect)) is not None:
+        ports.store.save_defect(defect.model_copy(update={"fixed_by": _spec(proposal).id}))
 
 
-def _interrupt(world: World, proposal: Proposal, key: str) -> Happened:
-    receipt = world.queue.interrupt(
+def _interrupt(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    receipt = ports.queue.interrupt(
         _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
     )
     return _taken(receipt, "asked to stop")
 
 
 def _remember_interrupt(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _save(world, proposal, at, last_interrupt_at=at)
+    _save(ports, proposal, at, last_interrupt_at=at)
 
 
-def _cancel(world: World, proposal: Proposal, key: str) -> Happened:
-    receipt = world.queue.cancel(
+def _cancel(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    receipt = ports.queue.cancel(
         _task(proposal), attempt=_attempt(proposal), reason=proposal.reason, key=key
     )
     return _taken(receipt, "asked to end")
 
 
-def _move(world: World, proposal: Proposal, key: str) -> Happened:
+def _move(ports: Ports, proposal: Proposal, key: str) -> Happened:
     if proposal.queue is None:
         raise NothingDoneError("move names no queue")
-    receipt = world.queue.move(_task(proposal), queue=proposal.queue, key=key)
+    receipt = ports.queue.move(_task(proposal), queue=proposal.queue, key=key)
     return _taken(receipt, f"moved to {proposal.queue}")
 
 
 def _remember_nothing(
-    _world: World, _proposal: Proposal, _key: str, _at: datetime, _happened: Happened
+    _ports: Ports, _proposal: Proposal, _key: str, _at: datetime, _happened: Happened
 ) -> None:
     """The queue itself remembers it."""
 
 
-def _mark_read(world: World, proposal: Proposal) -> None:
+def _mark_read(ports: Ports, proposal: Proposal) -> None:
     """Whoever looks at the queue sees that this result is dealt with.
 
     Not when it is read: reading is allowed in every mode, and this changes the queue.
     """
     if proposal.task is not None and proposal.attempt is not None:
-        world.queue.mark_read(proposal.task, attempt=proposal.attempt)
+        ports.queue.mark_read(proposal.task, attempt=proposal.attempt)
 
 
 # What is done in the issue tracker. A comment is written once per key.
 
 
-def _open_issue(world: World, proposal: Proposal, key: str) -> Happened:
+def _open_issue(ports: Ports, proposal: Proposal, key: str) -> Happened:
     cause = _cause(proposal)
-    title, body = issue_of(cause, _standing(world, proposal).spec)
-    issue = world.issues.open(cause.fingerprint, title, body)
+    title, body = issue_of(cause, _task_record(ports, proposal).spec)
+    issue = ports.issues.open(cause.fingerprint, title, body)
     if cause.issue is not None:
-        world.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
+        ports.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
     return Happened(f"recorded as {issue.where}", issue=issue)
 
 
-def _find_issue(world: World, proposal: Proposal, _key: str) -> Happened | None:
+def _find_issue(ports: Ports, proposal: Proposal, _key: str) -> Happened | None:
     """An issue that is closed was not opened again: it is decided anew, and then opened."""
-    issue = world.issues.find(_cause(proposal).fingerprint)
+    issue = ports.issues.find(_cause(proposal).fingerprint)
     if issue is None:
         return None
-    is_open = world.issues.is_open(issue.id)
+    is_open = ports.issues.is_open(issue.id)
     if is_open is None:
         raise IssuesUnavailableError("whether the issue was opened cannot be seen now")
     return Happened(f"recorded as {issue.where}", issue=issue) if is_open else None
 
 
 def _remember_issue(
-    world: World, proposal: Proposal, _key: str, at: datetime, happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, happened: Happened
 ) -> None:
     cause = _cause(proposal)
     if happened.issue is None:
@@ -303,195 +303,197 @@ def _remember_issue(
         "issue": happened.issue.id,
         "seen_in": _with(cause.seen_in, _task(proposal)),
     }
-    world.store.save_defect(cause.model_copy(update=recorded))
-    _save(world, proposal, at, canary=False)
+    ports.store.save_defect(cause.model_copy(update=recorded))
+    _save(ports, proposal, at, canary=False)
 
 
-def _park(world: World, proposal: Proposal, key: str) -> Happened:
-    defect = _defect(world, proposal.defect)
+def _park(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    defect = _defect(ports, proposal.defect)
     if defect is None:
         raise NothingDoneError("the defect to wait for is not known")
     if defect.issue is not None:
         waits = f"Task {_task(proposal)} waits for this and goes on under its own identity."
-        world.issues.comment(defect.issue, waits, key=key)
-    _mark_read(world, proposal)
+        ports.issues.comment(defect.issue, waits, key=key)
+    _mark_read(ports, proposal)
     return Happened(f"parked behind {defect.id}")
 
 
 def _remember_park(
-    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
 ) -> None:
     task = _task(proposal)
     ended = Outcome(task=task, result="failed", attributable=False, at=at)
-    world.store.add_outcome(ended, key=key)
-    if (defect := _defect(world, proposal.defect)) is not None:
+    ports.store.add_outcome(ended, key=key)
+    if (defect := _defect(ports, proposal.defect)) is not None:
         seen = defect.model_copy(update={"seen_in": _with(defect.seen_in, task)})
-        world.store.save_defect(seen)
-    _save(world, proposal, at, status="parked", blocked_by=proposal.defect, why=proposal.reason)
+        ports.store.save_defect(seen)
+    _save(ports, proposal, at, status="parked", blocked_by=proposal.defect, why=proposal.reason)
 
 
-def _accept(world: World, proposal: Proposal, key: str) -> Happened:
-    spec = _standing(world, proposal).spec
-    defect = _defect(world, spec.fixes)
+def _accept(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    spec = _task_record(ports, proposal).spec
+    defect = _defect(ports, spec.fixes)
     if defect is not None and defect.issue is not None:
-        world.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
-    _mark_read(world, proposal)
+        ports.issues.close(defect.issue, f"Fixed by task {spec.id}: {proposal.reason}.", key=key)
+    _mark_read(ports, proposal)
     return Happened("accepted")
 
 
 def _remember_accepted(
-    world: World, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
 ) -> None:
-    standing = _standing(world, proposal)
-    world.store.add_outcome(
-        Outcome(task=standing.spec.id, result="accepted", attributable=True, at=at), key=key
+    task_record = _task_record(ports, proposal)
+    ports.store.add_outcome(
+        Outcome(task=task_record.spec.id, result="accepted", attributable=True, at=at), key=key
     )
     # Whoever went past a bridge has not shown that the fix holds.
-    if (fixed := _defect(world, standing.spec.fixes)) is not None:
-        world.store.save_defect(fixed.model_copy(update={"status": "fixed", "proven_by": None}))
-    passed = _defect(world, standing.blocked_by)
-    if passed is not None and standing.canary and passed.proven_by is None:
-        world.store.save_defect(passed.model_copy(update={"proven_by": standing.spec.id}))
-    _save(world, proposal, at, status="accepted", why=proposal.reason)
+    if (fixed := _defect(ports, task_record.spec.fixes)) is not None:
+        ports.store.save_defect(fixed.model_copy(update={"status": "fixed", "proven_by": None}))
+    passed = _defect(ports, task_record.blocked_by)
+    if passed is not None and task_record.canary and passed.proven_by is None:
+        ports.store.save_defect(passed.model_copy(update={"proven_by": task_record.spec.id}))
+    _save(ports, proposal, at, status="accepted", why=proposal.reason)
 
 
-def _hand_over(world: World, proposal: Proposal, key: str) -> Happened:
+def _hand_over(ports: Ports, proposal: Proposal, key: str) -> Happened:
     """Policy: an issue "that records the blocking condition and recovery dependency"."""
-    spec = _standing(world, proposal).spec
+    spec = _task_record(ports, proposal).spec
     waiting = [
         one.spec.id
-        for one in world.store.standings(settled=False)
+        for one in ports.store.task_records(settled=False)
         if spec.id in one.spec.depends_on or (spec.fixes and one.blocked_by == spec.fixes)
     ]
-    _mark_read(world, proposal)
+    _mark_read(ports, proposal)
     title, body = blocked_issue(spec, proposal.reason, waiting)
-    defect = _defect(world, spec.fixes)
+    defect = _defect(ports, spec.fixes)
     if defect is not None and defect.issue is not None:
-        world.issues.comment(defect.issue, body, key=key)
+        ports.issues.comment(defect.issue, body, key=key)
         return Happened("handed over to a person, in the issue of its defect")
-    issue = world.issues.open(f"handed-over:{spec.id}", title, body)
+    issue = ports.issues.open(f"handed-over:{spec.id}", title, body)
     return Happened(f"handed over to a person in {issue.where}")
 
 
 def _remember_handed_over(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _save(world, proposal, at, status="handed-over", why=proposal.reason)
+    _save(ports, proposal, at, status="handed-over", why=proposal.reason)
 
 
 # What is done to a running system, and to the documents.
 
 
-def _touch(world: World, proposal: Proposal, key: str) -> Happened:
+def _touch(ports: Ports, proposal: Proposal, key: str) -> Happened:
     """A remedy in dev or a deploy: rehearsed, done once, verified; its issue says what came of it.
 
     Policy: "apply the smallest controlled deploy needed to restore the queue, then verify".
     """
-    if world.remedies is None or proposal.remedy is None:
+    if ports.remedies is None or proposal.remedy is None:
         raise NothingDoneError(f"{proposal.action} names no configured remedy")
-    defect = _defect(world, proposal.defect)
+    defect = _defect(ports, proposal.defect)
     if defect is None or defect.issue is None:
         raise NothingDoneError("the defect that it is for is not recorded")
     names = {"task": _task(proposal), "defect": defect.id}
-    if pushed := commit_of(_standing(world, proposal).evidence):
+    if pushed := commit_of(_task_record(ports, proposal).evidence):
         names["commit"] = pushed
     return _reported(
-        world, proposal, key, world.remedies.carry_out(proposal.remedy, names, key=key)
+        ports, proposal, key, ports.remedies.carry_out(proposal.remedy, names, key=key)
     )
 
 
-def _find_touched(world: World, proposal: Proposal, key: str) -> Happened | None:
-    done = world.remedies.done(key) if world.remedies is not None else None
-    return None if done is None else _reported(world, proposal, key, done)
+def _find_touched(ports: Ports, proposal: Proposal, key: str) -> Happened | None:
+    done = ports.remedies.done(key) if ports.remedies is not None else None
+    return None if done is None else _reported(ports, proposal, key, done)
 
 
-def _reported(world: World, proposal: Proposal, key: str, done: Remedied) -> Happened:
-    defect = _defect(world, proposal.defect)
+def _reported(ports: Ports, proposal: Proposal, key: str, done: Remedied) -> Happened:
+    defect = _defect(ports, proposal.defect)
     if defect is not None and defect.issue is not None:
-        world.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
+        ports.issues.comment(defect.issue, f"{proposal.reason}: {done.said}", key=key)
     return Happened(done.said, remedied=done)
 
 
 def _remember_touched(
-    world: World, proposal: Proposal, _key: str, _at: datetime, happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, _at: datetime, happened: Happened
 ) -> None:
     """A remedy whose success was not seen is none; it is not tried again for this defect."""
-    defect, done = _defect(world, proposal.defect), happened.remedied
+    defect, done = _defect(ports, proposal.defect), happened.remedied
     if defect is not None and done is not None:
         in_place = done.verified is True
-        world.store.save_defect(defect.model_copy(update={"remedied": in_place}))
+        ports.store.save_defect(defect.model_copy(update={"remedied": in_place}))
 
 
-def _write_reference(world: World, proposal: Proposal, key: str) -> Happened:
-    defect = _defect(world, proposal.defect)
-    if world.references is None or defect is None:
+def _write_reference(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    defect = _defect(ports, proposal.defect)
+    if ports.references is None or defect is None:
         raise NothingDoneError("there is nowhere to propose a document")
     path = document_of(defect)
     title = f"Write down what {defect.id} has taught"
-    proposed = world.references.propose(path, _text(proposal), title=title, key=key)
+    proposed = ports.references.propose(path, _text(proposal), title=title, key=key)
     return Happened(f"{path} proposed on {proposed.branch} at {proposed.commit[:12]}")
 
 
-def _find_reference(world: World, _proposal: Proposal, key: str) -> Happened | None:
-    proposed = world.references.proposed(key) if world.references is not None else None
+def _find_reference(ports: Ports, _proposal: Proposal, key: str) -> Happened | None:
+    proposed = ports.references.proposed(key) if ports.references is not None else None
     return None if proposed is None else Happened(f"proposed on {proposed.branch}")
 
 
 def _remember_reference(
-    world: World, proposal: Proposal, _key: str, _at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, _at: datetime, _happened: Happened
 ) -> None:
-    if (defect := _defect(world, proposal.defect)) is not None:
+    if (defect := _defect(ports, proposal.defect)) is not None:
         written = defect.model_copy(update={"reference": document_of(defect)})
-        world.store.save_defect(written)
+        ports.store.save_defect(written)
 
 
 # What is only remembered.
 
 
-def _read(world: World, proposal: Proposal, _key: str) -> Happened:
-    return Happened("read", view=world.queue.get(_task(proposal)))
+def _read(ports: Ports, proposal: Proposal, _key: str) -> Happened:
+    return Happened("read", view=ports.queue.get(_task(proposal)))
 
 
 def _remember_read(
-    world: World, proposal: Proposal, _key: str, at: datetime, happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, happened: Happened
 ) -> None:
-    view, standing = happened.view, _standing(world, proposal)
+    view, task_record = happened.view, _task_record(ports, proposal)
     late = {one.attempt for one in view.late_reports} if view else set()
     update: dict[str, object] = {
-        "inspected_late": tuple(sorted(late | set(standing.inspected_late))),
+        "inspected_late": tuple(sorted(late | set(task_record.inspected_late))),
         "changed_at": at,
     }
     if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
         update["inspected_attempt"] = view.attempt
-        again = view.attempt > standing.inspected_attempt
-        if standing.status == "planned" or (again and standing.status in ("parked", "handed-over")):
+        again = view.attempt > task_record.inspected_attempt
+        if task_record.status == "planned" or (
+            again and task_record.status in ("parked", "handed-over")
+        ):
             # Somebody started it in the queue; what it was held for belongs to the attempt before,
             # and this result is judged like any other.
             update |= {"status": "submitted", "blocked_by": None, "canary": False}
         # With a cause it was nobody's word to cancel it, and the task goes on.
         by_word = view.state is Status.CANCELLED and proposal.cause is None
-        if by_word and standing.status == "submitted":
+        if by_word and task_record.status == "submitted":
             update |= {"status": "cancelled", "why": "it was cancelled"}
-    world.store.save(standing.model_copy(update=update))
+    ports.store.save(task_record.model_copy(update=update))
 
 
-def _set_window(world: World, proposal: Proposal, _key: str) -> Happened:
+def _set_window(ports: Ports, proposal: Proposal, _key: str) -> Happened:
     widen = proposal.action is Action.WIDEN_WINDOW
     if proposal.limit is None:
         raise NothingDoneError(f"{proposal.action} names no limit")
-    known = world.store.notes().get("window_limit")
+    known = ports.store.notes().get("window_limit")
     if known is not None and (proposal.limit > int(known)) is not widen:
         raise NothingDoneError(f"{proposal.action} to {proposal.limit} is none from {known}")
     return Happened("one lane more" if widen else "one lane less")
 
 
 def _remember_window(
-    world: World, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    world.store.note({"window_limit": str(proposal.limit), "window_changed_at": at.isoformat()})
+    ports.store.note({"window_limit": str(proposal.limit), "window_changed_at": at.isoformat()})
 
 
-def _decide_again(_world: World, _proposal: Proposal, _key: str) -> Happened | None:
+def _decide_again(_ports: Ports, _proposal: Proposal, _key: str) -> Happened | None:
     """Nothing was remembered, and what was done outside is safe to do again with the same key."""
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.core.assess.assessment import Board, assess
+from agent.core.assess.assessment import Assessment, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
@@ -18,7 +18,7 @@ from agent.core.model.actions import Action, Cleared, Proposal, digest
 from agent.core.plan import decision_basis, planner
 from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.drafting import stands_on_its_own
 from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
@@ -41,17 +41,17 @@ class Done:
 class Executor:
     """Carries out cleared proposals, one at a time, each at most once."""
 
-    def __init__(self, world: World, supervision: Supervision, observer: Observer) -> None:
-        self._world = world
+    def __init__(self, ports: Ports, supervision: Supervision, observer: Observer) -> None:
+        self._ports = ports
         self._supervision = supervision
         self._observer = observer
         self._used: set[tuple[str, datetime]] = set()
-        self._assessed: Board | None = None
+        self._assessed: Assessment | None = None
         """The last assessment, so that looking again at one task assesses that one."""
 
-    def begin(self, board: Board) -> None:
+    def begin(self, assessment: Assessment) -> None:
         """Take over what this tick has assessed."""
-        self._assessed = board
+        self._assessed = assessment
 
     def carry_out(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done:
         """Do it, unless the world has moved on since it was cleared.
@@ -69,7 +69,7 @@ class Executor:
         """The same for several reviews: they wait for a provider, so they are asked at once."""
         begun = [(cleared.proposal, self._begun(cleared, tick)) for cleared in batch]
         asked = [proposal for proposal, void in begun if void is None]
-        read = iter(reviewing.read(self._world, self._supervision, asked))
+        read = iter(reviewing.read(self._ports, self._supervision, asked))
         return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
 
     def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
@@ -79,8 +79,8 @@ class Executor:
             body["review"] = read.review.model_dump(mode="json", exclude_none=True)
             body["reused"] = read.reused
         try:
-            with self._world.state.transaction():
-                reviewing.remember(self._world, proposal.task or "", read)
+            with self._ports.state.transaction():
+                reviewing.remember(self._ports, proposal.task or "", read)
                 self._write("outcome", self._key(proposal, tick), tick, proposal, body)
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
             return Done(proposal, "open", _line(error))
@@ -89,7 +89,7 @@ class Executor:
     def _begun(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done | None:
         """Look again, and write down what is about to be done; else why it is not."""
         proposal, key = cleared.proposal, self._key(cleared.proposal, tick)
-        now = self._world.clock.now()
+        now = self._ports.clock.now()
         if (why := self._void(cleared, now, consent)) is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
@@ -110,14 +110,14 @@ class Executor:
 
         What cannot be read back now stays open, and its task waits: nothing is put on top of it.
         """
-        return [self._settled(record, tick) for record in self._world.journal.unresolved()]
+        return [self._settled(record, tick) for record in self._ports.journal.unresolved()]
 
     def _settled(self, record: Record, tick: int) -> Done:
         proposal = Proposal.model_validate(record.body["proposal"])
         key, effect = record.key or "", EFFECTS.get(proposal.action)
         whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
         try:
-            happened = effect.find(self._world, proposal, key) if effect is not None else None
+            happened = effect.find(self._ports, proposal, key) if effect is not None else None
             if happened is not None:
                 return self._remember("settled", proposal, key, tick, whose, happened)
             said = "it had not taken effect, or is safe to do again"
@@ -137,23 +137,27 @@ class Executor:
         proposal = cleared.proposal
         probe = proposal.action is Action.ACCEPT
         again = self._observer.look_again(proposal.task, probe=probe)
-        board = assess(again, self._supervision.policy, self._assessed)
-        self._assessed = board
-        case = board.cases.get(proposal.task) if proposal.task else None
-        if case is not None and case.task.attempt != proposal.attempt:
+        assessment = assess(again, self._supervision.policy, self._assessed)
+        self._assessed = assessment
+        assessed = assessment.tasks.get(proposal.task) if proposal.task else None
+        if assessed is not None and assessed.task.attempt != proposal.attempt:
             return f"{guard.STALE_CLEARANCE}: the task has moved on to another attempt"
-        if case is not None and case.task.probe != "ok" and proposal.action is Action.ACCEPT:
+        if (
+            assessed is not None
+            and assessed.task.probe != "ok"
+            and proposal.action is Action.ACCEPT
+        ):
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
-        stands = stands_on_its_own(board, proposal, self._world.store)
+        stands = stands_on_its_own(assessment, proposal, self._ports.store)
         person = consent is not None and consent.by == "person"
         _, answer = planner.clear(
-            board,
+            assessment,
             proposal,
             prompt_stands=stands,
             approved=person,
             consented=consent is not None and not person,
         )
-        rests_on = digest(decision_basis.of(case, proposal))
+        rests_on = digest(decision_basis.of(assessed, proposal))
         if consent is not None and consent.ground not in (None, rests_on):
             return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)
@@ -161,7 +165,7 @@ class Executor:
     def _act(self, proposal: Proposal, key: str, tick: int, whose: Mapping[str, object]) -> Done:
         do = EFFECTS[proposal.action].do if proposal.action in EFFECTS else _not_here
         try:
-            happened = do(self._world, proposal, key)
+            happened = do(self._ports, proposal, key)
         except _NOTHING_DONE as error:
             failed = {"result": "failed", "said": str(error), **whose}
             self._write("outcome", key, tick, proposal, failed)
@@ -183,9 +187,9 @@ class Executor:
         happened: Happened,
     ) -> Done:
         """All that follows from the effect, in the file together with its record or not at all."""
-        with self._world.state.transaction():
-            at = self._world.clock.now()
-            EFFECTS[proposal.action].remember(self._world, proposal, key, at, happened)
+        with self._ports.state.transaction():
+            at = self._ports.clock.now()
+            EFFECTS[proposal.action].remember(self._ports, proposal, key, at, happened)
             body = {"result": "done", "said": happened.said, **whose}
             self._write(kind, key, tick, proposal, body)
         for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
@@ -197,21 +201,21 @@ class Executor:
     ) -> None:
         record = Record(
             kind=kind,
-            at=self._world.clock.now(),
+            at=self._ports.clock.now(),
             tick=tick,
             task=proposal.task,
             key=key,
             body={"action": proposal.action.value, **body},
         )
-        self._world.journal.append([record])
+        self._ports.journal.append([record])
 
     def _key(self, proposal: Proposal, tick: int) -> str:
-        task = self._world.store.standing(proposal.task) if proposal.task else None
+        task = self._ports.store.task_record(proposal.task) if proposal.task else None
         wave = task.wave if task is not None else "-"
-        return key_of(proposal, tick, self._world.state.installation, wave)
+        return key_of(proposal, tick, self._ports.state.installation, wave)
 
 
-def _not_here(_world: World, proposal: Proposal, _key: str) -> Happened:
+def _not_here(_ports: Ports, proposal: Proposal, _key: str) -> Happened:
     raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
 
 

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from agent.core.approval import asking
 from agent.core.assess.assessment import assess
-from agent.core.journal.records import Entry, Standing
+from agent.core.journal.records import Entry, TaskRecord, request_in
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Evidence, Noun, Snapshot
 from agent.core.model.policy import Policy
@@ -59,7 +59,7 @@ class Step(Noun):
 class PersonSaid(Noun):
     """What a person said to a question about it."""
 
-    card: str
+    request: str
     action: Action
     verdict: str
     who: str
@@ -105,15 +105,15 @@ class Account(Noun):
     policy: str | None = None
 
 
-def decision_about(journal: Journal, name: str, standing: Standing | None) -> Entry:
+def decision_about(journal: Journal, name: str, task_record: TaskRecord | None) -> Entry:
     """The record that explains `name`: a task's last decision, or `#311`, record 311 itself."""
     number = name.removeprefix("#")
-    if standing is None and number.isascii() and number.isdecimal() and len(number) < 18:  # noqa: PLR2004 - digits of a record's number
+    if task_record is None and number.isascii() and number.isdecimal() and len(number) < 18:  # noqa: PLR2004 - digits of a record's number
         entry = next(iter(journal.entries(after=int(number) - 1)), None)
         if entry is None or entry.sequence != int(number) or entry.record.kind != "decision":
             raise UserError(f"record {number} is no decision; `wavekeeper log` lists them")
         return entry
-    settled_by = _SETTLED_BY.get(standing.status) if standing else None
+    settled_by = _SETTLED_BY.get(task_record.status) if task_record else None
     last = telling = None
     for entry in journal.entries(task=name, kinds=("decision",)):
         last = entry
@@ -121,7 +121,7 @@ def decision_about(journal: Journal, name: str, standing: Standing | None) -> En
             telling = entry
     last = telling or last
     if last is None:
-        what = "was not decided upon yet" if standing else "is no task and no record here"
+        what = "was not decided upon yet" if task_record else "is no task and no record here"
         raise UserError(f"{name!r:.80} {what}; `wavekeeper status` lists the tasks")
     return last
 
@@ -129,7 +129,7 @@ def decision_about(journal: Journal, name: str, standing: Standing | None) -> En
 def account(
     journal: Journal,
     entry: Entry,
-    standing: Standing | None,
+    task_record: TaskRecord | None,
     policy: Policy,
     places: Mapping[str, str],
 ) -> Account:
@@ -147,21 +147,21 @@ def account(
     ]
     return Account(
         task=task,
-        title=standing.spec.title if standing else "",
-        wave=standing.wave if standing else None,
-        verdict=_verdict(standing, proposal, body),
+        title=task_record.spec.title if task_record else "",
+        wave=task_record.wave if task_record else None,
+        verdict=_verdict(task_record, proposal, body),
         at=entry.record.at,
         mode=snapshot.mode if snapshot else None,
         action=proposal.action,
         reason=proposal.reason,
         clearance=str(body["clearance"]),
         rules=tuple(told),
-        asked=body.get("card"),
+        asked=request_in(body),
         evidence=seen.evidence if seen else (),
         claimed=bool(seen and seen.final_response),
         attempts=seen.attempt if seen else None,
-        charged=len(standing.charged) if standing else 0,
-        tokens=standing.spent if standing else 0,
+        charged=len(task_record.charged) if task_record else 0,
+        tokens=task_record.spent if task_record else 0,
         steps=tuple(_steps(journal, task)),
         persons=tuple(_persons(journal, task)),
         not_chosen=_not_chosen(snapshot, proposal, policy),
@@ -173,9 +173,9 @@ def account(
     )
 
 
-def _verdict(standing: Standing | None, proposal: Proposal, body: Mapping[str, Any]) -> str:
-    if standing is not None and standing.status in _VERDICTS:
-        return _VERDICTS[standing.status]
+def _verdict(task_record: TaskRecord | None, proposal: Proposal, body: Mapping[str, Any]) -> str:
+    if task_record is not None and task_record.status in _VERDICTS:
+        return _VERDICTS[task_record.status]
     if body["clearance"] == "refused":
         return f"{proposal.action} refused"
     if body["clearance"] == "needs-approval":
@@ -217,10 +217,11 @@ def whose_yes(body: Mapping[str, Any]) -> str | None:
 def _persons(journal: Journal, task: str | None) -> list[PersonSaid]:
     if task is None:
         return []
-    fields = ("card", "action", "verdict", "who", "via", "looked", "edited", "reason")
+    fields = ("action", "verdict", "who", "via", "looked", "edited", "reason")
     return [
         PersonSaid.model_validate(
-            {name: entry.record.body.get(name) for name in fields} | {"at": entry.record.at}
+            {name: entry.record.body.get(name) for name in fields}
+            | {"at": entry.record.at, "request": request_in(entry.record.body)}
         )
         for entry in journal.entries(task=task, kinds=("answered",))
     ]
@@ -230,9 +231,9 @@ def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -
     """What else there was, with the guard's word on it in that very world."""
     if snapshot is None or proposal.task is None:
         return ()
-    board = assess(snapshot, policy)
-    facts, answer = planner.clear(board, proposal)
-    return asking.instead(board, Decision(proposal, answer, facts))
+    assessment = assess(snapshot, policy)
+    facts, answer = planner.clear(assessment, proposal)
+    return asking.instead(assessment, Decision(proposal, answer, facts))
 
 
 def _policy_of(journal: Journal, entry: Entry) -> str | None:

@@ -18,7 +18,7 @@ OUT_OF_REACH: Final = (QueueUnavailableError, UnusableStoreError)
 """The queue did not take the call, and may take it later."""
 
 
-class Pulse:
+class HeartbeatSender:
     """Beats for one lease on a thread of its own, whatever agent, git and judge are doing.
 
     A beat prolongs the lease by `seconds`, brings the events said since the last one, and comes

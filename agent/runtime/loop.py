@@ -13,7 +13,7 @@ from typing import Literal
 from agent.core.journal.records import Record
 from agent.errors import UnusableStoreError, UserError
 from agent.ports import SupervisorLock
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.tick import Ticker, TickResult
 
 SOON = 1.0
@@ -30,14 +30,14 @@ class Loop:
 
     def __init__(
         self,
-        world: World,
+        ports: Ports,
         supervision: Supervision,
         lock: SupervisorLock,
         who: str,
         tell: Callable[[TickResult], None],
         report: Callable[[str], None],
     ) -> None:
-        self._world = world
+        self._ports = ports
         self._supervision = supervision
         self._lock = lock
         self._who = who
@@ -58,7 +58,7 @@ class Loop:
                 row. What was done and could not be written is settled by the next start.
 
         """
-        self._lock.acquire(self._who, self._world.clock.now())
+        self._lock.acquire(self._who, self._ports.clock.now())
         try:
             self._note("start")
             self._tick_on(stop, until, give_up_after)
@@ -69,7 +69,7 @@ class Loop:
     def _tick_on(
         self, stop: threading.Event, until: Callable[[TickResult], bool], give_up_after: int
     ) -> None:
-        ticker, in_a_row, failed = Ticker(self._world, self._supervision), 0, 0
+        ticker, in_a_row, failed = Ticker(self._ports, self._supervision), 0, 0
         while not stop.is_set():
             try:
                 ticker, said = self._under_its_policy(ticker)
@@ -100,7 +100,7 @@ class Loop:
     def _under_its_policy(self, ticker: Ticker) -> tuple[Ticker, str | None]:
         """A new ticker if the policy was edited and may be used, and what is to be told of it."""
         try:
-            edited = self._world.policies.changed() if self._world.policies else None
+            edited = self._ports.policies.changed() if self._ports.policies else None
         except UnusableStoreError:
             raise
         except UserError as error:
@@ -111,7 +111,7 @@ class Loop:
             return ticker, None
         self._supervision = replace(self._supervision, policy=edited)
         self._note("policy")
-        return Ticker(self._world, self._supervision), f"policy {edited.hash[:12]} is in force now"
+        return Ticker(self._ports, self._supervision), f"policy {edited.hash[:12]} is in force now"
 
     def _note(self, kind: Literal["start", "policy", "stop"], **more: str) -> None:
         said = {
@@ -120,5 +120,5 @@ class Loop:
             "policy": self._supervision.policy.hash,
             **more,
         }
-        journal, now = self._world.journal, self._world.clock.now()
+        journal, now = self._ports.journal, self._ports.clock.now()
         journal.append([Record(kind=kind, at=now, tick=journal.last_tick(), body=said)])

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from agent.core.approval.requests import with_declined
 from agent.core.assess.assessment import durable
 from agent.core.assess.liveness import polls_before
-from agent.core.journal.records import Standing, WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import (
     TERMINAL,
     ControlPlane,
@@ -31,7 +31,7 @@ from agent.core.model.nouns import (
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
 from agent.errors import QueueUnavailableError
-from agent.runtime.context import Supervision, World, spent_by
+from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
 _CANCEL_REQUESTED = {None: False, "interrupt": True, "cancel": True, "unknown": None}
@@ -42,8 +42,8 @@ OUTCOMES = 20
 class Observer:
     """Keeps the last view of each unsettled task, so that a tick reads only what changed."""
 
-    def __init__(self, world: World, supervision: Supervision, *, probing: bool = True) -> None:
-        self._world = world
+    def __init__(self, ports: Ports, supervision: Supervision, *, probing: bool = True) -> None:
+        self._ports = ports
         self._supervision = supervision
         self._probing = probing
         self._views: dict[str, TaskView] = {}
@@ -61,24 +61,27 @@ class Observer:
     def observe(self) -> Snapshot:
         """Look at the whole wave."""
         reachable = self._read_changes()
-        standings = {one.spec.id: one for one in self._world.store.standings(settled=False)}
-        for task in sorted(self._settled - set(standings)):
-            standing = self._world.store.standing(task)
-            if standing is not None and _is_news(standing, self._views[task]):
-                standings[task] = standing
+        task_records = {one.spec.id: one for one in self._ports.store.task_records(settled=False)}
+        for task in sorted(self._settled - set(task_records)):
+            task_record = self._ports.store.task_record(task)
+            if task_record is not None and _is_news(task_record, self._views[task]):
+                task_records[task] = task_record
             else:
                 self._settled.discard(task)
-        self._forget(set(standings))
-        for task, standing in standings.items():
+        self._forget(set(task_records))
+        for task, task_record in task_records.items():
             unseen = task not in self._views and task not in self._old
-            if standing.status != "planned" and unseen:
+            if task_record.status != "planned" and unseen:
                 reachable = self._read_one(task) and reachable
         # The clock is read after the queue: nothing it reported may lie in the future.
-        now = self._world.clock.now()
-        self._spent = self._world.store.notes()
-        tasks = [self._task(standing, now, reachable=reachable) for standing in standings.values()]
-        tasks = with_declined(tasks, self._world.approvals.declined())
-        tasks += self._settled_dependencies(standings)
+        now = self._ports.clock.now()
+        self._spent = self._ports.store.notes()
+        tasks = [
+            self._task(task_record, now, reachable=reachable)
+            for task_record in task_records.values()
+        ]
+        tasks = with_declined(tasks, self._ports.approvals.declined())
+        tasks += self._settled_dependencies(task_records)
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
         self._seen = self._snapshot(now, tasks, self._defects(), reachable=reachable)
@@ -91,15 +94,15 @@ class Observer:
         """
         before = self._seen or self.observe()
         reachable = task is None or self._read_one(task)
-        now = self._world.clock.now()
-        self._spent, tasks = self._world.store.notes(), before.tasks
-        if task is not None and (standing := self._world.store.standing(task)) is not None:
+        now = self._ports.clock.now()
+        self._spent, tasks = self._ports.store.notes(), before.tasks
+        if task is not None and (task_record := self._ports.store.task_record(task)) is not None:
             known = next((one for one in before.tasks if one.id == task), None)
             if probe:
-                fresh = self._task(standing, now, reachable=reachable)
+                fresh = self._task(task_record, now, reachable=reachable)
             else:
                 evidence = known.evidence if known is not None else ()
-                fresh = self._shown(standing, evidence, now, reachable=reachable)
+                fresh = self._shown(task_record, evidence, now, reachable=reachable)
             if known is not None:
                 fresh = fresh.model_copy(update={"declined": known.declined})
             tasks = tuple(fresh if one.id == task else one for one in before.tasks)
@@ -107,7 +110,7 @@ class Observer:
         open_issues = {one.id: one.issue_open for one in before.defects}
         defects = [
             one.model_copy(update={"issue_open": open_issues.get(one.id)})
-            for one in self._world.store.defects()
+            for one in self._ports.store.defects()
         ]
         again = self._snapshot(now, tasks, defects, reachable=reachable)
         # A supervisor that works on its tick is not away, however long that takes.
@@ -120,7 +123,7 @@ class Observer:
             self.look_again(task, probe=False)
 
     def _read_changes(self) -> bool:
-        notes = self._world.store.notes()
+        notes = self._ports.store.notes()
         if self.cursor is None and "cursor" in notes:
             self.cursor = Cursor(position=notes["cursor"])
         try:
@@ -136,14 +139,14 @@ class Observer:
 
     def _changes(self) -> Changes:
         try:
-            return self._world.queue.changed_since(self.cursor)
+            return self._ports.queue.changed_since(self.cursor)
         except ValueError:
             # The cursor is of another queue (its file was replaced): everything is read again.
-            return self._world.queue.changed_since(None)
+            return self._ports.queue.changed_since(None)
 
     def _read_one(self, task: str) -> bool:
         try:
-            view = self._world.queue.get(task)
+            view = self._ports.queue.get(task)
         except QueueUnavailableError:
             return False
         if view is not None:
@@ -155,50 +158,57 @@ class Observer:
         for task in self._views.keys() - wanted:
             del self._views[task]
 
-    def _task(self, standing: Standing, now: datetime, *, reachable: bool) -> Task:
-        view = self._views.get(standing.spec.id)
-        evidence: Iterable[Evidence] = standing.evidence
-        if self._probing and view is not None and _wants_proof(standing, view):
-            evidence = self._probe(standing, view, now)
-        seen = reachable and standing.spec.id not in self._old
-        return self._shown(standing, evidence, now, reachable=seen)
+    def _task(self, task_record: TaskRecord, now: datetime, *, reachable: bool) -> Task:
+        view = self._views.get(task_record.spec.id)
+        evidence: Iterable[Evidence] = task_record.evidence
+        if self._probing and view is not None and _wants_proof(task_record, view):
+            evidence = self._probe(task_record, view, now)
+        seen = reachable and task_record.spec.id not in self._old
+        return self._shown(task_record, evidence, now, reachable=seen)
 
     def _shown(
-        self, standing: Standing, evidence: Iterable[Evidence], now: datetime, *, reachable: bool
+        self,
+        task_record: TaskRecord,
+        evidence: Iterable[Evidence],
+        now: datetime,
+        *,
+        reachable: bool,
     ) -> Task:
         """The task, with what its own and its wave's budget leave for models.
 
         A task that cannot be as it is shown is unreadable, and nobody else pays for that.
         """
-        view, policy = self._views.get(standing.spec.id), self._supervision.policy.liveness
-        left = self._supervision.reading.tokens_left(
-            standing.spent, spent_by(self._spent, standing.wave)
+        view, policy = self._views.get(task_record.spec.id), self._supervision.policy.liveness
+        left = self._supervision.review_limits.tokens_left(
+            task_record.spent, spent_by(self._spent, task_record.wave)
         )
-        task = task_of(standing, view, evidence, now, policy, reachable=reachable)
-        if (why := _not_it(standing, view) or contradiction(task, now)) is not None:
+        task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
+        if (why := _not_it(task_record, view) or contradiction(task, now)) is not None:
             return Task(id=task.id, queue=task.queue, kind=task.kind, unreadable=why)
         return task.model_copy(update={"tokens_left": left})
 
-    def _probe(self, standing: Standing, view: TaskView, now: datetime) -> tuple[Evidence, ...]:
-        wanted = wanted_proof(standing, self._supervision.policy)
+    def _probe(
+        self, task_record: TaskRecord, view: TaskView, now: datetime
+    ) -> tuple[Evidence, ...]:
+        wanted = wanted_proof(task_record, self._supervision.policy)
         return tuple(
             item
-            for probe in self._world.probes
+            for probe in self._ports.probes
             if probe.kinds & wanted
-            for item in probe.probe(standing.spec, view, now)
+            for item in probe.probe(task_record.spec, view, now)
             if item.kind in wanted
         )
 
-    def _settled_dependencies(self, standings: Mapping[str, Standing]) -> list[Task]:
+    def _settled_dependencies(self, task_records: Mapping[str, TaskRecord]) -> list[Task]:
         """What a waiting task depends on must be seen, even when it is long accepted."""
         needed = {
             one
-            for standing in standings.values()
-            if standing.status == "planned"
-            for one in standing.spec.depends_on
-            if one not in standings
+            for task_record in task_records.values()
+            if task_record.status == "planned"
+            for one in task_record.spec.depends_on
+            if one not in task_records
         }
-        found = (self._world.store.standing(one) for one in sorted(needed))
+        found = (self._ports.store.task_record(one) for one in sorted(needed))
         return [
             Task(id=one.spec.id, kind=one.spec.kind, status=status_of(one, None), held=_held(one))
             for one in found
@@ -208,32 +218,34 @@ class Observer:
     def _fixers(self, shown: set[str], now: datetime, *, reachable: bool) -> list[Task]:
         """Tasks that fixed a defect whose lesson is still to be written down."""
         found = []
-        lessons = durable(self._world.store.defects(), self._supervision.policy.failures)
+        lessons = durable(self._ports.store.defects(), self._supervision.policy.failures)
         for task in lessons.keys() - shown:
-            standing = self._world.store.standing(task)
-            if standing is not None and self._read_one(task):
-                found.append(self._shown(standing, standing.evidence, now, reachable=reachable))
+            task_record = self._ports.store.task_record(task)
+            if task_record is not None and self._read_one(task):
+                found.append(
+                    self._shown(task_record, task_record.evidence, now, reachable=reachable)
+                )
         return found
 
     def _unreadable(self, shown: set[str]) -> list[Task]:
         """Tasks whose row in the state file cannot be read; their ids are all that is known."""
         return [
             Task(id=task, unreadable=why)
-            for task, why in self._world.store.unreadable().items()
+            for task, why in self._ports.store.unreadable().items()
             if task not in shown
         ]
 
     def _defects(self) -> list[Defect]:
         """Every defect, and whether the issue of one that waits for its fix is still open."""
         return [
-            one.model_copy(update={"issue_open": self._world.issues.is_open(one.issue)})
+            one.model_copy(update={"issue_open": self._ports.issues.is_open(one.issue)})
             if self._probing and one.status == "recorded" and one.issue is not None
             else one
-            for one in self._world.store.defects()
+            for one in self._ports.store.defects()
         ]
 
     def _low_memory(self) -> bool | None:
-        machine = self._world.machine
+        machine = self._ports.machine
         free = machine.free_memory() if machine is not None else None
         return self._supervision.policy.submit.is_low(free)
 
@@ -245,7 +257,7 @@ class Observer:
         *,
         reachable: bool,
     ) -> Snapshot:
-        store = self._world.store
+        store = self._ports.store
         notes = store.notes()
         last = notes.get("last_tick_at")
         queues = self._queues(reachable=reachable)
@@ -262,20 +274,20 @@ class Observer:
             window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             control_plane=self._control_plane(reachable=reachable),
             queues=queues,
-            remedies=tuple(self._world.remedies.known()) if self._world.remedies else (),
+            remedies=tuple(self._ports.remedies.known()) if self._ports.remedies else (),
             defects=tuple(defects),
             tasks=tuple(tasks),
         )
 
     def _waves_at_work(self) -> Sequence[WaveRecord]:
         """The waves with open tasks; when all is settled, the latest one."""
-        waves = self._world.store.waves()
-        at_work = {one.wave for one in self._world.store.standings(settled=False)}
+        waves = self._ports.store.waves()
+        at_work = {one.wave for one in self._ports.store.task_records(settled=False)}
         return [wave for wave in waves if wave.id in at_work] or waves[-1:]
 
     def _control_plane(self, *, reachable: bool) -> ControlPlane:
         """What the queue last said of itself; a queue that does not answer is not reachable."""
-        said = self._world.queue.control_plane()
+        said = self._ports.queue.control_plane()
         if reachable:
             return said
         return said.model_copy(update={"reachable": False, "submit_lock": "unknown"})
@@ -284,7 +296,7 @@ class Observer:
         if not reachable:
             return ()
         try:
-            views = self._world.queue.queues()
+            views = self._ports.queue.queues()
         except QueueUnavailableError:
             return ()
         return tuple(
@@ -295,62 +307,62 @@ class Observer:
         )
 
 
-def _wants_proof(standing: Standing, view: TaskView) -> bool:
+def _wants_proof(task_record: TaskRecord, view: TaskView) -> bool:
     """Evidence is fetched for a result that has been read and is not settled."""
     return (
-        _held(standing, view) is None
+        _held(task_record, view) is None
         and view.state in TERMINAL
-        and standing.inspected_attempt >= view.attempt
+        and task_record.inspected_attempt >= view.attempt
     )
 
 
-def wanted_proof(standing: Standing, policy: Policy) -> frozenset[ProofKind]:
+def wanted_proof(task_record: TaskRecord, policy: Policy) -> frozenset[ProofKind]:
     """The kinds of evidence this task's ladder and criteria ask for."""
-    ladder = policy.completion.ladder[standing.spec.kind].rungs
-    own = {one.proof for one in standing.spec.criteria if isinstance(one.proof, ProofKind)}
+    ladder = policy.completion.ladder[task_record.spec.kind].rungs
+    own = {one.proof for one in task_record.spec.criteria if isinstance(one.proof, ProofKind)}
     return frozenset(kind for rung in ladder for kind in rung) | own
 
 
-def status_of(standing: Standing, view: TaskView | None) -> Status | None:
+def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
     """The queue's word; None: it has none, or says nothing that counts."""
     if view is not None:
         return view.state
-    return Status.PLANNED if standing.status == "planned" else None
+    return Status.PLANNED if task_record.status == "planned" else None
 
 
-def _held(standing: Standing, view: TaskView | None = None) -> Held | None:
+def _held(task_record: TaskRecord, view: TaskView | None = None) -> Held | None:
     """What the supervisor adds to the queue's word.
 
     Whoever starts a task again in the queue ends its waiting: the new attempt is read and judged.
     """
-    held = standing.status
+    held = task_record.status
     if held in ("accepted", "replaced"):
         return held
     if held in ("parked", "handed-over"):
-        return None if view is not None and _goes_on(standing, view) else held
+        return None if view is not None and _goes_on(task_record, view) else held
     return None
 
 
-def _not_it(standing: Standing, view: TaskView | None) -> str | None:
+def _not_it(task_record: TaskRecord, view: TaskView | None) -> str | None:
     """Why what the queue shows is not this task as it is now; None: it is, or nobody can say."""
     if view is None:
         return None
     wave = view.order.labels.get("wave")
-    if wave is not None and wave != standing.wave:
-        return f"the queue's task of this id is of wave {wave}, not of {standing.wave}"
-    if view.attempt < standing.sent_attempt:
-        sent = standing.sent_attempt
+    if wave is not None and wave != task_record.wave:
+        return f"the queue's task of this id is of wave {wave}, not of {task_record.wave}"
+    if view.attempt < task_record.sent_attempt:
+        sent = task_record.sent_attempt
         return f"the queue shows attempt {view.attempt}, and attempt {sent} was sent to it"
     return None
 
 
-def _goes_on(standing: Standing, view: TaskView) -> bool:
+def _goes_on(task_record: TaskRecord, view: TaskView) -> bool:
     """Whether the queue shows another attempt than the one that was read last."""
-    return view.attempt > standing.inspected_attempt or view.state not in TERMINAL
+    return view.attempt > task_record.inspected_attempt or view.state not in TERMINAL
 
 
 def task_of(
-    standing: Standing,
+    task_record: TaskRecord,
     view: TaskView | None,
     evidence: Iterable[Evidence],
     now: datetime,
@@ -359,32 +371,32 @@ def task_of(
     reachable: bool,
 ) -> Task:
     """One task from what the supervisor remembers and what the queue shows, nothing after `now`."""
-    spec = standing.spec
+    spec = task_record.spec
     common = Task(
         id=spec.id,
         queue=spec.queue,
         kind=spec.kind,
-        status=status_of(standing, view),
-        held=_held(standing, view),
-        attempts_left=max(0, spec.attempts - 1 - len(standing.charged)),
+        status=status_of(task_record, view),
+        held=_held(task_record, view),
+        attempts_left=max(0, spec.attempts - 1 - len(task_record.charged)),
         session_continuable=True,
         probe="ok" if reachable else "failed",
         at_risk_polls=polls_before(
-            standing.at_risk_polls, standing.at_risk_counted_at, now, policy
+            task_record.at_risk_polls, task_record.at_risk_counted_at, now, policy
         ),
-        last_interrupt_at=_by(now, standing.last_interrupt_at),
+        last_interrupt_at=_by(now, task_record.last_interrupt_at),
         write_scope=spec.write_scope,
-        prompt=standing.prompt,
+        prompt=task_record.prompt,
         criteria=spec.criteria,
         evidence=tuple(_clamped(item, now, "observed_at") for item in evidence),
-        review=standing.review,
-        blocked_by=standing.blocked_by,
-        canary=standing.canary,
+        review=task_record.review,
+        blocked_by=task_record.blocked_by,
+        canary=task_record.canary,
         depends_on=spec.depends_on,
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,
     )
-    return common if view is None else common.model_copy(update=_of_view(standing, view, now))
+    return common if view is None else common.model_copy(update=_of_view(task_record, view, now))
 
 
 def _by(now: datetime, at: datetime | None) -> datetime | None:
@@ -397,7 +409,7 @@ def _clamped(noun: Clamped, now: datetime, field: str) -> Clamped:
     return noun if at is None or at <= now else noun.model_copy(update={field: now})
 
 
-def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, object]:
+def _of_view(task_record: TaskRecord, view: TaskView, now: datetime) -> dict[str, object]:
     over = view.state in TERMINAL
     return {
         "queue": view.queue,
@@ -413,21 +425,21 @@ def _of_view(standing: Standing, view: TaskView, now: datetime) -> dict[str, obj
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,
         "judge": _clamped(view.judge, now, "at") if over and view.judge else None,
-        "inspected": standing.inspected_attempt >= view.attempt,
+        "inspected": task_record.inspected_attempt >= view.attempt,
         "prompt": view.prompt,
-        "late_reports": tuple(_late(standing, late) for late in view.late_reports),
+        "late_reports": tuple(_late(task_record, late) for late in view.late_reports),
     }
 
 
-def _is_news(standing: Standing, view: TaskView) -> bool:
+def _is_news(task_record: TaskRecord, view: TaskView) -> bool:
     """Whether a settled task has a late report nobody has read, or was started again."""
-    if any(late.attempt not in standing.inspected_late for late in view.late_reports):
+    if any(late.attempt not in task_record.inspected_late for late in view.late_reports):
         return True
-    return standing.status == "handed-over" and _goes_on(standing, view)
+    return task_record.status == "handed-over" and _goes_on(task_record, view)
 
 
-def _late(standing: Standing, late: LateReport) -> LateReport:
-    return late.model_copy(update={"inspected": late.attempt in standing.inspected_late})
+def _late(task_record: TaskRecord, late: LateReport) -> LateReport:
+    return late.model_copy(update={"inspected": late.attempt in task_record.inspected_late})
 
 
 def _host(host: str) -> Literal["master", "worker"]:

@@ -12,10 +12,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
-from agent.core.approval.requests import Card
-from agent.core.assess.assessment import Board, Case
+from agent.core.approval.requests import ApprovalRequest
+from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
-from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, TaskRecord, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
@@ -30,7 +30,7 @@ from agent.core.model.nouns import (
 )
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.observe import Observer
 
 Group = Literal["needs-you", "working", "waiting", "done"]
@@ -51,7 +51,7 @@ class Next(Noun):
 class Asked(Noun):
     """The live question to a person about a task."""
 
-    card: str
+    request: str
     state: Literal["pending", "deferred", "approved"]
     action: Action
     at: AwareDatetime
@@ -183,95 +183,101 @@ class LiveMap(Noun):
 def live_map(
     decisions: Decisions,
     waves: Sequence[WaveRecord],
-    standings: Sequence[Standing],
+    task_records: Sequence[TaskRecord],
     supervised: Supervised,
-    cards: Sequence[Card] = (),
+    requests: Sequence[ApprovalRequest] = (),
 ) -> LiveMap:
     """The map of all `standings`, the settled ones included, as `decisions` saw them.
 
     `cards`: the live questions; one that waits for an answer comes before one that has it.
     """
-    board = decisions.board
+    assessment = decisions.assessment
     decided = {one.proposal.task: one for one in decisions.tasks}
-    by_task = {one.proposal.task: one for one in sorted(cards, key=_open_last)}
+    by_task = {one.proposal.task: one for one in sorted(requests, key=_open_last)}
     tasks = [
-        _task(one, board, decided.get(one.spec.id), by_task.get(one.spec.id)) for one in standings
+        _task(one, assessment, decided.get(one.spec.id), by_task.get(one.spec.id))
+        for one in task_records
     ]
     tasks.sort(key=lambda one: (GROUPS.index(one.group), _natural(one.id)))
     counted = Counter(one.group for one in tasks)
     return LiveMap(
-        now=board.snapshot.now,
-        mode=board.snapshot.mode,
+        now=assessment.snapshot.now,
+        mode=assessment.snapshot.mode,
         supervisor=supervised,
-        waves=_waves(waves, standings),
+        waves=_waves(waves, task_records),
         sentence=decisions.sentence,
-        suspended=board.suspended,
+        suspended=assessment.suspended,
         lanes=LaneUse(
-            limit=board.lanes.limit,
-            busy=board.lanes.occupied,
-            free=board.lanes.free,
-            advice=board.lanes.action,
-            reason=board.lanes.reason,
+            limit=assessment.lanes.limit,
+            busy=assessment.lanes.occupied,
+            free=assessment.lanes.free,
+            advice=assessment.lanes.action,
+            reason=assessment.lanes.reason,
         ),
-        queues=board.snapshot.queues,
+        queues=assessment.snapshot.queues,
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
         unread=tuple(one.id for one in tasks if one.unread),
-        blockers=tuple(_blockers(board)),
+        blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
     )
 
 
-def _open_last(card: Card) -> bool:
-    return card.state == "pending"
+def _open_last(request: ApprovalRequest) -> bool:
+    return request.state == "pending"
 
 
-def _asked(card: Card) -> dict[str, object]:
+def _asked(request: ApprovalRequest) -> dict[str, object]:
     return {
-        "card": card.id,
-        "state": card.state,
-        "action": card.proposal.action,
-        "at": card.asked_at,
-        "expires_at": card.expires_at,
-        "answered_by": card.answer.who if card.answer else None,
+        "request": request.id,
+        "state": request.state,
+        "action": request.proposal.action,
+        "at": request.asked_at,
+        "expires_at": request.expires_at,
+        "answered_by": request.answer.who if request.answer else None,
     }
 
 
 def _task(
-    standing: Standing, board: Board, decision: Decision | None, card: Card | None
+    task_record: TaskRecord,
+    assessment: Assessment,
+    decision: Decision | None,
+    request: ApprovalRequest | None,
 ) -> MappedTask:
-    spec, case = standing.spec, board.cases.get(standing.spec.id)
-    settled = standing.status in SETTLED_STANDINGS
+    spec, assessed = task_record.spec, assessment.tasks.get(task_record.spec.id)
+    settled = task_record.status in SETTLED_RECORDS
     told: dict[str, object] = {}
-    if case is not None:
+    if assessed is not None:
         # Of a settled task that another one depends on hardly anything is looked at.
-        told = {k: v for k, v in _assessed(case, board.snapshot.now).items() if v is not None}
-    if settled or case is None:
+        told = {
+            k: v for k, v in _assessed(assessed, assessment.snapshot.now).items() if v is not None
+        }
+    if settled or assessed is None:
         told |= {
-            "status": None if standing.status == "submitted" else standing.status,
-            "attempt": standing.inspected_attempt or None,
-            "age": _seconds(standing.changed_at, board.snapshot.now),
+            "status": None if task_record.status == "submitted" else task_record.status,
+            "attempt": task_record.inspected_attempt or None,
+            "age": _seconds(task_record.changed_at, assessment.snapshot.now),
         }
     return MappedTask.model_validate(
         {
             "id": spec.id,
             "title": spec.title,
-            "wave": standing.wave,
+            "wave": task_record.wave,
             "queue": spec.queue,
             "kind": spec.kind,
-            "blocked_by": standing.blocked_by,
-            "why": standing.why,
-            "tokens": standing.spent,
+            "blocked_by": task_record.blocked_by,
+            "why": task_record.why,
+            "tokens": task_record.spent,
             **told,
-            "group": _group(standing, case, decision, card),
-            "asked": None if settled or card is None else _asked(card),
+            "group": _group(task_record, assessed, decision, request),
+            "asked": None if settled or request is None else _asked(request),
             "next": None if settled or decision is None else _next(decision),
         },
     )
 
 
-def _assessed(case: Case, now: datetime) -> dict[str, object]:
-    task, alive = case.task, case.liveness
+def _assessed(assessed: TaskAssessment, now: datetime) -> dict[str, object]:
+    task, alive = assessed.task, assessed.liveness
     began = task.finished_at or task.started_at
     return {
         "queue": task.queue,
@@ -285,10 +291,10 @@ def _assessed(case: Case, now: datetime) -> dict[str, object]:
         "split_brain_live": alive.split_brain_live,
         "recommended_action": alive.recommended_action,
         "unread": _unread(task),
-        "evidence_gaps": case.proof.gaps if task.attempt else (),
-        "unmet": case.proof.unmet if task.attempt else (),
-        "waits_for": case.waits_for,
-        "blocked_by": case.defect.id if case.defect else task.blocked_by,
+        "evidence_gaps": assessed.proof.gaps if task.attempt else (),
+        "unmet": assessed.proof.unmet if task.attempt else (),
+        "waits_for": assessed.waits_for,
+        "blocked_by": assessed.defect.id if assessed.defect else task.blocked_by,
     }
 
 
@@ -301,21 +307,26 @@ def _quiet(task: Task, now: datetime) -> float | None:
 
 
 def _group(
-    standing: Standing, case: Case | None, decision: Decision | None, card: Card | None
+    task_record: TaskRecord,
+    assessed: TaskAssessment | None,
+    decision: Decision | None,
+    request: ApprovalRequest | None,
 ) -> Group:
-    if standing.status == "handed-over":
+    if task_record.status == "handed-over":
         return "needs-you"
-    if standing.status in SETTLED_STANDINGS:
+    if task_record.status in SETTLED_RECORDS:
         return "done"
-    if case is not None and (case.task.unreadable or case.task.waiting_for == "permission"):
+    if assessed is not None and (
+        assessed.task.unreadable or assessed.task.waiting_for == "permission"
+    ):
         return "needs-you"
-    if card is not None:
+    if request is not None:
         decision = None
-        if card.state == "pending":
+        if request.state == "pending":
             return "needs-you"
     if decision is not None and isinstance(decision.clearance, NeedsApproval):
         return "needs-you"
-    return "working" if case is not None and case.task.status in WORKING else "waiting"
+    return "working" if assessed is not None and assessed.task.status in WORKING else "waiting"
 
 
 def _next(decision: Decision) -> Next:
@@ -334,9 +345,9 @@ def _unread(task: Task) -> bool:
     return task.status in TERMINAL and not task.inspected
 
 
-def _blockers(board: Board) -> Iterable[Blocker]:
-    for defect in board.snapshot.defects:
-        waiting = _waiting_for(defect, board)
+def _blockers(assessment: Assessment) -> Iterable[Blocker]:
+    for defect in assessment.snapshot.defects:
+        waiting = _waiting_for(defect, assessment)
         if waiting or defect.status != "fixed":
             yield Blocker(
                 id=defect.id,
@@ -349,22 +360,24 @@ def _blockers(board: Board) -> Iterable[Blocker]:
             )
 
 
-def _waiting_for(defect: Defect, board: Board) -> tuple[str, ...]:
+def _waiting_for(defect: Defect, assessment: Assessment) -> tuple[str, ...]:
     """Parked behind it, or stopped by it and about to be parked."""
     stands_still = {"parked", *TERMINAL}
     found = (
         task
-        for task, case in board.cases.items()
-        if case.defect is not None and case.defect.id == defect.id
-        if case.task.word in stands_still
+        for task, assessed in assessment.tasks.items()
+        if assessed.defect is not None and assessed.defect.id == defect.id
+        if assessed.task.word in stands_still
     )
     return tuple(sorted(found, key=_natural))
 
 
-def _waves(waves: Sequence[WaveRecord], standings: Sequence[Standing]) -> tuple[MappedWave, ...]:
-    total = Counter(one.wave for one in standings)
-    accepted = Counter(one.wave for one in standings if one.status == "accepted")
-    unsettled = Counter(one.wave for one in standings if one.status not in SETTLED_STANDINGS)
+def _waves(
+    waves: Sequence[WaveRecord], task_records: Sequence[TaskRecord]
+) -> tuple[MappedWave, ...]:
+    total = Counter(one.wave for one in task_records)
+    accepted = Counter(one.wave for one in task_records if one.status == "accepted")
+    unsettled = Counter(one.wave for one in task_records if one.status not in SETTLED_RECORDS)
     mapped = [
         MappedWave(
             id=wave.id,
@@ -372,7 +385,7 @@ def _waves(waves: Sequence[WaveRecord], standings: Sequence[Standing]) -> tuple[
             tasks=total[wave.id],
             accepted=accepted[wave.id],
             open=unsettled[wave.id],
-            tokens=sum(one.spent for one in standings if one.wave == wave.id),
+            tokens=sum(one.spent for one in task_records if one.wave == wave.id),
         )
         for wave in waves
     ]
@@ -389,15 +402,15 @@ def _natural(name: str) -> tuple[object, ...]:
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
 
 
-class Onlooker:
+class StatusReader:
     """Makes live maps; changes nothing. Looking again reads only what changed."""
 
-    def __init__(self, world: World, supervision: Supervision) -> None:
-        self._world = world
+    def __init__(self, ports: Ports, supervision: Supervision) -> None:
+        self._ports = ports
         self._policy = supervision.policy
-        self._observer = Observer(world, supervision, probing=False)
+        self._observer = Observer(ports, supervision, probing=False)
         self._open: set[str] | None = None
-        self._settled: Sequence[Standing] = ()
+        self._settled: Sequence[TaskRecord] = ()
 
     def look(self, supervised_by: str | None) -> LiveMap:
         """The map of this moment. `supervised_by`: who holds the lock."""
@@ -411,21 +424,21 @@ class Onlooker:
             snapshot = snapshot.model_copy(update={"supervisor": absent})
         return live_map(
             planner.decide(snapshot, self._policy),
-            self._world.store.waves(),
-            self._standings(),
+            self._ports.store.waves(),
+            self._task_records(),
             Supervised(by=supervised_by, last_tick_at=last),
             [
                 one
-                for one in self._world.approvals.cards(live=True)
+                for one in self._ports.approvals.requests(live=True)
                 if snapshot.now < one.expires_at
             ],
         )
 
-    def _standings(self) -> list[Standing]:
+    def _task_records(self) -> list[TaskRecord]:
         """All of them; the settled ones are read again only when there are more of them."""
-        open_ones = self._world.store.standings(settled=False)
+        open_ones = self._ports.store.task_records(settled=False)
         names = {one.spec.id for one in open_ones}
         if names != self._open:
-            self._settled = self._world.store.standings(settled=True)
+            self._settled = self._ports.store.task_records(settled=True)
             self._open = names
         return [*self._settled, *open_ones]

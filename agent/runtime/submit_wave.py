@@ -6,7 +6,7 @@ Nothing enters a queue here; the supervisor submits planned tasks as the window 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.core.journal.records import Standing, WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import ProofKind
 from agent.core.model.policy import CompletionPolicy
 from agent.core.model.queueing import TaskSpec
@@ -24,18 +24,18 @@ class Refusal:
 
 def plan(
     wave: WaveRecord, specs: Sequence[TaskSpec], drafter: Drafter, policy: CompletionPolicy
-) -> tuple[list[Standing], list[Refusal]]:
+) -> tuple[list[TaskRecord], list[Refusal]]:
     """Each task with its prompt, and the tasks that are refused."""
-    standings, refusals = [], []
+    task_records, refusals = [], []
     for spec in specs:
         request = DraftRequest(kind="initial", spec=spec, goal=wave.goal, attempt=1)
         prompt = drafter.draft(request)
         if findings := (*unprovable(spec, policy), *lint(prompt, spec)):
             refusals.append(Refusal(spec.id, findings))
-        standings.append(
-            Standing(spec=spec, wave=wave.id, prompt=prompt, changed_at=wave.submitted_at),
+        task_records.append(
+            TaskRecord(spec=spec, wave=wave.id, prompt=prompt, changed_at=wave.submitted_at),
         )
-    return standings, refusals
+    return task_records, refusals
 
 
 def unprovable(spec: TaskSpec, policy: CompletionPolicy) -> tuple[Finding, ...]:

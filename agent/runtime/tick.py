@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.core.assess.assessment import Board
+from agent.core.assess.assessment import Assessment
 from agent.core.assess.liveness import polls_after
 from agent.core.journal.records import Record
 from agent.core.journal.replay import Ruled, body_of
@@ -13,8 +13,8 @@ from agent.core.model.nouns import Snapshot
 from agent.core.model.policy import Policy
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
-from agent.runtime.approval_queue import Desk
-from agent.runtime.context import Supervision, World
+from agent.runtime.approval_queue import ApprovalQueue
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.executor import Done, Executor
 from agent.runtime.observe import Observer
 
@@ -34,7 +34,7 @@ class TickResult:
     """What became of a policy that was edited, if one was found before this tick."""
     clock: str | None = None
     """What is to be said of a clock that was set back since the last tick."""
-    cards: Mapping[str | None, str] = field(default_factory=dict)
+    requests: Mapping[str | None, str] = field(default_factory=dict)
     """The question put to a person about a task's decision, by task."""
 
     @property
@@ -46,34 +46,34 @@ class TickResult:
 class Ticker:
     """Runs ticks, one at a time. The numbers go on where the journal left off."""
 
-    def __init__(self, world: World, supervision: Supervision) -> None:
-        self._world = world
+    def __init__(self, ports: Ports, supervision: Supervision) -> None:
+        self._ports = ports
         self._supervision = supervision
-        self._observer = Observer(world, supervision)
-        self._executor = Executor(world, supervision, self._observer)
-        self._desk = Desk(world)
-        self._number = world.journal.last_tick()
+        self._observer = Observer(ports, supervision)
+        self._executor = Executor(ports, supervision, self._observer)
+        self._approvals = ApprovalQueue(ports)
+        self._number = ports.journal.last_tick()
 
     def tick(self, stop: Callable[[], bool] = lambda: False) -> TickResult:
         """One whole tick. `stop` is asked before each action; what was begun is finished."""
         self._number += 1
         settled = self._executor.settle(self._number)
-        self._desk.begin(self._number, self._world.clock.now())
+        self._approvals.begin(self._number, self._ports.clock.now())
         jumped = self._clock_set_back()
         snapshot = self._observer.observe()
         decisions = planner.decide(snapshot, self._supervision.policy)
-        board, seen = decisions.board, digest(snapshot)
+        assessment, seen = decisions.assessment, digest(snapshot)
         wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
-        everything = tuple(self._desk.rule(board, one, seen) for one in wanted)
-        self._desk.end(board, everything)
-        with self._world.state.transaction():
+        everything = tuple(self._approvals.rule(assessment, one, seen) for one in wanted)
+        self._approvals.end(assessment, everything)
+        with self._ports.state.transaction():
             self._journal(snapshot, decisions, everything)
-            self._remember_fixes(board)
+            self._remember_fixes(assessment)
             self._remember_polls(decisions)
-        self._executor.begin(board)
+        self._executor.begin(assessment)
         done = list(settled)
         # What an earlier action did is not known yet: nothing is put on top of it.
-        unsure = {record.task for record in self._world.journal.unresolved()}
+        unsure = {record.task for record in self._ports.journal.unresolved()}
         cleared = [
             (one, one.decision.clearance)
             for one in everything
@@ -91,7 +91,7 @@ class Ticker:
             tuple(done),
             self._supervision.policy,
             clock=jumped,
-            cards={one.decision.proposal.task: one.card for one in everything if one.card},
+            requests={one.decision.proposal.task: one.request for one in everything if one.request},
         )
 
     def _carried_out(
@@ -106,7 +106,7 @@ class Ticker:
                 return
             if one.proposal.action is not Action.REVIEW:
                 yield self._carry_out(ruled, one)
-        most = self._supervision.reading.at_once
+        most = self._supervision.review_limits.at_once
         for first in range(0, len(reviews), most):
             if stop():
                 return
@@ -115,11 +115,11 @@ class Ticker:
 
     def _carry_out(self, ruled: Ruled, cleared: Cleared) -> Done:
         """Act with whatever yes there is, and close the question it came from."""
-        proposal, now = cleared.proposal, self._world.clock.now()
-        if not self._desk.may(ruled.consent, now, proposal):
+        proposal, now = cleared.proposal, self._ports.clock.now()
+        if not self._approvals.may(ruled.consent, now, proposal):
             return Done(proposal, "void", "the rule that covered it has no use left")
         done = self._executor.carry_out(cleared, self._number, ruled.consent)
-        self._desk.carried_out(ruled.consent, done)
+        self._approvals.carried_out(ruled.consent, done)
         return done
 
     def _journal(
@@ -134,58 +134,58 @@ class Ticker:
             body={
                 "sentence": decisions.sentence,
                 "mode": snapshot.mode,
-                "suspended": decisions.board.suspended,
+                "suspended": decisions.assessment.suspended,
                 "snapshot": seen,
                 "policy": self._supervision.policy.hash,
             },
         )
         records = [self._record(snapshot.now, seen, ruled) for ruled in everything]
-        self._world.journal.append([tick, *records], snapshot)
+        self._ports.journal.append([tick, *records], snapshot)
 
     def _record(self, at: datetime, seen: str, ruled: Ruled) -> Record:
         task, body = ruled.decision.proposal.task, body_of(ruled, seen)
         return Record(kind="decision", at=at, tick=self._number, task=task, body=body)
 
-    def _remember_fixes(self, board: Board) -> None:
+    def _remember_fixes(self, assessment: Assessment) -> None:
         """A defect that counts as fixed from now on is written down with what was seen."""
-        for defect in board.fixed_by_hand:
+        for defect in assessment.fixed_by_hand:
             body = {"defect": defect.id, "issue": defect.issue, "why": "its issue was closed"}
-            at = board.snapshot.now
-            self._world.journal.append([Record(kind="fixed", at=at, tick=self._number, body=body)])
-            self._world.store.save_defect(defect.model_copy(update={"issue_open": None}))
+            at = assessment.snapshot.now
+            self._ports.journal.append([Record(kind="fixed", at=at, tick=self._number, body=body)])
+            self._ports.store.save_defect(defect.model_copy(update={"issue_open": None}))
 
     def _clock_set_back(self) -> str | None:
         """The clock may be set back under a running supervisor; it goes on, and says so."""
-        last = self._world.store.notes().get("last_tick_at")
+        last = self._ports.store.notes().get("last_tick_at")
         if last is None:
             return None
-        back = (datetime.fromisoformat(last) - self._world.clock.now()).total_seconds()
+        back = (datetime.fromisoformat(last) - self._ports.clock.now()).total_seconds()
         return f"the clock was set back by {back:.0f} s" if back >= 1 else None
 
     def _remember_polls(self, decisions: Decisions) -> None:
         """Keep what the next tick needs: evidence that was fetched, and polls that found a risk."""
-        store, now = self._world.store, decisions.board.snapshot.now
-        for task, case in decisions.board.cases.items():
-            standing = store.standing(task)
-            if standing is None:
+        store, now = self._ports.store, decisions.assessment.snapshot.now
+        for task, assessed in decisions.assessment.tasks.items():
+            task_record = store.task_record(task)
+            if task_record is None:
                 continue
             update: dict[str, object] = {}
             count = polls_after(
-                case.liveness,
-                standing.at_risk_polls,
-                standing.at_risk_counted_at,
+                assessed.liveness,
+                task_record.at_risk_polls,
+                task_record.at_risk_counted_at,
                 now,
                 self._supervision.policy.liveness,
             )
-            if count != (standing.at_risk_polls, standing.at_risk_counted_at):
+            if count != (task_record.at_risk_polls, task_record.at_risk_counted_at):
                 update = {"at_risk_polls": count[0], "at_risk_counted_at": count[1]}
-            if case.task.evidence != standing.evidence:
-                update["evidence"] = case.task.evidence
+            if assessed.task.evidence != task_record.evidence:
+                update["evidence"] = assessed.task.evidence
             if update:
-                store.save(standing.model_copy(update=update))
+                store.save(task_record.model_copy(update=update))
 
     def _end(self) -> None:
-        notes = {"last_tick_at": self._world.clock.now().isoformat()}
+        notes = {"last_tick_at": self._ports.clock.now().isoformat()}
         if self._observer.cursor is not None:
             notes["cursor"] = self._observer.cursor.position
-        self._world.store.note(notes)
+        self._ports.store.note(notes)

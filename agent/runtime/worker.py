@@ -24,7 +24,7 @@ from agent.core.model.queueing import Lease, Report
 from agent.core.model.text import one_line
 from agent.errors import LockHeldError, SpawnError, UnusableStoreError, WorktreeError
 from agent.ports import Checkout, Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
-from agent.runtime.heartbeat import OUT_OF_REACH, Pulse
+from agent.runtime.heartbeat import OUT_OF_REACH, HeartbeatSender
 
 SameFailure = Callable[[CommandResult, str], bool]
 """Whether a command failed with the failure of this fingerprint."""
@@ -102,7 +102,7 @@ class Worker:
             finally:
                 self.stopping.set()
                 for attempt in self._attempts:
-                    attempt.pulse.halt("host")
+                    attempt.sender.halt("host")
                 for attempt in self._attempts:
                     attempt.thread.join()
         for attempt in self._attempts:
@@ -169,7 +169,9 @@ class _Attempt:
         self.title = f"{claim.lease.task} attempt {claim.lease.attempt}"
         self.fault: Exception | None = None
         seconds, every = host.settings.lease, host.settings.beat_every
-        self.pulse = Pulse(host.source, host.clock, claim.lease, seconds, every, self._prolong)
+        self.sender = HeartbeatSender(
+            host.source, host.clock, claim.lease, seconds, every, self._prolong
+        )
         self.thread = threading.Thread(target=self._go, name=self.title)
         self._host = host
         self._claim = claim
@@ -182,7 +184,7 @@ class _Attempt:
 
     def _go(self) -> None:
         try:
-            with self.pulse:
+            with self.sender:
                 report = self._saved_report() or self._work()
                 if report is None:
                     self._end("nothing to report", "fenced")
@@ -220,12 +222,12 @@ class _Attempt:
     def _start(self) -> Run | None:
         """None: halted before the agent was started."""
         host, lease = self._host, self._lease
-        if self.pulse.why:
+        if self.sender.why:
             return None
         if lease.attempt > 1:
             host.runner.sweep(lease.task, before=lease.attempt, grace=host.settings.grace)
         cwd = host.worktrees.prepare(lease.task, lease.order.branch)
-        if self.pulse.why:
+        if self.sender.why:
             return None
         self._save(cwd=str(cwd), started_at=host.clock.now())
         run = host.runner.start(self._spec())
@@ -236,12 +238,12 @@ class _Attempt:
         """How the agent ended; None: it was halted, and its process tree is gone."""
         while True:
             self._exit = run.poll()
-            self.pulse.say(run.events())
+            self.sender.say(run.events())
             if self._exit is not None:
                 return self._exit
             if self._overdue():
-                self.pulse.halt("time")
-            if self.pulse.halted.wait(self._host.settings.poll_every):
+                self.sender.halt("time")
+            if self.sender.halted.wait(self._host.settings.poll_every):
                 self._stop()
                 return None
 
@@ -255,12 +257,12 @@ class _Attempt:
             self._run.stop(self._host.settings.grace)
             with suppress(OSError):
                 self._exit = self._run.poll()
-                self.pulse.say(self._run.events())
+                self.sender.say(self._run.events())
             self._host.tell(f"{self.title}: stopped")
 
     def _halted(self) -> Report | None:
         settings = self._host.settings
-        match self.pulse.why:
+        match self.sender.why:
             case "cancel":
                 return self._report("stopped", None)
             case "fenced" if self._exit is None or self._exit.code is None:
@@ -274,7 +276,7 @@ class _Attempt:
             case "host":
                 return self._report("failed", "the worker host was stopped")
             case _:
-                raise self.pulse.fault or AssertionError("halted without a reason")
+                raise self.sender.fault or AssertionError("halted without a reason")
 
     def _report(
         self,
@@ -294,7 +296,7 @@ class _Attempt:
 
     def _judge(self) -> Report | None:
         """The judge step: the acceptance commands on a clean checkout of what was pushed."""
-        if not self.pulse.announce_judging():
+        if not self.sender.announce_judging():
             return self._halted()
         order = self._lease.order
         branch = order.branch if order.commit == "required" else None
@@ -325,9 +327,9 @@ class _Attempt:
                 cwd=checkout.path,
                 mark=self._mark,
                 timeout=command.timeout,
-                stop=self.pulse.halted.is_set,
+                stop=self.sender.halted.is_set,
             )
-            if self.pulse.why:
+            if self.sender.why:
                 return None
             results.append(result.model_copy(update={"ok": self._is_good(command, result)}))
             if not results[-1].ok:
@@ -362,7 +364,7 @@ class _Attempt:
             return give_up is not None and now >= give_up
 
         retrying = Retrying(
-            before=lambda _: self.pulse.beat(),
+            before=lambda _: self.sender.beat(),
             retry=retry_if_exception_type(OUT_OF_REACH),
             wait=wait_fixed(settings.poll_every),
             stop=is_too_late,

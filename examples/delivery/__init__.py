@@ -23,7 +23,7 @@ from agent.core.assess.proof import assess
 from agent.core.model.nouns import Task
 from agent.core.model.policy import Policy
 from agent.errors import UserError
-from agent.runtime.context import World
+from agent.runtime.context import Ports
 from agent.runtime.tick import TickResult
 from examples.delivery.registry import PROGRAM, installed
 from examples.delivery.scene import staged
@@ -89,14 +89,14 @@ def _play(console: Console, folder: Path) -> tuple[list[Row], int | None]:
         wave, tasks, _ = wiring.submit(settings, Path(__file__).parent / "wave.toml")
         console.line(f"{wave.goal}: {tasks} services, CI behind git push, dev and production.")
         policy = wiring.policy_of(settings)
-        with wiring.open_world(settings, policy) as world:
+        with wiring.open_ports(settings, policy) as world:
             how = wiring.supervision(settings, policy)
             show = Show(console, world, how)
             show.stop = stop = Stop(idle=show.refresh)
 
             def over(_: TickResult) -> bool:
                 late = time.monotonic() - begun > LIMIT
-                return late or not world.store.standings(settled=False)
+                return late or not world.store.task_records(settled=False)
 
             with signals(stop), console.live():
                 wiring.loop(settings, world, how, show.tell, show.report).run(stop, until=over)
@@ -105,20 +105,22 @@ def _play(console: Console, folder: Path) -> tuple[list[Row], int | None]:
             return rows(world, policy), stop.exit_code
 
 
-def rows(world: World, policy: Policy) -> list[Row]:
+def rows(world: Ports, policy: Policy) -> list[Row]:
     """One row per task; of what is not accepted, every rung that is not proven."""
     told = []
     seen: dict[str, Task] = {}
     for entry in world.journal.entries(kinds=("tick",)):
         snapshot = world.journal.snapshot(str(entry.record.body["snapshot"]))
         seen |= {one.id: one for one in snapshot.tasks if one.evidence} if snapshot else {}
-    for standing in sorted(world.store.standings(), key=lambda one: one.spec.id):
-        task = standing.spec.id
-        why = standing.why or f"still {standing.status}"
-        if standing.status != "accepted" and task in seen:
+    for task_record in sorted(world.store.task_records(), key=lambda one: one.spec.id):
+        task = task_record.spec.id
+        why = task_record.why or f"still {task_record.status}"
+        if task_record.status != "accepted" and task in seen:
             why = "; ".join(assess(seen[task], policy.completion).gaps) or why
         way = WAYS[task][0] if task in WAYS else "was not expected"
-        told.append(Row(task, SERVICES.get(task, "?"), way, standing.status, _LONG.sub(r"\1", why)))
+        told.append(
+            Row(task, SERVICES.get(task, "?"), way, task_record.status, _LONG.sub(r"\1", why))
+        )
     return told
 
 

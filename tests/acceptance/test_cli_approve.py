@@ -18,7 +18,7 @@ from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
 from tests.acceptance.program import GOOD, Project, here
 from tests.acceptance.terminals import QUESTION, desk, program
-from tests.adapters.approvals_contract import card
+from tests.adapters.approvals_contract import request
 from tests.simulation.small_world import POLICY
 
 TASK = GOOD[GOOD.index("[[task]]") :]
@@ -50,12 +50,12 @@ def project(template, tmp_path, monkeypatch):
 
 def states(project):
     with State(project.state / "state.db") as state:
-        return [one.state for one in state.approvals.cards(live=False)]
+        return [one.state for one in state.approvals.requests(live=False)]
 
 
-def cards(project):
+def requests(project):
     with State(project.state / "state.db") as state:
-        return {one.id: one for one in state.approvals.cards(live=False)}
+        return {one.id: one for one in state.approvals.requests(live=False)}
 
 
 def test_every_key_does_what_the_help_says(project):
@@ -82,7 +82,7 @@ def test_every_key_does_what_the_help_says(project):
     )
     assert "1 question stays undecided" in shown
     assert states(project) == ["rejected", "deferred", "approved"]
-    first = cards(project)["A-1"].answer
+    first = requests(project)["A-1"].answer
     assert (first.reason, first.via) == ("use the fake clock", "panel")
     assert first.looked is not None
     assert here("run", "--mode", "approve", "--once").returncode == 0
@@ -106,9 +106,9 @@ def test_yes_to_all_of_a_kind_lists_them_and_wants_their_number(project):
 
 def test_a_high_risk_wants_the_task_typed_and_takes_no_rule(project):
     with State(project.state / "state.db") as state:
-        card = state.approvals.card("A-1")
+        request = state.approvals.request("A-1")
         state.approvals.change(
-            "A-1", card.digest, lambda one: one.model_copy(update={"tier": "high"})
+            "A-1", request.digest, lambda one: one.model_copy(update={"tier": "high"})
         )
     desk(
         project,
@@ -127,7 +127,7 @@ def test_a_high_risk_wants_the_task_typed_and_takes_no_rule(project):
 def bundle(project):
     change = {"bundle": "submit D-1"}
     with State(project.state / "state.db") as state:
-        for one in state.approvals.cards(live=True):
+        for one in state.approvals.requests(live=True):
             state.approvals.change(one.id, one.digest, lambda it: it.model_copy(update=change))
 
 
@@ -177,12 +177,12 @@ def test_an_edit_that_is_none_or_does_not_stand_changes_nothing(project, tmp_pat
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("VISUAL", editor(tmp_path, "editor.py", NO_EDITS))
-    before = cards(project)["A-1"]
+    before = requests(project)["A-1"]
     none = "not edited; nothing was decided.*" + QUESTION
     refused = "refused by the linter: .*the prompt is as it was drafted.*" + QUESTION
     desk(project, [(QUESTION, "e"), (none, "e"), (none, "e"), (none, "e"), (refused, "q")])
     assert (tmp_path / "step").read_text() == "4"
-    assert cards(project)["A-1"] == before
+    assert requests(project)["A-1"] == before
 
 
 def test_an_edited_prompt_is_shown_as_a_difference_asked_anew_and_sent(
@@ -193,7 +193,7 @@ def test_an_edited_prompt_is_shown_as_a_difference_asked_anew_and_sent(
     )
     monkeypatch.setenv("EDITOR", editor(tmp_path, "editor.py", body))
     monkeypatch.delenv("VISUAL", raising=False)
-    before = cards(project)["A-1"]
+    before = requests(project)["A-1"]
     desk(
         project,
         [
@@ -202,7 +202,7 @@ def test_an_edited_prompt_is_shown_as_a_difference_asked_anew_and_sent(
             ("A-1 approved.*" + QUESTION, "q"),
         ],
     )
-    after = cards(project)["A-1"]
+    after = requests(project)["A-1"]
     assert after.digest != before.digest
     assert after.drafted == before.proposal.prompt
     assert here("run", "--mode", "approve", "--once").returncode == 0
@@ -222,10 +222,10 @@ RULES = [
 
 @pytest.mark.parametrize(("old", "new", "said"), RULES)
 def test_a_rule_beyond_the_policy_is_refused(old, new, said):
-    text = drafted(card(action=Action.SUBMIT), datetime.now(UTC))
-    assert made(text, card(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
+    text = drafted(request(action=Action.SUBMIT), datetime.now(UTC))
+    assert made(text, request(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
     with pytest.raises(UserError, match=said):
-        made(text.replace(old, new), card(action=Action.SUBMIT), "ana", POLICY)
+        made(text.replace(old, new), request(action=Action.SUBMIT), "ana", POLICY)
 
 
 @pytest.mark.long
@@ -253,7 +253,7 @@ def test_cards_are_listed_as_lines_and_as_json(project):
     lines = here("approve", "--list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["A-1", "A-2", "A-3"]
     told = json.loads(here("approve", "--list", "--json").stdout)
-    assert {one["id"] for one in told["cards"]} == set(cards(project))
+    assert {one["id"] for one in told["cards"]} == set(requests(project))
     assert told["schema"] == "wavekeeper.cards/1"
     assert lines[0].split()[1] == told["cards"][0]["digest"][:12]
 
@@ -278,7 +278,7 @@ def test_a_command_that_cannot_be_done_says_so_in_one_line(project):
 
 
 def test_after_the_first_answer_every_other_one_is_told_and_changes_nothing(project):
-    digest = cards(project)["A-1"].digest
+    digest = requests(project)["A-1"].digest
     assert here("reject", "A-1", "-m", "not now").returncode == 0
     for command in (
         ["approve", "A-1", "--digest", digest],
@@ -339,7 +339,7 @@ def test_a_supervisor_at_rest_hears_an_answer_at_once(project):
     child = project.start("run", "--mode", "approve", "--interval", "1h", stdout=subprocess.PIPE)
     try:
         assert b"A-1 asks: T-1 submit: planned, " in child.stdout.readline()
-        digest = cards(project)["A-2"].digest
+        digest = requests(project)["A-2"].digest
         said = here("approve", "A-2", "--digest", digest).stdout
         assert said == "A-2 approved; the supervisor looks again and then does it\n"
         assert any(b"T-2 submit: " in line for line in iter(child.stdout.readline, b""))

@@ -244,9 +244,9 @@ def test_run_once_without_a_wave_ends_well(project):
 def test_a_wave_that_is_not_wholly_accepted_ends_with_1(project):
     here("submit", "w.toml")
     with State(project.state / "state.db") as state:
-        (standing,) = state.waves.standings()
+        (task_record,) = state.waves.task_records()
         over = {"status": "handed-over", "why": "its attempts are used up: \x1b[2Jnothing pushed"}
-        state.waves.save(standing.model_copy(update=over))
+        state.waves.save(task_record.model_copy(update=over))
     ended = here("run", "--until-done")
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == (

@@ -24,7 +24,7 @@ def template(tmp_path_factory):
         assert here("submit", "w.toml").returncode == 0
         assert here("run", "--mode", "approve", "--once").returncode == 0
         with State(project.state / "state.db") as state:
-            digest = state.approvals.card("A-1").digest
+            digest = state.approvals.request("A-1").digest
         assert here("approve", "A-1", "--digest", digest).returncode == 0
         assert here("run", "--mode", "approve", "--once").returncode == 0
     return project

@@ -43,21 +43,21 @@ class Person(threading.Thread):
         except UserError:
             return  # it is being written
         with wiring.open_answering(settings, policy) as answering:
-            for card in answering.waiting():
-                if self.expired is None and card.proposal.action == "accept":
-                    self.expired = card.id
-                if card.id != self.expired:
-                    self.say_yes(answering, card)
+            for request in answering.waiting():
+                if self.expired is None and request.proposal.action == "accept":
+                    self.expired = request.id
+                if request.id != self.expired:
+                    self.say_yes(answering, request)
 
-    def say_yes(self, answering, card):
+    def say_yes(self, answering, request):
         try:
-            if card.proposal.action == "retry" and self.edited is None:
-                new = card.proposal.prompt.replace(
+            if request.proposal.action == "retry" and self.edited is None:
+                new = request.proposal.prompt.replace(
                     "## Background\n", "## Background\n\nTake care.\n"
                 )
-                card = answering.edit(card, new).card
-                self.edited = card.proposal.task
-            answering.approve(card, via="command", looked=None)
+                request = answering.edit(request, new).request
+                self.edited = request.proposal.task
+            answering.approve(request, via="command", looked=None)
         except WavekeeperError:
             return  # it changed meanwhile and is asked anew
 

@@ -14,7 +14,7 @@ from agent.cli.console import Console
 from agent.core.approval.requests import Warned
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Evidence
-from tests.adapters.approvals_contract import NOW, card
+from tests.adapters.approvals_contract import NOW, request
 
 LONG = "word " * 60
 PLACES = {"retry_the_same_task": "guard.toml:53"}
@@ -29,7 +29,7 @@ def evidence(kind, *, holds=True, value="c" * 40, detail=LONG):
 
 def full(**over):
     """Everything a card can hold, and too much of it."""
-    return card(
+    return request(
         **{
             "id": "A-2",
             "prompt": "\n".join(f"{number}: {LONG}" for number in range(40)),

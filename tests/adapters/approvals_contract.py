@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.approval.requests import (
     Answer,
-    Card,
+    ApprovalRequest,
     StandingRule,
     answered,
     bound,
@@ -21,10 +21,10 @@ from agent.errors import ChangedMeanwhileError, UserError
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
-def card(task="T-1", action=Action.RETRY, prompt="do it", **over):
+def request(task="T-1", action=Action.RETRY, prompt="do it", **over):
     proposal = Proposal(action=action, task=task, attempt=1, reason="red", prompt=prompt)
     facts, grounds = {"mode": "approve"}, {"status": "failed"}
-    return Card(
+    return ApprovalRequest(
         **{
             "tier": "medium", "proposal": proposal, "facts": facts, "rules": ("r",),
             "grounds": grounds, "digest": bound(proposal, facts, grounds), "asked_at": NOW,
@@ -51,71 +51,71 @@ ENDED = [
 
 class ApprovalsContract:
     def test_a_question_is_kept_under_an_id_of_its_own(self, approvals):
-        first, second = approvals.ask(card()), approvals.ask(card("T-2"))
+        first, second = approvals.ask(request()), approvals.ask(request("T-2"))
         assert (first.id, second.id) == ("A-1", "A-2")
-        assert approvals.card("A-1") == first
-        assert [one.id for one in approvals.cards(live=True)] == ["A-1", "A-2"]
-        assert approvals.card("A-3") is None
-        assert approvals.card("what?") is None
+        assert approvals.request("A-1") == first
+        assert [one.id for one in approvals.requests(live=True)] == ["A-1", "A-2"]
+        assert approvals.request("A-3") is None
+        assert approvals.request("what?") is None
 
     def test_the_same_question_is_asked_once_while_it_lives(self, approvals):
-        first = approvals.ask(card())
-        assert approvals.ask(card(asked_at=NOW + timedelta(minutes=5))) == first
+        first = approvals.ask(request())
+        assert approvals.ask(request(asked_at=NOW + timedelta(minutes=5))) == first
         approvals.change("A-1", first.digest, lambda one: closed(one, "stale", "it changed"))
-        assert approvals.ask(card()).id == "A-2"
+        assert approvals.ask(request()).id == "A-2"
 
     def test_the_latest_about_one_action_is_found(self, approvals):
-        approvals.ask(card())
-        approvals.ask(card(prompt="other words"))
-        approvals.ask(card(None, Action.WIDEN_WINDOW))
+        approvals.ask(request())
+        approvals.ask(request(prompt="other words"))
+        approvals.ask(request(None, Action.WIDEN_WINDOW))
         assert approvals.last("T-1", Action.RETRY).id == "A-2"
         assert approvals.last(None, Action.WIDEN_WINDOW).id == "A-3"
         assert approvals.last("T-1", Action.ACCEPT) is None
 
     def test_an_answer_is_kept_and_the_first_one_stands(self, approvals):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         said = approvals.change("A-1", asked.digest, says())
         assert (said.state, said.answer.who) == ("approved", "ana")
-        assert approvals.card("A-1") == said
+        assert approvals.request("A-1") == said
         assert approvals.unseen() == [said]
 
     @pytest.mark.parametrize(("how", "said"), ENDED)
     def test_after_an_answer_nothing_else_is_taken(self, approvals, how, said):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         before = approvals.change("A-1", asked.digest, says())
         with pytest.raises(ChangedMeanwhileError, match=said):
             approvals.change("A-1", asked.digest, how)
-        assert approvals.card("A-1") == before
+        assert approvals.request("A-1") == before
 
     def test_another_digest_is_another_question(self, approvals):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         for digest in ("f" * 64, asked.digest[:7], ""):
             with pytest.raises(ChangedMeanwhileError, match="nothing was done"):
                 approvals.change("A-1", digest, says())
-        assert approvals.card("A-1") == asked
+        assert approvals.request("A-1") == asked
         assert approvals.change("A-1", asked.digest[:8], says()).state == "approved"
 
     def test_words_of_a_person_make_another_question_of_the_same_card(self, approvals):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         new = approvals.change("A-1", asked.digest, lambda one: reworded(one, "mine", one.facts))
         assert (new.id, new.proposal.prompt, new.drafted) == ("A-1", "mine", "do it")
         with pytest.raises(ChangedMeanwhileError):
             approvals.change("A-1", asked.digest, says())
 
     def test_too_late_is_no_answer(self, approvals):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         with pytest.raises(ChangedMeanwhileError, match="A-1 expired at 2026-11-22 11:00:00Z"):
             approvals.change("A-1", asked.digest, says(at=asked.expires_at))
-        assert approvals.card("A-1").state == "pending"
+        assert approvals.request("A-1").state == "pending"
 
     def test_what_was_declined_is_the_latest_of_its_kind_only(self, approvals):
-        first = approvals.ask(card())
+        first = approvals.ask(request())
         approvals.change("A-1", first.digest, says("rejected"))
-        second = approvals.ask(card("T-2"))
+        second = approvals.ask(request("T-2"))
         approvals.change("A-2", second.digest, lambda one: deferred(one, "ana", None))
-        approvals.ask(card("T-3"))
+        approvals.ask(request("T-3"))
         assert [one.id for one in approvals.declined()] == ["A-1", "A-2"]
-        approvals.ask(card(prompt="on other grounds"))
+        approvals.ask(request(prompt="on other grounds"))
         assert [one.id for one in approvals.declined()] == ["A-2"]
 
     def test_no_card_and_no_rule_of_that_name(self, approvals):
@@ -137,7 +137,7 @@ class ApprovalsContract:
         assert [one.used for one in approvals.rules()] == [1]
 
     def test_of_many_answers_at_once_exactly_one_is_first(self, approvals):
-        asked = approvals.ask(card())
+        asked = approvals.ask(request())
         together, won, lost = threading.Barrier(8), [], []
 
         def press(number):

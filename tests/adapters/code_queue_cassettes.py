@@ -13,7 +13,7 @@ import pytest
 import vcr
 
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, CodeQueueOptions, SubmitDiscipline
 from agent.adapters.code_queue.ways import Proxy
 from agent.adapters.code_queue.words import PATHS
 from agent.core.model.queueing import QueueSpec
@@ -187,7 +187,7 @@ def played(name: str, folder: Path) -> Iterator[CodeQueue]:
         Ledger(folder / "ledger.db") as ledger,
         _tape("none").use_cassette(str(FOLDER / f"{name}.yaml")) as tape,
     ):
-        yield CodeQueue([proxy], ledger, discipline, clock.now, Manner())
+        yield CodeQueue([proxy], ledger, discipline, clock.now, CodeQueueOptions())
         assert tape.all_played
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, CodeQueueOptions, SubmitDiscipline
 from agent.adapters.code_queue.ways import CommandLine, Proxy
 from agent.adapters.code_queue.words import COMMANDS, PATHS, Names
 from agent.adapters.common.sqlite import MEMORY
@@ -144,6 +144,6 @@ def bench(
                 low_memory=lambda: False,
             ),
             clock.now,
-            Manner(keys=keys, fresh=fresh, names=Names(fields)),
+            CodeQueueOptions(keys=keys, fresh=fresh, names=Names(fields)),
         )
         yield Bench(queue, service, ledger, clock, pauses)

@@ -5,7 +5,7 @@ import pytest
 from agent.adapters.state.db import State
 from agent.errors import ChangedMeanwhileError, UnusableStoreError
 from agent.ports import Approvals
-from tests.adapters.approvals_contract import ApprovalsContract, card, says
+from tests.adapters.approvals_contract import ApprovalsContract, request, says
 
 
 @pytest.fixture
@@ -22,18 +22,18 @@ class TestSqliteApprovals(ApprovalsContract):
 
 def test_questions_and_answers_survive_a_restart(path):
     with State(path) as before:
-        asked = before.approvals.ask(card())
+        asked = before.approvals.ask(request())
         before.approvals.change("A-1", asked.digest, says())
-        before.approvals.ask(card("T-2"))
+        before.approvals.ask(request("T-2"))
     with State(path) as after:
-        assert after.approvals.card("A-1").state == "approved"
-        assert [one.id for one in after.approvals.cards(live=True)] == ["A-1", "A-2"]
+        assert after.approvals.request("A-1").state == "approved"
+        assert [one.id for one in after.approvals.requests(live=True)] == ["A-1", "A-2"]
         assert [one.id for one in after.approvals.unseen()] == ["A-1"]
 
 
 def test_two_terminals_on_one_file_and_one_first_answer(path):
     with State(path) as one, State(path) as other:
-        asked = one.approvals.ask(card())
+        asked = one.approvals.ask(request())
         other.approvals.change("A-1", asked.digest, says("rejected", "ben"))
         with pytest.raises(ChangedMeanwhileError, match="A-1 was rejected by ben"):
             one.approvals.change("A-1", asked.digest, says())
@@ -41,7 +41,7 @@ def test_two_terminals_on_one_file_and_one_first_answer(path):
 
 def test_an_edited_card_is_refused_in_one_line(path):
     with State(path) as state:
-        state.approvals.ask(card())
+        state.approvals.ask(request())
     with sqlite3.connect(path) as db:
         db.execute("UPDATE request SET body = '{}'")
     db.close()
@@ -49,4 +49,4 @@ def test_an_edited_card_is_refused_in_one_line(path):
         State(path) as state,
         pytest.raises(UnusableStoreError, match="a stored card cannot be read"),
     ):
-        state.approvals.cards(live=True)
+        state.approvals.requests(live=True)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from agent.adapters.code_queue.ledger import Ledger
-from agent.adapters.code_queue.queue import CodeQueue, Manner, SubmitDiscipline
+from agent.adapters.code_queue.queue import CodeQueue, CodeQueueOptions, SubmitDiscipline
 from agent.adapters.code_queue.ways import Proxy
 from agent.adapters.code_queue.words import PATHS
 from agent.core.model.nouns import Status
@@ -264,4 +264,4 @@ def another(found, folder, server):
     discipline = SubmitDiscipline(folder / "other.lock", spacing=0, now=found.clock.now)
     proxy = Proxy(server.url, paths=PATHS, timeout=20, keys=True)
     with Ledger(folder / "ledger.db") as ledger:
-        yield CodeQueue([proxy], ledger, discipline, found.clock.now, Manner())
+        yield CodeQueue([proxy], ledger, discipline, found.clock.now, CodeQueueOptions())

@@ -17,9 +17,9 @@ from agent.core.model.actions import Action
 from agent.core.model.nouns import Defect
 from agent.errors import ChangedMeanwhileError, UnusableStoreError, WaveFileError
 from agent.ports import State as StatePort
-from tests.adapters.approvals_contract import NOW, card, says
+from tests.adapters.approvals_contract import NOW, request, says
 from tests.adapters.journal_contract import record, snapshot
-from tests.adapters.waves_contract import outcome, standing, wave
+from tests.adapters.waves_contract import outcome, task_record, wave
 
 
 @pytest.fixture
@@ -120,35 +120,35 @@ def whole(state):
         "unresolved": list(state.journal.unresolved()),
         "broken": state.journal.verify(),
         "waves": list(state.waves.waves()),
-        "tasks": list(state.waves.standings()),
-        "open": list(state.waves.standings(settled=False)),
-        "one": state.waves.standing("a"),
+        "tasks": list(state.waves.task_records()),
+        "open": list(state.waves.task_records(settled=False)),
+        "one": state.waves.task_record("a"),
         "defects": list(state.waves.defects()),
         "outcomes": list(state.waves.outcomes(10)),
         "notes": dict(state.waves.notes()),
-        "cards": list(state.approvals.cards(live=False)),
+        "cards": list(state.approvals.requests(live=False)),
         "rules": list(state.approvals.rules()),
     }
 
 
 def prepare(state):
-    state.waves.add_wave(wave(), [standing("a"), standing("b")])
+    state.waves.add_wave(wave(), [task_record("a"), task_record("b")])
     state.journal.append([record("intent", task="a", key="accept/a")])
-    state.approvals.ask(card())
+    state.approvals.ask(request())
 
 
 def act(state):
     """A change through every method that writes, as the supervisor makes them in one go."""
-    asked = state.approvals.card("A-1")
-    state.waves.save(standing("a", status="accepted"))
-    state.waves.save(standing("b", at_risk_polls=1))
-    state.waves.save(standing("c"))
+    asked = state.approvals.request("A-1")
+    state.waves.save(task_record("a", status="accepted"))
+    state.waves.save(task_record("b", at_risk_polls=1))
+    state.waves.save(task_record("c"))
     state.waves.save_defect(DEFECT)
     state.waves.add_outcome(outcome("a"), key="accept/a")
     state.waves.note({"window_limit": "3", "cursor": "17"})
-    state.waves.add_wave(wave("w2"), [standing("d", wave="w2")])
+    state.waves.add_wave(wave("w2"), [task_record("d", wave="w2")])
     state.approvals.change("A-1", asked.digest, says())
-    state.approvals.ask(card("T-2"))
+    state.approvals.ask(request("T-2"))
     state.approvals.add_rule(RULE)
     state.approvals.change_rule("R-1", lambda one: one.model_copy(update={"used": 1}))
     state.journal.append([record("outcome", task="a", key="accept/a")], snapshot())
@@ -199,7 +199,7 @@ def test_one_transaction_is_all_or_nothing_at_every_statement(state):
     assert at > 15
     after = whole(state)
     assert {name for name in before if before[name] != after[name]} == before.keys() - {"broken"}
-    assert after["one"] == standing("a", status="accepted")
+    assert after["one"] == task_record("a", status="accepted")
     assert [one.spec.id for one in after["open"]] == ["b", "c", "d"]
 
 
@@ -226,25 +226,27 @@ def test_what_leaves_the_transaction_undoes_it_all(state, error):
 
 def test_an_inner_one_that_fails_undoes_only_itself(state):
     prepare(state)
-    asked = state.approvals.card("A-1")
+    asked = state.approvals.request("A-1")
     with state.transaction():
         state.waves.note({"kept": "1"})
         with pytest.raises(WaveFileError):
-            state.waves.add_wave(wave("w2"), [standing("e", wave="w2"), standing("a", wave="w2")])
+            state.waves.add_wave(
+                wave("w2"), [task_record("e", wave="w2"), task_record("a", wave="w2")]
+            )
         with suppress(ChangedMeanwhileError):
             state.approvals.change("A-1", "0" * 64, says())
         with suppress(ValueError), state.transaction():
-            state.waves.save(standing("a", at_risk_polls=9))
-            state.waves.save(standing("f"))
+            state.waves.save(task_record("a", at_risk_polls=9))
+            state.waves.save(task_record("f"))
             raise ValueError
-        assert state.waves.standing("a") == standing("a")
-        state.waves.save(standing("b", at_risk_polls=1))
+        assert state.waves.task_record("a") == task_record("a")
+        state.waves.save(task_record("b", at_risk_polls=1))
     assert dict(state.waves.notes()) == {"kept": "1"}
-    assert list(state.waves.standings(settled=False)) == [
-        standing("a"),
-        standing("b", at_risk_polls=1),
+    assert list(state.waves.task_records(settled=False)) == [
+        task_record("a"),
+        task_record("b", at_risk_polls=1),
     ]
-    assert state.approvals.card("A-1") == asked
+    assert state.approvals.request("A-1") == asked
     assert [one.id for one in state.waves.waves()] == ["w1"]
 
 
@@ -334,7 +336,7 @@ def agreeing(path, name):
         assert state.journal.verify() is None
         ticks = [one.record.tick for one in state.journal.entries(task=name)]
         assert ticks == list(range(1, len(ticks) + 1))
-        found = state.waves.standing(name)
+        found = state.waves.task_record(name)
         assert (found.at_risk_polls if found else 0) == len(ticks)
         assert int(state.waves.notes().get(name, "0")) == len(ticks)
     return len(ticks)

@@ -8,7 +8,7 @@ import pytest
 from agent.adapters.state.db import State
 from agent.errors import UnusableStoreError, WaveFileError
 from agent.ports import WaveStore
-from tests.adapters.waves_contract import NOW, WavesContract, outcome, standing, wave
+from tests.adapters.waves_contract import NOW, WavesContract, outcome, task_record, wave
 
 SUBMITTER = """
 import sys
@@ -58,52 +58,52 @@ class TestSqliteWaves(WavesContract):
 
     def test_it_is_still_there_after_closing(self, path):
         with State(path) as state:
-            state.waves.add_wave(wave(), [standing("a")])
+            state.waves.add_wave(wave(), [task_record("a")])
             state.waves.note({"cursor": "17"})
             state.waves.add_outcome(outcome("a"), key="1")
         with State(path) as state:
-            assert state.waves.add_wave(wave(), [standing("a")]) is False
-            assert list(state.waves.standings()) == [standing("a")]
+            assert state.waves.add_wave(wave(), [task_record("a")]) is False
+            assert list(state.waves.task_records()) == [task_record("a")]
             assert dict(state.waves.notes()) == {"cursor": "17"}
             assert list(state.waves.outcomes(1)) == [outcome("a")]
 
     def test_what_is_settled_is_not_read(self, waves, state):
-        waves.add_wave(wave(), [standing("a", status="accepted"), standing("b")])
+        waves.add_wave(wave(), [task_record("a", status="accepted"), task_record("b")])
         state._db.execute("UPDATE task SET body = 'unreadable' WHERE settled")
-        assert list(waves.standings(settled=False)) == [standing("b")]
-        assert list(waves.standings()) == [standing("b")]
+        assert list(waves.task_records(settled=False)) == [task_record("b")]
+        assert list(waves.task_records()) == [task_record("b")]
         assert list(waves.unreadable()) == ["a"]
 
     def test_a_row_that_cannot_be_read_leaves_the_others_alone(self, waves, state):
-        waves.add_wave(wave(), [standing("a"), standing("b")])
+        waves.add_wave(wave(), [task_record("a"), task_record("b")])
         state._db.execute("""UPDATE task SET body = '{"spec": 3}' WHERE id = 'a'""")
         waves.forget()
-        assert [one.spec.id for one in waves.standings(settled=False)] == ["b"]
-        assert waves.standing("a") is None
+        assert [one.spec.id for one in waves.task_records(settled=False)] == ["b"]
+        assert waves.task_record("a") is None
         ((task, why),) = waves.unreadable().items()
         assert task == "a"
         assert why.startswith("its row in ")
 
     def test_what_is_open_is_parsed_once(self, waves):
-        waves.add_wave(wave(), [standing("a"), standing("b"), standing("c")])
-        first = waves.standings(settled=False)
-        waves.save(standing("b", at_risk_polls=1))
-        second = waves.standings(settled=False)
-        assert second == [standing("a"), standing("b", at_risk_polls=1), standing("c")]
+        waves.add_wave(wave(), [task_record("a"), task_record("b"), task_record("c")])
+        first = waves.task_records(settled=False)
+        waves.save(task_record("b", at_risk_polls=1))
+        second = waves.task_records(settled=False)
+        assert second == [task_record("a"), task_record("b", at_risk_polls=1), task_record("c")]
         assert (second[0] is first[0], second[2] is first[2]) == (True, True)
 
     def test_what_another_process_saved_is_seen(self, path):
         with State(path) as state:
             waves = state.waves
-            waves.add_wave(wave(), [standing("a"), standing("b")])
-            assert len(waves.standings(settled=False)) == 2
+            waves.add_wave(wave(), [task_record("a"), task_record("b")])
+            assert len(waves.task_records(settled=False)) == 2
             with State(path) as other:
-                other.waves.save(standing("a", status="accepted"))
-                other.waves.save(standing("c"))
-            waves.save(standing("b", at_risk_polls=1))
-            assert list(waves.standings(settled=False)) == [
-                standing("b", at_risk_polls=1),
-                standing("c"),
+                other.waves.save(task_record("a", status="accepted"))
+                other.waves.save(task_record("c"))
+            waves.save(task_record("b", at_risk_polls=1))
+            assert list(waves.task_records(settled=False)) == [
+                task_record("b", at_risk_polls=1),
+                task_record("c"),
             ]
 
     def test_what_is_open_is_found_by_an_index(self, state):
@@ -140,8 +140,8 @@ def test_of_two_waves_with_one_task_only_the_first_is_added(path):
     with State(path) as state:
         assert {one.id for one in state.waves.waves()} == {winner} | others
         tasks = {f"{winner}-{n}" for n in range(20)} | {"shared"}
-        assert {one.spec.id for one in state.waves.standings()} == tasks | others
-        assert state.waves.standing("shared") == standing("shared", wave=winner)
+        assert {one.spec.id for one in state.waves.task_records()} == tasks | others
+        assert state.waves.task_record("shared") == task_record("shared", wave=winner)
 
 
 def test_what_was_saved_before_a_kill_is_there(path):
@@ -155,7 +155,7 @@ def test_what_was_saved_before_a_kill_is_there(path):
             last = saver.stdout.readline()
         os.kill(saver.pid, signal.SIGKILL)
     with State(path) as state:
-        found = state.waves.standing("a")
+        found = state.waves.task_record("a")
         assert found is not None
         assert found.at_risk_polls >= int(last)
         assert found.changed_at == NOW
@@ -171,20 +171,20 @@ def test_what_was_saved_before_a_kill_is_there(path):
 )
 def test_a_write_that_fails_leaves_everything_as_it_was(path, pragma, remedy):
     with State(path) as state:
-        state.waves.add_wave(wave(), [standing("a")])
+        state.waves.add_wave(wave(), [task_record("a")])
         state._db.execute(pragma)
-        big = [standing(f"b{n}", wave="w2", prompt="x" * 5_000) for n in range(20)]
+        big = [task_record(f"b{n}", wave="w2", prompt="x" * 5_000) for n in range(20)]
         with pytest.raises(UnusableStoreError, match=remedy):
             state.waves.add_wave(wave("w2"), big)
         assert list(state.waves.waves()) == [wave()]
-        assert list(state.waves.standings()) == [standing("a")]
+        assert list(state.waves.task_records()) == [task_record("a")]
 
 
 def test_a_refused_wave_leaves_no_transaction_open(path):
     with State(path) as state, State(path) as other:
-        state.waves.add_wave(wave(), [standing("a")])
+        state.waves.add_wave(wave(), [task_record("a")])
         with pytest.raises(WaveFileError):
-            state.waves.add_wave(wave("w2"), [standing("a", wave="w2")])
+            state.waves.add_wave(wave("w2"), [task_record("a", wave="w2")])
         other._db.execute("PRAGMA busy_timeout = 20")
-        other.waves.save(standing("b"))
-        assert [one.spec.id for one in state.waves.standings()] == ["a", "b"]
+        other.waves.save(task_record("b"))
+        assert [one.spec.id for one in state.waves.task_records()] == ["a", "b"]

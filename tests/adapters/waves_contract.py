@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agent.core.journal.records import Standing, WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Command, Criterion, Defect, Evidence, Grants, Outcome, Review
 from agent.core.model.queueing import TaskSpec
 from agent.errors import WaveFileError
@@ -33,8 +33,8 @@ def spec(task="a", **changes):
     )
 
 
-def standing(task="a", *, wave="w1", **changes):
-    return Standing(
+def task_record(task="a", *, wave="w1", **changes):
+    return TaskRecord(
         **{"spec": spec(task), "wave": wave, "prompt": f"Do {task}.", "changed_at": NOW} | changes,
     )
 
@@ -52,29 +52,29 @@ def outcome(task, *, minute=0, result="accepted"):
 class WavesContract:
     def test_an_empty_store_is_empty(self, waves):
         assert list(waves.waves()) == []
-        assert list(waves.standings()) == []
-        assert waves.standing("a") is None
+        assert list(waves.task_records()) == []
+        assert waves.task_record("a") is None
         assert list(waves.defects()) == []
         assert list(waves.outcomes(10)) == []
         assert dict(waves.notes()) == {}
 
     def test_a_wave_comes_back_as_it_was(self, waves):
         granted = wave(grants=Grants(production_repair=True, manual_takeover=("a",)))
-        tasks = [standing("b"), standing("a", status="parked", blocked_by="d1")]
+        tasks = [task_record("b"), task_record("a", status="parked", blocked_by="d1")]
         assert waves.add_wave(granted, tasks) is True
         assert list(waves.waves()) == [granted]
-        assert list(waves.standings()) == tasks
-        assert waves.standing("a") == tasks[1]
+        assert list(waves.task_records()) == tasks
+        assert waves.task_record("a") == tasks[1]
 
     @pytest.mark.parametrize(
         "again",
         [
-            pytest.param((wave(), [standing("a"), standing("b")]), id="the very same"),
-            pytest.param((wave(), [standing("b"), standing("a")]), id="another order"),
+            pytest.param((wave(), [task_record("a"), task_record("b")]), id="the very same"),
+            pytest.param((wave(), [task_record("b"), task_record("a")]), id="another order"),
             pytest.param(
                 (
                     wave(submitted_at=NOW + timedelta(days=1), source="./wave.toml"),
-                    [standing(task, changed_at=NOW + timedelta(days=1)) for task in "ab"],
+                    [task_record(task, changed_at=NOW + timedelta(days=1)) for task in "ab"],
                 ),
                 id="a day later by another path",
             ),
@@ -82,75 +82,75 @@ class WavesContract:
     )
     def test_the_same_wave_again_changes_nothing(self, waves, again):
         first = wave()
-        waves.add_wave(first, [standing("a"), standing("b")])
-        moved_on = standing("a", status="accepted", why="proven")
+        waves.add_wave(first, [task_record("a"), task_record("b")])
+        moved_on = task_record("a", status="accepted", why="proven")
         waves.save(moved_on)
         assert waves.add_wave(*again) is False
         assert list(waves.waves()) == [first]
-        assert list(waves.standings()) == [moved_on, standing("b")]
+        assert list(waves.task_records()) == [moved_on, task_record("b")]
 
     @pytest.mark.parametrize(
         ("other", "tasks", "line"),
         [
             pytest.param(
                 wave(goal="Ship more"),
-                [standing("a")],
+                [task_record("a")],
                 "wave 'w1' was submitted before with other content: "
                 "give the changed wave an id of its own",
                 id="another goal",
             ),
             pytest.param(
                 wave(grants=Grants(production_repair=True)),
-                [standing("a")],
+                [task_record("a")],
                 "wave 'w1' was submitted before with other content: "
                 "give the changed wave an id of its own",
                 id="more is granted",
             ),
             pytest.param(
                 wave(),
-                [standing("a", spec=spec("a", write_scope=("**",)))],
+                [task_record("a", spec=spec("a", write_scope=("**",)))],
                 "wave 'w1' was submitted before with other content: "
                 "give the changed wave an id of its own",
                 id="a task has changed",
             ),
             pytest.param(
                 wave(),
-                [standing("a"), standing("b")],
+                [task_record("a"), task_record("b")],
                 "wave 'w1' was submitted before with other content: "
                 "give the changed wave an id of its own",
                 id="a task more",
             ),
             pytest.param(
                 wave("w2"),
-                [standing("b", wave="w2"), standing("a", wave="w2")],
+                [task_record("b", wave="w2"), task_record("a", wave="w2")],
                 "task 'a' is there already, in wave 'w1': give it another id",
                 id="a task of another wave",
             ),
             pytest.param(
                 wave("w2"),
-                [standing("b", wave="w2"), standing("b", wave="w2")],
+                [task_record("b", wave="w2"), task_record("b", wave="w2")],
                 "task 'b' is there already, in wave 'w2': give it another id",
                 id="a task twice",
             ),
         ],
     )
     def test_a_wave_that_does_not_fit_adds_nothing(self, waves, other, tasks, line):
-        waves.add_wave(wave(), [standing("a")])
+        waves.add_wave(wave(), [task_record("a")])
         with pytest.raises(WaveFileError) as caught:
             waves.add_wave(other, tasks)
         assert str(caught.value) == line
         assert list(waves.waves()) == [wave()]
-        assert list(waves.standings()) == [standing("a")]
+        assert list(waves.task_records()) == [task_record("a")]
 
     def test_the_message_stays_one_line(self, waves):
-        waves.add_wave(wave("w\n\x1b[2J"), [standing("a")])
+        waves.add_wave(wave("w\n\x1b[2J"), [task_record("a")])
         with pytest.raises(WaveFileError) as caught:
             waves.add_wave(wave("w\n\x1b[2J", goal="other"), [])
         assert str(caught.value).isprintable()
 
     def test_a_saved_standing_replaces_the_last_one_in_its_place(self, waves):
-        waves.add_wave(wave(), [standing("a"), standing("b")])
-        rich = standing(
+        waves.add_wave(wave(), [task_record("a"), task_record("b")])
+        rich = task_record(
             "a",
             status="submitted",
             inspected_attempt=2,
@@ -171,13 +171,13 @@ class WavesContract:
         )
         for _ in range(2):
             waves.save(rich)
-            assert list(waves.standings()) == [rich, standing("b")]
-            assert waves.standing("a") == rich
+            assert list(waves.task_records()) == [rich, task_record("b")]
+            assert waves.task_record("a") == rich
 
     def test_a_task_that_was_split_off_comes_last(self, waves):
-        waves.add_wave(wave(), [standing("a"), standing("b")])
-        waves.save(standing("0-defect", status="submitted"))
-        assert [one.spec.id for one in waves.standings()] == ["a", "b", "0-defect"]
+        waves.add_wave(wave(), [task_record("a"), task_record("b")])
+        waves.save(task_record("0-defect", status="submitted"))
+        assert [one.spec.id for one in waves.task_records()] == ["a", "b", "0-defect"]
 
     @pytest.mark.parametrize(
         ("status", "settled"),
@@ -192,32 +192,32 @@ class WavesContract:
         ],
     )
     def test_what_is_settled(self, waves, status, settled):
-        waves.add_wave(wave(), [standing("a")])
-        now = standing("a", status=status)
+        waves.add_wave(wave(), [task_record("a")])
+        now = task_record("a", status=status)
         waves.save(now)
-        assert list(waves.standings(settled=settled)) == [now]
-        assert list(waves.standings(settled=not settled)) == []
+        assert list(waves.task_records(settled=settled)) == [now]
+        assert list(waves.task_records(settled=not settled)) == []
 
     def test_a_settled_task_can_be_opened_again(self, waves):
-        waves.add_wave(wave(), [standing(task) for task in "abc"])
+        waves.add_wave(wave(), [task_record(task) for task in "abc"])
         for status in ("accepted", "submitted"):
-            waves.save(standing("b", status=status))
-        assert [one.spec.id for one in waves.standings(settled=False)] == ["a", "b", "c"]
+            waves.save(task_record("b", status=status))
+        assert [one.spec.id for one in waves.task_records(settled=False)] == ["a", "b", "c"]
 
     def test_what_is_open_is_always_up_to_date(self, waves):
         def still_open():
-            return [(one.spec.id, one.status) for one in waves.standings(settled=False)]
+            return [(one.spec.id, one.status) for one in waves.task_records(settled=False)]
 
-        waves.add_wave(wave(), [standing("a"), standing("b")])
+        waves.add_wave(wave(), [task_record("a"), task_record("b")])
         assert still_open() == [("a", "planned"), ("b", "planned")]
-        waves.add_wave(wave("w2"), [standing("c", wave="w2")])
+        waves.add_wave(wave("w2"), [task_record("c", wave="w2")])
         assert still_open() == [("a", "planned"), ("b", "planned"), ("c", "planned")]
-        waves.save(standing("d", status="parked"))
+        waves.save(task_record("d", status="parked"))
         assert still_open()[3:] == [("d", "parked")]
-        waves.save(standing("b", status="accepted"))
-        waves.save(standing("c", wave="w2", status="cancelled"))
+        waves.save(task_record("b", status="accepted"))
+        waves.save(task_record("c", wave="w2", status="cancelled"))
         assert still_open() == [("a", "planned"), ("d", "parked")]
-        waves.save(standing("b", status="submitted"))
+        waves.save(task_record("b", status="submitted"))
         assert still_open() == [("a", "planned"), ("b", "submitted"), ("d", "parked")]
 
     def test_defects_are_overwritten_by_id(self, waves):
@@ -264,7 +264,7 @@ class WavesContract:
     def test_threads_may_save_at_once(self, waves):
         def save(number):
             for round_ in range(10):
-                waves.save(standing(f"t{number}", at_risk_polls=round_))
+                waves.save(task_record(f"t{number}", at_risk_polls=round_))
                 waves.add_outcome(outcome(f"t{number}"), key=f"{number}-{round_}")
 
         threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
@@ -272,6 +272,6 @@ class WavesContract:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(one.spec.id for one in waves.standings()) == ["t0", "t1", "t2", "t3"]
-        assert {one.at_risk_polls for one in waves.standings()} == {9}
+        assert sorted(one.spec.id for one in waves.task_records()) == ["t0", "t1", "t2", "t3"]
+        assert {one.at_risk_polls for one in waves.task_records()} == {9}
         assert len(waves.outcomes(100)) == 40

@@ -45,9 +45,9 @@ def fact(
 
 def known(task: Task, action: Action, **world: Any) -> dict[str, str]:
     """What the guard is told of one task in its world."""
-    board = assess(w.world(task, **world), w.policy())
-    proposal, _ = ask(board, action, task.id)
-    return clear(board, proposal)[0]
+    assessment = assess(w.world(task, **world), w.policy())
+    proposal, _ = ask(assessment, action, task.id)
+    return clear(assessment, proposal)[0]
 
 
 def test_unknown_comes_first_everywhere():
@@ -90,10 +90,10 @@ def test_of_a_world_of_which_nothing_is_known_nothing_is_said(task, known):
 
 def test_random_worlds_speak_only_the_vocabulary():
     for seed in range(30):
-        board = assess(random_world(seed), w.policy())
-        for task in board.cases:
+        assessment = assess(random_world(seed), w.policy())
+        for task in assessment.tasks:
             for action in Action:
-                found = clear(board, ask(board, action, task)[0])[0]
+                found = clear(assessment, ask(assessment, action, task)[0])[0]
                 assert not [one for one, said in found.items() if said not in FACTS[one]]
 
 
@@ -323,10 +323,12 @@ def test_a_fact_that_fails_refuses_whatever_needs_it_and_says_so(monkeypatch, sp
         return "certainly"
 
     monkeypatch.setitem(facts._DERIVE, spoilt, fails)
-    board = assess(w.world(w.proven(), wave={"grants": {"manual_takeover": ["T-1"]}}), w.policy())
+    assessment = assess(
+        w.world(w.proven(), wave={"grants": {"manual_takeover": ["T-1"]}}), w.policy()
+    )
     for action in Action:
-        proposal, _ = ask(board, action, "T-1")
-        found, answer = clear(board, proposal, approved=True)
+        proposal, _ = ask(assessment, action, "T-1")
+        found, answer = clear(assessment, proposal, approved=True)
         if spoilt in FOOTPRINT[action]:
             assert isinstance(answer, Refused)
             assert f"fact_failed_{spoilt}" in answer.rules

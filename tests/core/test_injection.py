@@ -43,11 +43,11 @@ def world(text: str, *places: str) -> Snapshot:
 
 def cleared(snapshot: Snapshot) -> dict[Action, bool]:
     """What would be cleared for the task, and even with a person's yes to it."""
-    board = assess(snapshot, w.policy())
+    assessment = assess(snapshot, w.policy())
     found = {}
     for action in Action:
-        proposal, _ = ask(board, action, "T-1")
-        _, answer = clear(board, proposal, approved=True)
+        proposal, _ = ask(assessment, action, "T-1")
+        _, answer = clear(assessment, proposal, approved=True)
         found[action] = isinstance(answer, Cleared)
     return found
 
@@ -61,12 +61,12 @@ READERS = {
 
 def facts(snapshot: Snapshot) -> dict[str, str]:
     """Every fact that is told of the task."""
-    board = assess(snapshot, w.policy())
-    task = board.cases["T-1"].task
+    assessment = assess(snapshot, w.policy())
+    task = assessment.tasks["T-1"].task
     known: dict[str, str] = {}
     for action in READERS:
         asked = Proposal(action=action, task="T-1", attempt=1, reason="asked", prompt=task.prompt)
-        known |= clear(board, asked)[0]
+        known |= clear(assessment, asked)[0]
     return known
 
 

@@ -366,16 +366,16 @@ ASKED = [
     ("task", "action", "rule"), ASKED, ids=[f"{action}: {rule}" for _, action, rule in ASKED]
 )
 def test_asked_for_by_name_and_refused_by_name(task, action, rule):
-    board = assess(w.world(task), w.policy())
-    clearance = ask(board, action, task.id)[1]
+    assessment = assess(w.world(task), w.policy())
+    clearance = ask(assessment, action, task.id)[1]
     assert word(clearance) == "refused"
     assert rule in clearance.rules
 
 
 def test_asking_about_a_task_nobody_knows_is_refused():
-    board = assess(w.world(w.running()), w.policy())
+    assessment = assess(w.world(w.running()), w.policy())
     for action in set(Action) - {"leave-alone", "inspect", "narrow-window", "run-heavy-check"}:
-        assert word(ask(board, action, "T-404")[1]) == "refused"
+        assert word(ask(assessment, action, "T-404")[1]) == "refused"
 
 
 @pytest.mark.parametrize("mode", ["observe", "approve"])

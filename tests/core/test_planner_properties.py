@@ -91,26 +91,26 @@ def test_lanes_and_sends_are_never_overdrawn():
             for one in said.tasks
             if one.proposal.action in SENDS_PROMPT and isinstance(one.clearance, Cleared)
         ]
-        assert len(sent) <= min(said.board.lanes.free or 0, w.policy().submit.per_tick), seed
+        assert len(sent) <= min(said.assessment.lanes.free or 0, w.policy().submit.per_tick), seed
 
 
 def test_an_unread_result_is_only_ever_read():
     for seed in range(400):
         said = decide(random_world(seed), w.policy())
         for one in said.tasks:
-            task = said.board.cases[one.proposal.task or ""].task
+            task = said.assessment.tasks[one.proposal.task or ""].task
             if task.status in ("succeeded", "failed", "lost", "cancelled") and not task.inspected:
                 assert one.proposal.action is Action.INSPECT
 
 
 def cleared(snapshot: Snapshot) -> set[tuple[str, str | None]]:
     """Every action but reading that the guard would clear, whoever asked for it."""
-    board = assess(snapshot, w.policy())
+    assessment = assess(snapshot, w.policy())
     return {
         (action, task)
         for action in set(Action) - READING
         for task in ([None] if action in WINDOW_ACTIONS else w.ids(snapshot.tasks))
-        if isinstance(ask(board, action, task)[1], Cleared)
+        if isinstance(ask(assessment, action, task)[1], Cleared)
     }
 
 
@@ -190,9 +190,9 @@ def test_forgetting_a_field_of_a_random_world_never_helps():
 
 def test_asking_changes_no_decision():
     snapshot = w.world(w.running(), w.proven(id="T-2"), w.without_jq(id="T-3"), w.planned(id="T-4"))
-    board = assess(snapshot, w.policy())
+    assessment = assess(snapshot, w.policy())
     before = told(decide(snapshot, w.policy()))
     for action in Action:
-        for task in board.cases:
-            ask(board, action, task)
+        for task in assessment.tasks:
+            ask(assessment, action, task)
     assert told(decide(snapshot, w.policy())) == before

@@ -102,9 +102,9 @@ def test_only_one_of_the_waiting_tasks_stands_for_the_remedy():
     ],
 )
 def test_a_remedy_needs_the_task_that_makes_it_last(defects, persistence):
-    board = assess(w.world(w.parked(), defects=defects), w.policy())
-    asked, answer = ask(board, Action.LIVE_REMEDY, "T-1")
-    facts, _ = clear(board, asked)
+    assessment = assess(w.world(w.parked(), defects=defects), w.policy())
+    asked, answer = ask(assessment, Action.LIVE_REMEDY, "T-1")
+    facts, _ = clear(assessment, asked)
     assert facts["persistence"] == persistence
     name = "never_leave_a_live_remedy_unpersisted"
     assert (name in answer.rules) == (persistence != "planned")

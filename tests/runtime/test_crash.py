@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.runtime.context import World
+from agent.runtime.context import Ports
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"
@@ -34,7 +34,7 @@ class Fuse:
     def __init__(self, at: int, *, after: bool) -> None:
         self.at, self.after, self.seen = at, after, 0
 
-    def wrap(self, world: World) -> World:
+    def wrap(self, world: Ports) -> Ports:
         ports = ("queue", "store", "journal", "issues")
         return replace(world, **{name: _Port(getattr(world, name), self) for name in ports})
 
@@ -81,7 +81,7 @@ def _run(folder, at: int, *, after: bool) -> tuple[SmallWorld, int]:
 
 
 def _charged(world: SmallWorld) -> dict[str, tuple[int, ...]]:
-    return {one.spec.id: one.charged for one in world.world.store.standings()}
+    return {one.spec.id: one.charged for one in world.world.store.task_records()}
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,9 @@ class Asked(SmallWorld):
             one.id: (one.proposal.action.value, one.proposal.task) for one in self.person.waiting()
         }
 
-    def yes(self, *cards):
-        for card in cards or self.waiting():
-            self.person.approve(self.person.card(card), via="panel", looked=3.5)
+    def yes(self, *requests):
+        for request in requests or self.waiting():
+            self.person.approve(self.person.request(request), via="panel", looked=3.5)
 
     def on(self, *, ticks=1):
         """Say yes to everything, tick, let the host work."""
@@ -50,8 +50,8 @@ class Asked(SmallWorld):
             self.tick()
             self.host()
 
-    def state(self, card):
-        return self.world.approvals.card(card).state
+    def state(self, request):
+        return self.world.approvals.request(request).state
 
     def done(self):
         return [action for action, _ in self.actions()]
@@ -97,7 +97,7 @@ def test_a_whole_wave_with_every_question_answered(tmp_path):
         if world.settled():
             break
     assert {status for status, _ in world.outcome().values()} == {"accepted"}
-    kinds = {one.proposal.action for one in world.world.approvals.cards(live=False)}
+    kinds = {one.proposal.action for one in world.world.approvals.requests(live=False)}
     assert {"submit", "retry", "open-issue", "split-defect", "release", "accept"} <= kinds
     assert "park" not in kinds  # told, not asked
     journal = world.world.journal
@@ -113,7 +113,7 @@ def test_one_question_per_cause(tmp_path):
     for _ in range(25):
         waiting = world.person.waiting()
         seen += [one.proposal.action for one in waiting]
-        bundles = {frozenset(one.id for one in bundled(card, waiting)) for card in waiting}
+        bundles = {frozenset(one.id for one in bundled(request, waiting)) for request in waiting}
         release = [one for one in waiting if one.proposal.action is Action.RELEASE]
         if len(release) > 1:
             assert len(bundles) == 1
@@ -126,16 +126,16 @@ def test_one_question_per_cause(tmp_path):
 
 def test_a_no_holds_until_its_grounds_change(tmp_path):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
-    world.person.reject(card, "use the fake clock", via="panel", looked=2.0)
+    (request,) = world.person.waiting()
+    world.person.reject(request, "use the fake clock", via="panel", looked=2.0)
     said = world.tick().decisions[0].proposal
     assert said.action is Action.LEAVE_ALONE
-    assert said.reason == f"retry was rejected by ana@host ({card.id}): use the fake clock"
+    assert said.reason == f"retry was rejected by ana@host ({request.id}): use the fake clock"
     assert world.waiting() == {}
     world.remote.heads[spec().branch] = "e" * 40  # something new is on the remote
     world.tick()
     (again,) = world.person.waiting()
-    assert again.follows == card.id
+    assert again.follows == request.id
     assert any("commit-pushed" in one for one in again.changes)
 
 
@@ -143,19 +143,19 @@ def test_a_no_takes_no_lane_from_others(tmp_path):
     world = Asked(tmp_path, {}).begin(*(spec(f"T-{one}") for one in range(1, 6)))
     world.tick()
     assert len(world.waiting()) == POLICY.submit.per_tick == 3
-    for card in world.person.waiting():
-        world.person.reject(card, "not today", via="panel", looked=1.0)
+    for request in world.person.waiting():
+        world.person.reject(request, "not today", via="panel", looked=1.0)
     world.tick()
     assert sorted(task for _, task in world.waiting().values()) == ["T-4", "T-5"]
 
 
 def test_an_unanswered_question_expires_and_is_asked_anew(world):
     world.tick()
-    (card,) = world.person.waiting()
+    (request,) = world.person.waiting()
     world.clock.move(POLICY.approval.expires.low)
     assert world.person.waiting() == []
     with pytest.raises(ChangedMeanwhileError, match="A-1 expired at"):
-        world.person.reject(card, "too late", via="panel", looked=1.0)
+        world.person.reject(request, "too late", via="panel", looked=1.0)
     world.supervisor = world.ticker("approve")
     world.tick()
     world.tick()
@@ -167,8 +167,8 @@ def test_an_unanswered_question_expires_and_is_asked_anew(world):
 
 def test_put_off_until_a_time_or_until_something_changes(world):
     world.tick()
-    (card,) = world.person.waiting()
-    world.person.defer(card, world.clock.now() + timedelta(minutes=3))
+    (request,) = world.person.waiting()
+    world.person.defer(request, world.clock.now() + timedelta(minutes=3))
     said = world.tick().decisions[0].proposal.reason
     assert said.startswith("submit is put off by ana@host until")
     assert world.state("A-1") == "deferred"
@@ -182,7 +182,7 @@ def test_put_off_until_a_time_or_until_something_changes(world):
 
 def test_what_was_put_off_may_be_answered_all_the_same(world):
     world.tick()
-    world.person.defer(world.person.card("A-1"), None)
+    world.person.defer(world.person.request("A-1"), None)
     world.tick()
     world.yes("A-1")
     world.tick()
@@ -191,41 +191,41 @@ def test_what_was_put_off_may_be_answered_all_the_same(world):
 
 def test_what_changed_before_the_yes_is_not_done_and_named(tmp_path):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
+    (request,) = world.person.waiting()
     store = world.world.store
-    store.save(store.standing("T-1").model_copy(update={"charged": (1,)}))
-    with pytest.raises(ChangedMeanwhileError, match=f"{card.id} changed: attempts left: 2 -> 1"):
-        world.yes(card.id)
-    assert world.state(card.id) == "stale"
+    store.save(store.task_record("T-1").model_copy(update={"charged": (1,)}))
+    with pytest.raises(ChangedMeanwhileError, match=f"{request.id} changed: attempts left: 2 -> 1"):
+        world.yes(request.id)
+    assert world.state(request.id) == "stale"
     world.tick()
     (new,) = world.person.waiting()
-    assert (new.follows, new.changes) == (card.id, ("attempts left: 2 -> 1",))
+    assert (new.follows, new.changes) == (request.id, ("attempts left: 2 -> 1",))
     assert "retry" not in world.done()
 
 
 def test_what_changes_between_the_yes_and_the_act_is_not_done(tmp_path):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
-    world.yes(card.id)
+    (request,) = world.person.waiting()
+    world.yes(request.id)
     world.remote.heads[spec().branch] = "e" * 40
     world.tick()
-    assert world.state(card.id) == "stale"
+    assert world.state(request.id) == "stale"
     assert "retry" not in world.done()
 
 
 def test_a_changed_world_at_the_very_moment_of_acting_voids_the_yes(tmp_path):
     """The tick saw the old world; the executor looks again and does not go on."""
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
-    world.yes(card.id)
+    (request,) = world.person.waiting()
+    world.yes(request.id)
     executor, snapshot = world.supervisor._executor, world.supervisor._observer.observe()
     desk = world.supervisor._desk
     decisions = planner.decide(snapshot, POLICY)
     desk.begin(9, world.clock.now())
-    ruled = desk.rule(decisions.board, decisions.tasks[0], "0" * 64)
-    assert ruled.consent.name == card.id
+    ruled = desk.rule(decisions.assessment, decisions.tasks[0], "0" * 64)
+    assert ruled.consent.name == request.id
     store = world.world.store
-    store.save(store.standing("T-1").model_copy(update={"charged": (1,)}))
+    store.save(store.task_record("T-1").model_copy(update={"charged": (1,)}))
     done = executor.carry_out(ruled.decision.clearance, 9, ruled.consent)
     assert done.result == "void"
     assert "rests on has changed" in done.said
@@ -233,16 +233,16 @@ def test_a_changed_world_at_the_very_moment_of_acting_voids_the_yes(tmp_path):
 
 def test_a_refusal_cannot_be_approved(tmp_path):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
+    (request,) = world.person.waiting()
     store = world.world.store
-    store.save(store.standing("T-1").model_copy(update={"inspected_attempt": 0}))
+    store.save(store.task_record("T-1").model_copy(update={"inspected_attempt": 0}))
     with pytest.raises(GuardRefusesError, match="never_act_on_an_unread_result"):
-        world.yes(card.id)
+        world.yes(request.id)
 
 
 def test_the_first_answer_wins_and_the_other_is_told(world):
     world.tick()
-    seen = world.person.card("A-1")
+    seen = world.person.request("A-1")
     ben = Answering(world.world, POLICY, "ben@host")
     ben.reject(seen, "no", via="panel", looked=1.0)
     with pytest.raises(ChangedMeanwhileError, match=r"A-1 was rejected by ben@host at \d\d:"):
@@ -252,26 +252,26 @@ def test_the_first_answer_wins_and_the_other_is_told(world):
 
 def test_an_edited_prompt_is_linted_and_is_what_is_sent(tmp_path):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
-    bad = world.person.edit(card, "Do it as we discussed.")
+    (request,) = world.person.waiting()
+    bad = world.person.edit(request, "Do it as we discussed.")
     assert {one.rule for one in bad.findings} >= {"section-missing", "leans-on-context"}
-    assert world.person.card(card.id).digest == card.digest
-    words = card.proposal.prompt.replace(
+    assert world.person.request(request.id).digest == request.digest
+    words = request.proposal.prompt.replace(
         "## Background\n", "## Background\n\nUse the fake clock.\n"
     )
-    edited = world.person.edit(card, words)
+    edited = world.person.edit(request, words)
     assert edited.findings == ()
     assert "+Use the fake clock." in edited.difference
-    with pytest.raises(ChangedMeanwhileError, match=f"{card.id} is now"):
-        world.person.approve(card, via="panel", looked=1.0)  # what was shown before
+    with pytest.raises(ChangedMeanwhileError, match=f"{request.id} is now"):
+        world.person.approve(request, via="panel", looked=1.0)  # what was shown before
     world.tick()
-    world.yes(card.id)
+    world.yes(request.id)
     world.tick()
     assert world.queue.get("T-1").prompt == words
     (answered,) = [
         one.record.body
         for one in world.world.journal.entries(kinds=("answered",))
-        if one.record.body["card"] == card.id
+        if one.record.body["card"] == request.id
     ]
     assert answered["edited"] is True
 
@@ -293,12 +293,12 @@ def test_a_rule_answers_for_a_while_and_so_many_times(tmp_path):
 def test_no_rule_and_no_tier_speaks_where_a_persons_own_word_is_needed():
     """`replace` needs `approval = granted`; consent given beforehand is not that."""
     task = w.ended(session_continuable=False)
-    board = assess(w.world(task, mode="approve"), POLICY)
-    decision = planner.decide(board.snapshot, POLICY).tasks[0]
+    assessment = assess(w.world(task, mode="approve"), POLICY)
+    decision = planner.decide(assessment.snapshot, POLICY).tasks[0]
     assert decision.proposal.action is Action.REPLACE
     rule = StandingRule(action=Action.REPLACE, until=w.NOW + timedelta(days=1), most_uses=9,
                         made_by="a", made_at=w.NOW)  # fmt: skip
-    assert asking.without_asking(board, decision, [rule]) is None
+    assert asking.without_asking(assessment, decision, [rule]) is None
 
 
 class Killed(BaseException):
@@ -310,8 +310,8 @@ def test_killed_between_answer_and_outcome_nothing_is_lost_or_done_twice(
     tmp_path, where, monkeypatch
 ):
     world = failing(tmp_path)
-    (card,) = world.person.waiting()
-    world.yes(card.id)
+    (request,) = world.person.waiting()
+    world.yes(request.id)
     executor = world.supervisor._executor
     real_act, real_write = executor._act, executor._write
 
@@ -336,12 +336,12 @@ def test_killed_between_answer_and_outcome_nothing_is_lost_or_done_twice(
     for _ in range(3):
         world.tick()
     if where == "after the intent":  # it is read back that nothing happened: asked anew
-        assert world.state(card.id) == "stale"
+        assert world.state(request.id) == "stale"
         (new,) = world.person.waiting()
         world.yes(new.id)
         world.tick()
     else:
-        assert world.state(card.id) == "done"
+        assert world.state(request.id) == "done"
     assert world.queue.get("T-1").attempt == 2
     assert world.done().count("retry") == 1
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.errors import IssuesUnavailableError, QueueUnavailableError, UnusableStoreError
-from agent.runtime.context import World
+from agent.runtime.context import Ports
 from tests.simulation.small_world import SmallWorld, Turn, spec
 
 MISSING = "make: demo-lint: command not found"
@@ -64,7 +64,7 @@ class Fault:
     left: int = 0
     where: str = ""
 
-    def wrap(self, world: World) -> World:
+    def wrap(self, world: Ports) -> Ports:
         return replace(world, **{name: Faulty(getattr(world, name), name, self) for name in CALLS})
 
     def strikes(self, port: str, call: str) -> bool:
@@ -139,9 +139,9 @@ def figures(world: SmallWorld) -> dict[str, Any]:
     store = world.world.store
     issues = list((world.folder / "issues").glob("*.md"))
     return {
-        "stuck": [one.spec.id for one in store.standings(settled=False)],
+        "stuck": [one.spec.id for one in store.task_records(settled=False)],
         "ends": world.outcome(),
-        "charged": {one.spec.id: one.charged for one in store.standings()},
+        "charged": {one.spec.id: one.charged for one in store.task_records()},
         "outcomes": sorted((one.task, one.result, one.attributable) for one in store.outcomes(99)),
         "done": done,
         "issues": len(issues),

@@ -41,8 +41,8 @@ class Stage:
         (decision,) = decided.tasks
         assert decision.proposal.action is Action.RETRY
         world = self.small.world
-        proposal = draft(decided.board, decision.proposal, world.store, world.drafter)
-        _, self.cleared = planner.clear(decided.board, proposal)
+        proposal = draft(decided.assessment, decision.proposal, world.store, world.drafter)
+        _, self.cleared = planner.clear(decided.assessment, proposal)
         assert isinstance(self.cleared, Cleared)
 
     def act(self, cleared=None):
@@ -74,22 +74,22 @@ def _moved_on(stage):
 
 
 def _proven_meanwhile(stage):
-    standing = stage.small.world.store.standing("T-1")
-    stage.small.world.store.save(standing.model_copy(update={"status": "accepted"}))
+    task_record = stage.small.world.store.task_record("T-1")
+    stage.small.world.store.save(task_record.model_copy(update={"status": "accepted"}))
 
 
 def _budget_spent_meanwhile(stage):
-    standing = stage.small.world.store.standing("T-1")
-    stage.small.world.store.save(standing.model_copy(update={"charged": (7, 8, 9)}))
+    task_record = stage.small.world.store.task_record("T-1")
+    stage.small.world.store.save(task_record.model_copy(update={"charged": (7, 8, 9)}))
 
 
 def _window_filled_meanwhile(stage):
     stage.small.world.store.note({"window_limit": "1"})
     stage.small.submit(spec("T-9"), wave="w2")
-    standing = stage.small.world.store.standing("T-9")
+    task_record = stage.small.world.store.task_record("T-9")
     order = stage.small.queue.get("T-1").order
     stage.small.queue.submit("T-9", queue="main", prompt="p", order=order, key="k")
-    stage.small.world.store.save(standing.model_copy(update={"status": "submitted"}))
+    stage.small.world.store.save(task_record.model_copy(update={"status": "submitted"}))
     stage.observer.refresh("T-9")
 
 
@@ -164,7 +164,7 @@ def test_an_answer_that_was_lost_is_read_back_and_not_repeated(tmp_path):
     assert [one.result for one in settled.done] == ["done"]
     assert small.queue.get("T-1").attempt == 2
     assert small.queue.get("T-1").state is Status.QUEUED
-    assert small.world.store.standing("T-1").charged == (1,)
+    assert small.world.store.task_record("T-1").charged == (1,)
     assert small.world.journal.unresolved() == []
 
 
@@ -224,11 +224,11 @@ def test_an_effect_that_could_not_be_remembered_is_open_until_it_is(stage):
     assert [one.record.kind for one in small.world.journal.entries(task="T-1", kinds=kinds)][
         -1
     ] == "intent"
-    assert small.world.store.standing("T-1").charged == ()
+    assert small.world.store.task_record("T-1").charged == ()
     small.wrap = lambda world: world
     result = small.ticker().tick()
     assert result.done[0].result == "done"
-    assert small.world.store.standing("T-1").charged == (1,)
+    assert small.world.store.task_record("T-1").charged == (1,)
     assert len(small.world.store.outcomes(9)) == 1
     assert small.world.journal.unresolved() == []
 

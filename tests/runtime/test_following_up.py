@@ -72,12 +72,12 @@ def test_whoever_mends_a_defect_by_hand_closes_its_issue_and_the_wave_goes_on(tm
 def proposed(world: SmallWorld, **over: object) -> Proposal:
     """To replace T-1, worded and linted as the supervisor would."""
     how = Supervision(policy=POLICY, mode="auto", interval=300)
-    board = assess(Observer(world.world, how).observe(), POLICY)
+    assessment = assess(Observer(world.world, how).observe(), POLICY)
     wanted = Proposal(
         action=Action.REPLACE, task="T-1", attempt=1, reason="it cannot go on", **over
     )
-    worded = draft(board, wanted, world.world.store, world.world.drafter)
-    assert stands_on_its_own(board, worded, world.world.store)
+    worded = draft(assessment, wanted, world.world.store, world.world.drafter)
+    assert stands_on_its_own(assessment, worded, world.world.store)
     return worded
 
 
@@ -96,7 +96,7 @@ def test_a_task_that_cannot_go_on_is_replaced_by_what_is_left_of_it(tmp_path):
         assert "T-1-2" in happened.said
         assert replaced.find(world.world, proposal, "key") is not None
         replaced.remember(world.world, proposal, "key", world.clock.now(), happened)
-    old, new, waiting = (store.standing(one) for one in ("T-1", "T-1-2", "T-2"))
+    old, new, waiting = (store.task_record(one) for one in ("T-1", "T-1-2", "T-2"))
     assert (old.status, new.status, waiting.spec.depends_on) == (
         "replaced",
         "submitted",

@@ -61,9 +61,9 @@ def test_a_probe_that_hangs_proves_nothing_and_says_so(tmp_path, silence):
     (decision,) = result.decisions
     assert decision.proposal.action is Action.LEAVE_ALONE
     assert "took longer than 0.3 s" in decision.proposal.reason
-    assert small.world.store.standing("T-1").status == "submitted"
-    board = decision.facts
-    assert board == {}
+    assert small.world.store.task_record("T-1").status == "submitted"
+    assessment = decision.facts
+    assert assessment == {}
     assert small.queue.get("T-1").attempt == 1
 
 
@@ -97,6 +97,6 @@ def test_a_fact_that_fails_stops_the_action_and_names_itself(tmp_path, monkeypat
         (done,) = result.done
         assert done.result == "void"
         assert "fact_failed_proof" in done.said
-    assert small.world.store.standing("T-1").status == "submitted"
+    assert small.world.store.task_record("T-1").status == "submitted"
     journal = small.world.journal
     assert any("fact_failed_proof" in str(entry.record.body) for entry in journal.entries())

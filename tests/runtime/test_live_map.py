@@ -11,7 +11,7 @@ from agent.core.plan import planner
 from agent.core.plan.planner import Decisions
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
-from agent.runtime.status import GROUPS, Onlooker, Supervised, live_map
+from agent.runtime.status import GROUPS, StatusReader, Supervised, live_map
 from tests.acceptance.test_cli_views import drawn
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 
@@ -20,7 +20,7 @@ BLOCKED = Turn(commit=PUSHED, checks="make: demo-lint: command not found")
 
 
 def look(world, *, mode="auto", by="somebody"):
-    return Onlooker(world.world, Supervision(policy=POLICY, mode=mode, interval=300.0)).look(by)
+    return StatusReader(world.world, Supervision(policy=POLICY, mode=mode, interval=300.0)).look(by)
 
 
 def the(here, task):
@@ -95,11 +95,11 @@ def test_a_question_and_its_answer_are_on_the_map(world):
     world.submit(spec("T-1"), spec("T-2"))
     world.ticker("approve").tick()
     person = Answering(world.world, POLICY, "ana@host")
-    person.approve(person.card("A-1"), via="panel", looked=1.0)
+    person.approve(person.request("A-1"), via="panel", looked=1.0)
     world.clock.move(30)
     here = look(world, mode="approve")
     assert here.needs_you == ("T-2",)
-    assert (the(here, "T-2").asked.card, the(here, "T-2").asked.state) == ("A-2", "pending")
+    assert (the(here, "T-2").asked.request, the(here, "T-2").asked.state) == ("A-2", "pending")
     assert (the(here, "T-1").asked.answered_by, the(here, "T-1").group) == ("ana@host", "waiting")
     assert prompt(here) == "wavekeeper w1 0/5 ?1"
     lines = drawn(lambda console: page(console, here))
@@ -114,8 +114,8 @@ def test_a_worker_that_waits_for_a_permission_needs_you(world):
     world.submit(spec())
     snapshot = world.ticker().tick().snapshot
     waiting = replace_task(snapshot, status="running", waiting_for="permission")
-    standings = world.world.store.standings()
-    here = live_map(planner.decide(waiting, POLICY), [], standings, Supervised())
+    task_records = world.world.store.task_records()
+    here = live_map(planner.decide(waiting, POLICY), [], task_records, Supervised())
     assert the(here, "T-1").group == "needs-you"
 
 
@@ -198,8 +198,8 @@ def test_what_needs_a_persons_word_needs_you(world, answer, group):
     (one,) = decided.tasks
     fields = (one.proposal, ("a_rule",), "0") if answer is NeedsApproval else (one.proposal, ("a",))
     changed = replace(decided, tasks=(replace(one, clearance=answer(*fields)),))
-    standings = world.world.store.standings()
-    here = live_map(changed, world.world.store.waves(), standings, Supervised())
+    task_records = world.world.store.task_records()
+    here = live_map(changed, world.world.store.waves(), task_records, Supervised())
     assert the(here, "T-1").group == group
 
 
@@ -220,10 +220,12 @@ def test_an_absent_supervisor_is_said_and_suspends_nothing(world):
 
 def test_a_second_look_sees_what_was_settled_in_between(world):
     world.submit(spec("T-1"), spec("T-2"))
-    onlooker = Onlooker(world.world, Supervision(policy=POLICY, mode="auto", interval=300.0))
-    assert onlooker.look("x").counts.done == 0
+    status_reader = StatusReader(
+        world.world, Supervision(policy=POLICY, mode="auto", interval=300.0)
+    )
+    assert status_reader.look("x").counts.done == 0
     world.run()
-    assert onlooker.look("x").counts.done == 2
+    assert status_reader.look("x").counts.done == 2
 
 
 def test_only_waves_at_work_are_named_and_else_the_last(world):
@@ -238,10 +240,10 @@ def test_only_waves_at_work_are_named_and_else_the_last(world):
 def test_looking_changes_nothing(world):
     world.submit(spec())
     world.ticker().tick()
-    before = (world.world.store.standings(), world.world.store.notes(), world.queue.get("T-1"))
+    before = (world.world.store.task_records(), world.world.store.notes(), world.queue.get("T-1"))
     look(world)
     assert before == (
-        world.world.store.standings(),
+        world.world.store.task_records(),
         world.world.store.notes(),
         world.queue.get("T-1"),
     )
@@ -277,7 +279,7 @@ def test_every_task_is_in_one_group_whatever_its_state(tmp_path):
         world.host()
         here = look(world)
         assert sorted(one.id for one in here.tasks) == sorted(
-            one.spec.id for one in world.world.store.standings()
+            one.spec.id for one in world.world.store.task_records()
         )
         assert sum(here.counts.model_dump().values()) == len(here.tasks)
         places = [GROUPS.index(one.group) for one in here.tasks]

@@ -50,8 +50,8 @@ class Bridged(SmallWorld):
             self.host()
 
     def yes(self):
-        for card in self.person.waiting():
-            self.person.approve(self.person.card(card.id), via="panel", looked=3.5)
+        for request in self.person.waiting():
+            self.person.approve(self.person.request(request.id), via="panel", looked=3.5)
 
 
 def test_the_delivery_goes_on_over_a_bridge_that_a_person_allowed(tmp_path):

@@ -10,8 +10,8 @@ from agent.core.model.nouns import Criterion, CriterionVerdict, Review, Usage
 from agent.core.prompts.linter import Slots, Step
 from agent.core.review.brief import Brief
 from agent.core.review.review import AbstainError, abstention
-from agent.runtime.context import Reading, Supervision
-from agent.runtime.status import Onlooker
+from agent.runtime.context import ReviewLimits, Supervision
+from agent.runtime.status import StatusReader
 from agent.runtime.tick import Ticker
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
@@ -57,24 +57,26 @@ class ScriptedReviewer:
 class Stage:
     """Tasks that need to be read, and a reviewer with a script."""
 
-    def __init__(self, folder, *script, tasks=("T-1",), **reading):
+    def __init__(self, folder, *script, tasks=("T-1",), **review_limits):
         self.reviewer = ScriptedReviewer(list(script))
         self.small = SmallWorld(
             folder, {}, wrap=lambda world: replace(world, reviewer=self.reviewer)
         )
         self.small.submit(*(spec(one, criteria=TO_READ) for one in tasks))
-        self.reading = Reading(**reading)
+        self.review_limits = ReviewLimits(**review_limits)
         self.ticker = self.start()
 
     def start(self):
-        how = Supervision(policy=POLICY, mode="auto", interval=300.0, reading=self.reading)
+        how = Supervision(
+            policy=POLICY, mode="auto", interval=300.0, review_limits=self.review_limits
+        )
         return Ticker(self.small.wrap(self.small.world), how)
 
     def run(self, ticks=12):
         return self.small.run(self.ticker, ticks=ticks)
 
-    def standing(self, task="T-1"):
-        return self.small.world.store.standing(task)
+    def task_record(self, task="T-1"):
+        return self.small.world.store.task_record(task)
 
     def asked(self):
         return [task for call in self.reviewer.asked for task in call]
@@ -86,7 +88,7 @@ class Stage:
 def test_what_was_read_is_accepted_or_handed_over(tmp_path, verdict, status):
     stage = Stage(tmp_path, says(verdict))
     stage.run()
-    assert stage.standing().status == status
+    assert stage.task_record().status == status
     assert stage.asked() == ["T-1"]
 
 
@@ -95,7 +97,7 @@ def test_an_unmet_criterion_sends_the_task_back_and_the_next_attempt_is_read_ane
     stage.run()
     assert stage.small.outcome() == {"T-1": ("accepted", 2)}
     assert stage.asked() == ["T-1", "T-1"]
-    assert stage.standing().spent == 2 * COST.total
+    assert stage.task_record().spent == 2 * COST.total
 
 
 def test_what_was_found_unmet_is_told_to_the_next_attempt_with_its_proof(tmp_path):
@@ -116,7 +118,7 @@ def test_the_live_map_shows_what_was_spent(tmp_path):
     stage = Stage(tmp_path, says("met"))
     stage.run()
     how = Supervision(policy=POLICY, mode="auto", interval=300.0)
-    here = Onlooker(stage.small.world, how).look(None)
+    here = StatusReader(stage.small.world, how).look(None)
     assert here.tasks[0].tokens == COST.total
     assert here.waves[0].tokens == COST.total
 
@@ -146,7 +148,7 @@ def test_the_diff_is_of_the_commit_that_was_proven_and_waited_for(tmp_path):
     stage.small.wrap = lambda world: replace(world, reviewer=stage.reviewer, diffs=diffs)
     stage.ticker = stage.start()
     stage.run(ticks=20)
-    assert stage.standing().status == "accepted"
+    assert stage.task_record().status == "accepted"
     assert shown == ["+++ b/T-1"]
     assert diffs.asked == ["c" * 40] * 3
 
@@ -155,7 +157,7 @@ def test_the_reviews_of_one_tick_are_asked_together_and_within_the_limit(tmp_pat
     tasks = ("T-1", "T-2", "T-3")
     stage = Stage(tmp_path, says("met"), tasks=tasks, at_once=2)
     stage.run()
-    assert {one.status for one in stage.small.world.store.standings()} == {"accepted"}
+    assert {one.status for one in stage.small.world.store.task_records()} == {"accepted"}
     assert stage.reviewer.asked == [["T-1", "T-2"], ["T-3"]]
 
 
@@ -178,8 +180,8 @@ def test_an_outage_parks_the_review_and_fails_no_task(tmp_path):
 def test_answers_that_cannot_be_used_end_with_a_person(tmp_path):
     stage = Stage(tmp_path, abstains("not-json"))
     stage.run()
-    assert stage.standing().status == "handed-over"
-    assert "the answer is not one JSON object" in stage.standing().why
+    assert stage.task_record().status == "handed-over"
+    assert "the answer is not one JSON object" in stage.task_record().why
     assert stage.asked() == ["T-1", "T-1"]
 
 
@@ -187,14 +189,14 @@ def test_answers_that_cannot_be_used_end_with_a_person(tmp_path):
 def test_what_would_be_found_again_is_not_asked_again(tmp_path, code):
     stage = Stage(tmp_path, abstains(code))
     stage.run()
-    assert stage.standing().status == "handed-over"
+    assert stage.task_record().status == "handed-over"
     assert stage.asked() == ["T-1"]
 
 
 def test_a_second_try_that_works_is_accepted(tmp_path):
     stage = Stage(tmp_path, abstains("truncated"), says("met"))
     stage.run()
-    assert stage.standing().status == "accepted"
+    assert stage.task_record().status == "accepted"
 
 
 def test_the_same_content_is_never_paid_for_twice(tmp_path):
@@ -205,11 +207,11 @@ def test_the_same_content_is_never_paid_for_twice(tmp_path):
         stage.small.host()
         if any(one.proposal.action is Action.REVIEW for one in result.done):
             break
-    lost = stage.standing().model_copy(update={"review": None})
+    lost = stage.task_record().model_copy(update={"review": None})
     stage.small.world.store.save(lost)
     stage.ticker = stage.start()
     stage.run()
-    assert stage.standing().status == "accepted"
+    assert stage.task_record().status == "accepted"
     assert stage.asked() == ["T-1"]
     said = [
         (entry.record.body["said"], entry.record.body["reused"])
@@ -227,7 +229,7 @@ def test_another_reviewer_reads_for_itself(tmp_path):
         stage.ticker.tick()
         stage.small.clock.move(61)
         stage.small.host()
-    stage.small.world.store.save(stage.standing().model_copy(update={"review": None}))
+    stage.small.world.store.save(stage.task_record().model_copy(update={"review": None}))
     stage.reviewer.name = "another"
     stage.run()
     assert stage.asked() == ["T-1", "T-1"]
@@ -259,9 +261,9 @@ def test_never_spend_past_the_budget(tmp_path, budget, asked, status):
     stage = Stage(tmp_path, says("unmet"), **budget)
     stage.run(ticks=20)
     assert stage.asked() == asked
-    assert stage.standing().status == status
-    assert "budget" in stage.standing().why
-    assert stage.standing().spent == len(asked) * COST.total
+    assert stage.task_record().status == status
+    assert "budget" in stage.task_record().why
+    assert stage.task_record().spent == len(asked) * COST.total
 
 
 def test_several_at_once_do_not_overspend_together(tmp_path):
@@ -289,7 +291,7 @@ class ScriptedWriter:
 class Drafting(Stage):
     """A task that fails its checks once, and somebody who words what follows."""
 
-    def __init__(self, folder, mode="auto", **reading):
+    def __init__(self, folder, mode="auto", **review_limits):
         self.writer = ScriptedWriter()
         self.small = SmallWorld(
             folder,
@@ -297,7 +299,9 @@ class Drafting(Stage):
             wrap=lambda world: replace(world, writer=self.writer),
         )
         self.small.submit(spec())
-        how = Supervision(policy=POLICY, mode=mode, interval=300.0, reading=Reading(**reading))
+        how = Supervision(
+            policy=POLICY, mode=mode, interval=300.0, review_limits=ReviewLimits(**review_limits)
+        )
         self.ticker = Ticker(self.small.wrap(self.small.world), how)
 
 
@@ -306,14 +310,14 @@ def test_a_follow_up_is_worded_by_a_model_and_its_tokens_are_counted(tmp_path):
     stage.run()
     assert stage.small.outcome() == {"T-1": ("accepted", 2)}
     assert "1. C1: Mend the one thing." in stage.small.queue.get("T-1").prompt
-    assert (stage.writer.asked, stage.standing().spent) == (1, COST.total)
+    assert (stage.writer.asked, stage.task_record().spent) == (1, COST.total)
 
 
 def test_without_tokens_left_the_facts_must_do(tmp_path):
     stage = Drafting(tmp_path, task_tokens=10, worst_case=1000)
     stage.run()
     assert stage.small.outcome() == {"T-1": ("accepted", 2)}
-    assert (stage.writer.asked, stage.standing().spent) == (0, 0)
+    assert (stage.writer.asked, stage.task_record().spent) == (0, 0)
 
 
 def test_words_that_are_refused_anyway_are_not_paid_for(tmp_path):

@@ -24,7 +24,7 @@ from agent.core.model.nouns import (
     ProofKind,
 )
 from agent.core.model.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
-from agent.runtime.context import Supervision, World
+from agent.runtime.context import Ports, Supervision
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker, TickResult
 
@@ -98,7 +98,7 @@ class SmallWorld:
     folder: Path
     script: Script
     clock: HandClock = field(default_factory=HandClock)
-    wrap: Callable[[World], World] = lambda world: world
+    wrap: Callable[[Ports], Ports] = lambda world: world
     file: Path = MEMORY
     """The queue's."""
 
@@ -108,7 +108,7 @@ class SmallWorld:
             self.queue.configure(spec)
         self.remote = Remote()
         state = State(MEMORY)
-        self.world = World(
+        self.world = Ports(
             clock=self.clock,
             queue=self.queue,
             store=state.waves,
@@ -131,9 +131,9 @@ class SmallWorld:
             submitted_at=self.clock.now(),
             source="wave.toml",
         )
-        standings, refusals = plan(record, specs, self.world.drafter, POLICY.completion)
+        task_records, refusals = plan(record, specs, self.world.drafter, POLICY.completion)
         assert refusals == []
-        self.world.store.add_wave(record, standings)
+        self.world.store.add_wave(record, task_records)
 
     def ticker(self, mode: str = "auto", interval: float = 300.0) -> Ticker:
         how = Supervision(policy=POLICY, mode=mode, interval=interval)
@@ -152,7 +152,7 @@ class SmallWorld:
             self.queue.finish(lease, _report(lease, turn, self.clock.now()))
 
     def settled(self) -> bool:
-        return not self.world.store.standings(settled=False)
+        return not self.world.store.task_records(settled=False)
 
     def run(self, ticker: Ticker | None = None, *, ticks: int = 40) -> list[TickResult]:
         """Tick and play in turns until everything is settled."""
@@ -169,9 +169,9 @@ class SmallWorld:
     def outcome(self) -> dict[str, tuple[str, int]]:
         """Per task: how it ended and after how many attempts."""
         found = {}
-        for standing in self.world.store.standings():
-            view = self.queue.get(standing.spec.id)
-            found[standing.spec.id] = (standing.status, view.attempt if view else 0)
+        for task_record in self.world.store.task_records():
+            view = self.queue.get(task_record.spec.id)
+            found[task_record.spec.id] = (task_record.status, view.attempt if view else 0)
         return found
 
     def actions(self, task: str | None = None) -> list[tuple[str, str]]:

@@ -35,10 +35,10 @@ class CodeQueueWorld(SmallWorld):
         return self
 
     def outcome_of(self, task):
-        return self.world.store.standing(task).status
+        return self.world.store.task_record(task).status
 
     def _told(self, prompt):
-        (one,) = (one for one in self.world.store.standings() if one.prompt == prompt)
+        (one,) = (one for one in self.world.store.task_records() if one.prompt == prompt)
         return one.spec.id, order_of(one.spec, one.wave)
 
 
@@ -46,12 +46,12 @@ class CodeQueueWorld(SmallWorld):
 def start(tmp_path, server):
     opened = []
 
-    def open_world(script, **how):
+    def open_ports(script, **how):
         opened.append(bench(tmp_path, server, queues=QUEUES, **how))
         found = opened[-1].__enter__()
         return found, CodeQueueWorld(tmp_path, script).over(found)
 
-    yield open_world
+    yield open_ports
     for one in opened:
         one.__exit__(None, None, None)
 

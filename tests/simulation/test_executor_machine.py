@@ -69,9 +69,9 @@ class Watching:
 
     def retry(self, task, **how):
         view = self._queue.get(task)
-        standing = self._machine.store.standing(task)
+        task_record = self._machine.store.task_record(task)
         assert view.state in TERMINAL, "the same work runs twice"
-        assert standing.inspected_attempt == view.attempt, "sent back unread"
+        assert task_record.inspected_attempt == view.attempt, "sent back unread"
         assert how["prompt"] != "Do as you like."
         self._machine.room_for_one()
         return self._queue.retry(task, **how)
@@ -114,15 +114,15 @@ class Adversary(RuleBasedStateMachine):
     def ask_for_everything(self, task, approved):
         """A snapshot, and every action on one task that the guard clears in it."""
         self.snapshot = self.observer.observe()
-        board = assess(self.snapshot, POLICY)
-        if task not in board.cases:
+        assessment = assess(self.snapshot, POLICY)
+        if task not in assessment.tasks:
             return []
         found = []
         others = set(Action) - {Action.LEAVE_ALONE, *FIRST}
         for action in (*FIRST, *sorted(others)):
-            proposal, _ = planner.ask(board, action, task)
-            proposal = draft(board, proposal, self.store, self.world.drafter)
-            _, answer = planner.clear(board, proposal, approved=approved)
+            proposal, _ = planner.ask(assessment, action, task)
+            proposal = draft(assessment, proposal, self.store, self.world.drafter)
+            _, answer = planner.clear(assessment, proposal, approved=approved)
             if isinstance(answer, Cleared):
                 found.append(answer)
         self.kept += found
@@ -154,13 +154,13 @@ class Adversary(RuleBasedStateMachine):
     def _carry_out(self, cleared):
         self.tick += 1
         proposal, now = cleared.proposal, self.small.clock.now()
-        before = self.store.standing(proposal.task).status
+        before = self.store.task_record(proposal.task).status
         done = self.executor.carry_out(cleared, self.snapshot, self.tick)
         if done.result == "done":
             assert id(cleared) not in self.used, "used twice"
             assert now <= cleared.deadline, "used too late"
             self.used.add(id(cleared))
-        after = self.store.standing(proposal.task).status
+        after = self.store.task_record(proposal.task).status
         if after == "accepted" != before:
             view = self.small.queue.get(proposal.task)
             assert view.judge is not None

@@ -197,7 +197,7 @@ _UNSURE: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class CodeQueueOptions:
     """How a Code Queue is treated."""
 
     keys: bool = True
@@ -221,14 +221,14 @@ class CodeQueue:
         ledger: Ledger,
         discipline: SubmitDiscipline,
         now: Callable[[], datetime],
-        manner: Manner,
+        options: CodeQueueOptions,
     ) -> None:
         self._way = ways[0]
         self._ledger = ledger
         self._discipline = discipline
         self._now = now
-        self._manner = manner
-        self._reader = Reader(ways, manner.names, ledger, now)
+        self._manner = options
+        self._reader = Reader(ways, options.names, ledger, now)
         self._specs: dict[str, QueueSpec] = {}
         self._read_at: datetime | None = None
         self._unreadable: dict[str, str] = {}

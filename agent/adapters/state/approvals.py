@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from agent.adapters.state.shared import SharedFile, sequence
-from agent.core.approval.requests import LIVE, Card, StandingRule, same_digest
+from agent.core.approval.requests import LIVE, ApprovalRequest, StandingRule, same_digest
 from agent.core.model.actions import Action, canonical
 from agent.errors import ChangedMeanwhileError, UnusableStoreError, UserError
 
@@ -34,7 +34,7 @@ _INSERT: Final = """INSERT INTO request(
 _UPDATE: Final = """UPDATE request SET task = :task, action = :action, digest = :digest,
     state = :state, live = :live, seen = :seen, recorded = :recorded, sequence = :sequence,
     body = :body WHERE place = :place"""
-_NO_CARD: Final = "there is no card {!r:.40}; `wavekeeper approve --list` shows them"
+_NO_REQUEST: Final = "there is no card {!r:.40}; `wavekeeper approve --list` shows them"
 _NO_RULE: Final = "there is no rule {!r:.40}; `wavekeeper policy rules` shows them"
 
 
@@ -49,33 +49,35 @@ class SqliteApprovals:
     def __init__(self, file: SharedFile) -> None:
         self._file = file
 
-    def ask(self, card: Card) -> Card:
+    def ask(self, request: ApprovalRequest) -> ApprovalRequest:
         with self._file.transaction() as db:
             query = "SELECT body FROM request WHERE digest = ? AND live LIMIT 1"
-            if (row := db.execute(query, (card.digest,)).fetchone()) is not None:
-                return self._card(row[0])
+            if (row := db.execute(query, (request.digest,)).fetchone()) is not None:
+                return self._request(row[0])
             place = _next(db, "request")
-            kept = card.model_copy(update={"id": f"A-{place}"})
+            kept = request.model_copy(update={"id": f"A-{place}"})
             db.execute(_INSERT, _row(place, kept, sequence(db)))
         return kept
 
-    def card(self, card: str) -> Card | None:
+    def request(self, request: str) -> ApprovalRequest | None:
         with self._file.using() as db:
-            row = db.execute("SELECT body FROM request WHERE place = ?", (_place(card),)).fetchone()
-        return None if row is None else self._card(row[0])
+            row = db.execute(
+                "SELECT body FROM request WHERE place = ?", (_place(request),)
+            ).fetchone()
+        return None if row is None else self._request(row[0])
 
-    def last(self, task: str | None, action: Action) -> Card | None:
+    def last(self, task: str | None, action: Action) -> ApprovalRequest | None:
         query = """SELECT body FROM request WHERE task IS ? AND action = ?
             ORDER BY place DESC LIMIT 1"""
         with self._file.using() as db:
             row = db.execute(query, (task, action.value)).fetchone()
-        return None if row is None else self._card(row[0])
+        return None if row is None else self._request(row[0])
 
-    def cards(self, *, live: bool) -> Sequence[Card]:
+    def requests(self, *, live: bool) -> Sequence[ApprovalRequest]:
         where = "WHERE live" if live else ""
         return self._all(f"SELECT body FROM request {where} ORDER BY place")  # noqa: S608 - a constant
 
-    def declined(self) -> Sequence[Card]:
+    def declined(self) -> Sequence[ApprovalRequest]:
         return self._all(
             """SELECT body FROM request AS mine WHERE state IN ('rejected', 'deferred')
                 AND NOT EXISTS (SELECT 1 FROM request AS later WHERE later.place > mine.place
@@ -83,22 +85,24 @@ class SqliteApprovals:
                 ORDER BY place""",
         )
 
-    def change(self, card: str, digest: str, how: Callable[[Card], Card]) -> Card:
+    def change(
+        self, request: str, digest: str, how: Callable[[ApprovalRequest], ApprovalRequest]
+    ) -> ApprovalRequest:
         with self._file.transaction() as db:
-            place = _place(card)
+            place = _place(request)
             row = db.execute("SELECT body FROM request WHERE place = ?", (place,)).fetchone()
             if row is None:
-                raise UserError(_NO_CARD.format(card))
-            known = self._card(row[0])
+                raise UserError(_NO_REQUEST.format(request))
+            known = self._request(row[0])
             if not same_digest(known, digest):
                 raise ChangedMeanwhileError(
-                    f"{card} is now {known.digest[:12]} and not {digest:.12}; nothing was done"
+                    f"{request} is now {known.digest[:12]} and not {digest:.12}; nothing was done"
                 )
             changed = how(known)
             db.execute(_UPDATE, _row(place, changed, sequence(db)))
         return changed
 
-    def unseen(self) -> Sequence[Card]:
+    def unseen(self) -> Sequence[ApprovalRequest]:
         return self._all("SELECT body FROM request WHERE NOT (seen AND recorded) ORDER BY place")
 
     def rules(self) -> Sequence[StandingRule]:
@@ -125,14 +129,14 @@ class SqliteApprovals:
             db.execute("UPDATE rule SET sequence = ?, body = ? WHERE place = ?", values)
         return changed
 
-    def _all(self, query: str) -> list[Card]:
+    def _all(self, query: str) -> list[ApprovalRequest]:
         with self._file.using() as db:
             rows = db.execute(query).fetchall()
-        return [self._card(row[0]) for row in rows]
+        return [self._request(row[0]) for row in rows]
 
-    def _card(self, body: str) -> Card:
+    def _request(self, body: str) -> ApprovalRequest:
         try:
-            return Card.model_validate_json(body)
+            return ApprovalRequest.model_validate_json(body)
         except ValidationError as error:
             raise self._unreadable("card") from error
 
@@ -149,18 +153,18 @@ class SqliteApprovals:
         )
 
 
-def _row(place: int, card: Card, follows: int) -> dict[str, object]:
+def _row(place: int, request: ApprovalRequest, follows: int) -> dict[str, object]:
     return {
         "place": place,
-        "task": card.proposal.task,
-        "action": card.proposal.action.value,
-        "digest": card.digest,
-        "state": card.state,
-        "live": card.state in LIVE,
-        "seen": card.seen,
-        "recorded": card.recorded,
+        "task": request.proposal.task,
+        "action": request.proposal.action.value,
+        "digest": request.digest,
+        "state": request.state,
+        "live": request.state in LIVE,
+        "seen": request.seen,
+        "recorded": request.recorded,
         "sequence": follows,
-        "body": canonical(card).decode(),
+        "body": canonical(request).decode(),
     }
 
 

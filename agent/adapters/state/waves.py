@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from agent.adapters.state.shared import SharedFile, sequence
-from agent.core.journal.records import SETTLED_STANDINGS, Standing, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, TaskRecord, WaveRecord
 from agent.core.model.actions import canonical, digest
 from agent.core.model.nouns import Defect, Noun, Outcome
 from agent.errors import UnusableStoreError, WaveFileError
@@ -50,7 +50,7 @@ class SqliteWaves:
 
     def __init__(self, file: SharedFile) -> None:
         self._file = file
-        self._open: dict[str, Standing] = {}
+        self._open: dict[str, TaskRecord] = {}
         self._unreadable: dict[str, str] = {}
         self._open_version: int | None = None
         """The file's `data_version` for which `_open` holds all open tasks; None: for none.
@@ -63,14 +63,14 @@ class SqliteWaves:
         """Read again what is open: a change was undone."""
         self._open_version = None
 
-    def add_wave(self, wave: WaveRecord, standings: Sequence[Standing]) -> bool:
+    def add_wave(self, wave: WaveRecord, task_records: Sequence[TaskRecord]) -> bool:
         """All or nothing. A wave's content is its goal, its grants and its tasks as written.
 
         Raises:
             WaveFileError: the wave's id stands for other content, or a task's id is taken.
 
         """
-        content = _content(wave, standings)
+        content = _content(wave, task_records)
         with self._file.transaction() as db:
             row = db.execute("SELECT content FROM wave WHERE id = ?", (wave.id,)).fetchone()
             if row is not None:
@@ -80,9 +80,9 @@ class SqliteWaves:
                     f"wave {wave.id!r} was submitted before with other content: "
                     "give the changed wave an id of its own",
                 )
-            for standing in standings:
-                self._refuse_taken(db, standing)
-                _save(db, standing)
+            for task_record in task_records:
+                self._refuse_taken(db, task_record)
+                _save(db, task_record)
             db.execute(
                 "INSERT INTO wave(id, content, sequence, body) VALUES (?, ?, ?, ?)",
                 (wave.id, content, sequence(db), _json(wave)),
@@ -91,8 +91,8 @@ class SqliteWaves:
         return True
 
     @staticmethod
-    def _refuse_taken(db: sqlite3.Connection, standing: Standing) -> None:
-        task = standing.spec.id
+    def _refuse_taken(db: sqlite3.Connection, task_record: TaskRecord) -> None:
+        task = task_record.spec.id
         row = db.execute("SELECT wave FROM task WHERE id = ?", (task,)).fetchone()
         if row is not None:
             raise WaveFileError(
@@ -103,7 +103,7 @@ class SqliteWaves:
         """In the order they were submitted."""
         return self._all(WaveRecord, "SELECT body FROM wave ORDER BY place")
 
-    def standings(self, *, settled: bool | None = None) -> Sequence[Standing]:
+    def task_records(self, *, settled: bool | None = None) -> Sequence[TaskRecord]:
         """In the order they were added; `settled=False` does not read the settled ones."""
         if settled is None:
             return self._tasks("SELECT id, body FROM task ORDER BY place")
@@ -120,10 +120,10 @@ class SqliteWaves:
 
     def unreadable(self) -> Mapping[str, str]:
         """Open tasks whose row cannot be read, and why; the others go on without them."""
-        self.standings(settled=False)
+        self.task_records(settled=False)
         return dict(self._unreadable)
 
-    def standing(self, task: str) -> Standing | None:
+    def task_record(self, task: str) -> TaskRecord | None:
         """One task; None: no wave has it."""
         with self._file.using() as db:
             if task in self._open and _data_version(db) == self._open_version:
@@ -131,16 +131,16 @@ class SqliteWaves:
             found = self._tasks("SELECT id, body FROM task WHERE id = ?", task)
         return found[0] if found else None
 
-    def save(self, standing: Standing) -> None:
+    def save(self, task_record: TaskRecord) -> None:
         """Overwrite what is known of the task, or add it behind the others."""
         with self._file.transaction() as db:
-            _save(db, standing)
-            if standing.spec.id not in self._open:
+            _save(db, task_record)
+            if task_record.spec.id not in self._open:
                 self.forget()  # where it stands among the others, the file knows
-            elif standing.status in SETTLED_STANDINGS:
-                del self._open[standing.spec.id]
+            elif task_record.status in SETTLED_RECORDS:
+                del self._open[task_record.spec.id]
             else:
-                self._open[standing.spec.id] = standing
+                self._open[task_record.spec.id] = task_record
 
     def defects(self) -> Sequence[Defect]:
         """In the order they were first saved."""
@@ -184,13 +184,13 @@ class SqliteWaves:
                 [(name, value, follows) for name, value in values.items()],
             )
 
-    def _tasks(self, query: str, *values: object) -> list[Standing]:
+    def _tasks(self, query: str, *values: object) -> list[TaskRecord]:
         with self._file.using() as db:
             rows = db.execute(query, values).fetchall()
         found = []
         for task, body in rows:
             try:
-                found.append(Standing.model_validate_json(body))
+                found.append(TaskRecord.model_validate_json(body))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -209,9 +209,9 @@ class SqliteWaves:
             ) from error
 
 
-def _content(wave: WaveRecord, standings: Sequence[Standing]) -> str:
+def _content(wave: WaveRecord, task_records: Sequence[TaskRecord]) -> str:
     """What makes it this very wave: not when it was submitted, nor from which file."""
-    tasks = sorted((standing.spec for standing in standings), key=lambda spec: spec.id)
+    tasks = sorted((task_record.spec for task_record in task_records), key=lambda spec: spec.id)
     return digest(
         {
             "goal": wave.goal,
@@ -230,18 +230,18 @@ def _data_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _save(db: sqlite3.Connection, standing: Standing) -> None:
+def _save(db: sqlite3.Connection, task_record: TaskRecord) -> None:
     db.execute(
         """INSERT INTO task(id, wave, status, settled, sequence, body) VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT(id) DO UPDATE
             SET wave = excluded.wave, status = excluded.status, settled = excluded.settled,
                 sequence = excluded.sequence, body = excluded.body""",
         (
-            standing.spec.id,
-            standing.wave,
-            standing.status,
-            standing.status in SETTLED_STANDINGS,
+            task_record.spec.id,
+            task_record.wave,
+            task_record.status,
+            task_record.status in SETTLED_RECORDS,
             sequence(db),
-            _json(standing),
+            _json(task_record),
         ),
     )

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from agent.core.approval.requests import Card
+from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.text import seconds
 from agent.errors import UserError
 
@@ -17,11 +17,11 @@ def until(how_long: str | None) -> datetime | None:
         raise UserError(f"{how_long!r:.40}: {error}") from error
 
 
-def put_off(card: Card) -> str:
+def put_off(request: ApprovalRequest) -> str:
     """Until when."""
-    if card.deferred_until is None:
+    if request.deferred_until is None:
         return "is put off until something changes"
-    return f"is put off until {card.deferred_until:%Y-%m-%d %H:%M:%SZ}"
+    return f"is put off until {request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
 
 
 def coming(*, supervised: bool) -> str:

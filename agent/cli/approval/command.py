@@ -47,18 +47,19 @@ def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
         waiting = answering.waiting()
     if as_json:
-        cards = [card.model_dump(mode="json", exclude_none=True) for card in waiting]
-        console.json({"schema": "wavekeeper.cards/1", "cards": cards})
+        requests = [request.model_dump(mode="json", exclude_none=True) for request in waiting]
+        console.json({"schema": "wavekeeper.cards/1", "cards": requests})
         return
     if not waiting:
         console.line("nothing waits for you")
     now = datetime.now(UTC)
-    for card in waiting:
-        left = duration((card.expires_at - now).total_seconds())
-        state = "" if card.state == "pending" else f" {card.state},"
+    for request in waiting:
+        left = duration((request.expires_at - now).total_seconds())
+        state = "" if request.state == "pending" else f" {request.state},"
         console.line(
-            f"{card.id} {card.digest[:_DIGEST]} {card.tier}:{state} {card.proposal.action} "
-            f"{card.proposal.task or 'window'}: {what(card.proposal)} (expires in {left})",
+            f"{request.id} {request.digest[:_DIGEST]} {request.tier}:{state} "
+            f"{request.proposal.action} {request.proposal.task or 'window'}: "
+            f"{what(request.proposal)} (expires in {left})",
         )
 
 
@@ -69,10 +70,10 @@ def approve(
     if digest is None:
         raise UserError(f"name what you approve: --digest, as `approve --list` shows it for {name}")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        card = answering.card(name, digest)
-        if card.tier == "high" and confirm != card.proposal.task:
+        request = answering.request(name, digest)
+        if request.tier == "high" and confirm != request.proposal.task:
             raise UserError(f"{name} is of high risk: add --confirm with the id of its task")
-        answering.approve(card, via="command", looked=None)
+        answering.approve(request, via="command", looked=None)
     console.line(f"{name} approved; {coming(supervised=wiring.holder(settings) is not None)}")
 
 
@@ -83,12 +84,14 @@ def reject(
     if not reason.strip():
         raise UserError("-m: say why; the reason goes into the record")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        answering.reject(answering.card(name, digest), reason.strip(), via="command", looked=None)
+        answering.reject(
+            answering.request(name, digest), reason.strip(), via="command", looked=None
+        )
     console.line(f"{name} rejected; it is asked again only if something changes")
 
 
 def defer(console: Console, settings: Settings, name: str, how_long: str | None) -> None:
     """Put one card off."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        said = answering.defer(answering.card(name), until(how_long))
+        said = answering.defer(answering.request(name), until(how_long))
     console.line(f"{name} {put_off(said)}")

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.core.approval.requests import Card
+from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.actions import Action, Proposal
 from agent.core.prompts.linter import WHAT_FAILED
 
@@ -34,11 +34,15 @@ class Panel:
     """One card and the cards that are the same question."""
 
     def __init__(
-        self, console: Console, card: Card, mates: Sequence[Card], places: Mapping[str, str]
+        self,
+        console: Console,
+        request: ApprovalRequest,
+        mates: Sequence[ApprovalRequest],
+        places: Mapping[str, str],
     ) -> None:
         self._console = console
-        self._card = card
-        self._others = [one for one in mates if one.id != card.id]
+        self._request = request
+        self._others = [one for one in mates if one.id != request.id]
         self._places = places
 
     def show(self, number: int, of: int, now: datetime) -> None:
@@ -58,36 +62,36 @@ class Panel:
             self._console.show(part)
         for part in (*self._seen(None), *self._claim(None), *self._instead()):
             self._console.show(part)
-        card = self._card
-        self._console.line(f"  digest {card.digest}, asked in tick {card.tick}")
-        self._console.line(f"  snapshot {card.snapshot}")
+        request = self._request
+        self._console.line(f"  digest {request.digest}, asked in tick {request.tick}")
+        self._console.line(f"  snapshot {request.snapshot}")
 
     def _head(self, number: int, of: int, now: datetime) -> Text:
-        card = self._card
-        about = f"{card.proposal.action} {_target(card.proposal)}"
+        request = self._request
+        about = f"{request.proposal.action} {_target(request.proposal)}"
         if self._others:
             about += f" and {len(self._others)} more of one cause"
-        waits = duration((now - card.asked_at).total_seconds())
-        left = duration((card.expires_at - now).total_seconds())
-        state = "put off" if card.state == "deferred" else f"waits {waits}"
+        waits = duration((now - request.asked_at).total_seconds())
+        left = duration((request.expires_at - now).total_seconds())
+        state = "put off" if request.state == "deferred" else f"waits {waits}"
         parts = (
-            self._console.text(card.id, "bold"),
+            self._console.text(request.id, "bold"),
             self._console.text(about, "bold"),
-            self._console.text(f"risk {card.tier}", _RISK[card.tier]),
+            self._console.text(f"risk {request.tier}", _RISK[request.tier]),
             self._console.text(f"{number} of {of}"),
             self._console.text(f"{state}, expires in {left}"),
-            self._console.text(card.title),
+            self._console.text(request.title),
         )
         return Text("  ").join(parts)
 
     def _will(self, most: int | None) -> Iterable[Text]:
-        card = self._card
-        yield self._line(f"  WILL    {what(card.proposal)}")
-        yield self._line(f"          because {card.proposal.reason}")
-        if card.proposal.prompt:
-            yield from self._quoted(card.proposal.prompt, "    | ", most, "of the prompt")
-        if card.proposal.cause is not None and card.proposal.cause.summary:
-            yield from self._quoted(card.proposal.cause.summary, "    | ", most, "of the issue")
+        request = self._request
+        yield self._line(f"  WILL    {what(request.proposal)}")
+        yield self._line(f"          because {request.proposal.reason}")
+        if request.proposal.prompt:
+            yield from self._quoted(request.proposal.prompt, "    | ", most, "of the prompt")
+        if request.proposal.cause is not None and request.proposal.cause.summary:
+            yield from self._quoted(request.proposal.cause.summary, "    | ", most, "of the issue")
         if most is not None:
             for one in self._others[:_OTHERS_SHOWN]:
                 yield self._line(f"    and {one.id}: {what(one.proposal)}")
@@ -101,13 +105,13 @@ class Panel:
                 yield from self._quoted(one.proposal.prompt, "    | ", None, "")
 
     def _guard(self) -> Iterable[Text]:
-        rules = ", ".join(f"{rule} ({self._place(rule)})" for rule in self._card.rules)
+        rules = ", ".join(f"{rule} ({self._place(rule)})" for rule in self._request.rules)
         yield self._line(f"  GUARD   permits it with your yes: {rules}")
-        for warned in self._card.warnings[:_WARNINGS_SHOWN]:
+        for warned in self._request.warnings[:_WARNINGS_SHOWN]:
             yield self._line(f"    WARN  {warned.rule}: {warned.said}", "yellow")
 
     def _seen(self, most: int | None) -> Iterable[Text]:
-        evidence = self._card.evidence
+        evidence = self._request.evidence
         if not evidence:
             yield self._line("  SEEN    nothing was observed of it yet")
         for place, item in enumerate(evidence[:most]):
@@ -119,21 +123,23 @@ class Panel:
             yield self._line(f"          and {len(evidence) - most} more; `o` shows all")
 
     def _changes(self) -> Iterable[Text]:
-        card = self._card
-        if card.follows is not None and card.changes:
-            said = "; ".join(card.changes[:_CHANGES_SHOWN])
-            more = len(card.changes) - _CHANGES_SHOWN
+        request = self._request
+        if request.follows is not None and request.changes:
+            said = "; ".join(request.changes[:_CHANGES_SHOWN])
+            more = len(request.changes) - _CHANGES_SHOWN
             said += f"; {more} more" if more > 0 else ""
-            yield self._line(f"  SINCE   {card.follows}: {said}", "cyan")
+            yield self._line(f"  SINCE   {request.follows}: {said}", "cyan")
 
     def _claim(self, most: int | None) -> Iterable[Text]:
-        if self._card.claim:
+        if self._request.claim:
             yield self._line("  CLAIM   the worker says this; it is no evidence:", "dim")
-            yield from self._quoted(self._card.claim.strip(), "    > ", most, "of the claim", "dim")
+            yield from self._quoted(
+                self._request.claim.strip(), "    > ", most, "of the claim", "dim"
+            )
 
     def _instead(self) -> Iterable[Text]:
-        if self._card.instead:
-            yield self._line(f"  INSTEAD {', '.join(self._card.instead)}")
+        if self._request.instead:
+            yield self._line(f"  INSTEAD {', '.join(self._request.instead)}")
 
     def _quoted(
         self, text: str, mark: str, most: int | None, of_what: str, style: str = ""
@@ -184,15 +190,15 @@ def what(proposal: Proposal) -> str:
     return said.get(proposal.action, f"{proposal.action} {task}")
 
 
-def asks(card: Card, mates: int) -> str:
+def asks(request: ApprovalRequest, mates: int) -> str:
     """The question itself."""
-    prompt = " with this prompt" if card.proposal.prompt else ""
-    about = f"{card.proposal.action} {_target(card.proposal)}"
+    prompt = " with this prompt" if request.proposal.prompt else ""
+    about = f"{request.proposal.action} {_target(request.proposal)}"
     if mates > 1:
-        about, prompt = f"{card.proposal.action} these {mates}", ""
-    keys = "y,n,e,d,j,k,a,o,R,?,q" if card.proposal.prompt else "y,n,d,j,k,a,o,R,?,q"
+        about, prompt = f"{request.proposal.action} these {mates}", ""
+    keys = "y,n,e,d,j,k,a,o,R,?,q" if request.proposal.prompt else "y,n,d,j,k,a,o,R,?,q"
     keys = keys.replace("a,", "a,s,") if mates > 1 else keys
-    return f"{about}{prompt}? [{keys}]  digest {card.digest[:_DIGEST]}"
+    return f"{about}{prompt}? [{keys}]  digest {request.digest[:_DIGEST]}"
 
 
 def _telling(lines: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from agent.cli.approval.panel import Panel, asks, what
 from agent.cli.approval.terminal import Keys, edited
 from agent.cli.console import Console
 from agent.cli.policy import drafted, made
-from agent.core.approval.requests import Card
+from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError
 from agent.runtime.approval_answers import Answering, bundled, kin
@@ -59,7 +59,7 @@ class Desk:
         self._apart: set[str] = set()
         self._shown_at = 0.0
         self._done = False
-        self._do: dict[str, Callable[[Card, list[Card]], bool]] = {
+        self._do: dict[str, Callable[[ApprovalRequest, list[ApprovalRequest]], bool]] = {
             "y": self._yes,
             "n": self._no,
             "e": self._edit,
@@ -84,38 +84,40 @@ class Desk:
                 self._console.line("nothing waits for you")
                 return 0
             self._at %= len(questions)
-            card, mates = questions[self._at]
-            panel = Panel(self._console, card, mates, self._places)
+            request, mates = questions[self._at]
+            panel = Panel(self._console, request, mates, self._places)
             with self._keys.taken():
                 panel.show(self._at + 1, len(questions), datetime.now(UTC))
                 self._shown_at = time.monotonic()
-            self._ask(card, mates)
+            self._ask(request, mates)
         left = len(self._questions(self._answering.waiting()))
         if left:
             verb = "question stays" if left == 1 else "questions stay"
             self._console.line(f"{left} {verb} undecided")
         return 0
 
-    def _questions(self, waiting: list[Card]) -> list[tuple[Card, list[Card]]]:
+    def _questions(
+        self, waiting: list[ApprovalRequest]
+    ) -> list[tuple[ApprovalRequest, list[ApprovalRequest]]]:
         """Each question with the cards it is about; a bundle stands where its first card does."""
-        found: list[tuple[Card, list[Card]]] = []
+        found: list[tuple[ApprovalRequest, list[ApprovalRequest]]] = []
         told: set[str] = set()
-        for card in waiting:
-            if card.id in told:
+        for request in waiting:
+            if request.id in told:
                 continue
-            mates = [card]
-            if card.state == "pending" and card.bundle not in self._apart:
-                mates = bundled(card, waiting)
+            mates = [request]
+            if request.state == "pending" and request.bundle not in self._apart:
+                mates = bundled(request, waiting)
             told |= {one.id for one in mates}
-            found.append((card, mates))
+            found.append((request, mates))
         return found
 
-    def _ask(self, card: Card, mates: list[Card]) -> None:
+    def _ask(self, request: ApprovalRequest, mates: list[ApprovalRequest]) -> None:
         """Ask until a key leads on."""
         while True:
             with self._keys.taken():
                 self._keys.drop()
-                self._console.ask(asks(card, len(mates)))
+                self._console.ask(asks(request, len(mates)))
                 key = self._keys.key()
             self._console.line(key if key.isprintable() else "")
             do = self._do.get(key)
@@ -123,15 +125,15 @@ class Desk:
                 self._console.line("that decides nothing; ? lists the keys")
                 continue
             try:
-                if do(card, mates):
+                if do(request, mates):
                     return
             except WavekeeperError as error:
                 self._console.line(str(error), "bold red")
                 return
 
-    def _yes(self, card: Card, mates: list[Card]) -> bool:
-        if card.tier == "high":
-            name = card.proposal.task or "window"
+    def _yes(self, request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
+        if request.tier == "high":
+            name = request.proposal.task or "window"
             self._keys.forget()
             self._console.ask(f"high risk: type {name} to confirm:")
             if self._keys.line() != name:
@@ -139,19 +141,19 @@ class Desk:
                 return False
         return self._say_yes(mates)
 
-    def _say_yes(self, cards: list[Card]) -> bool:
+    def _say_yes(self, requests: list[ApprovalRequest]) -> bool:
         looked = round(time.monotonic() - self._shown_at, 1)
         then = answers.coming(supervised=self._supervised)
-        for card in cards:
+        for request in requests:
             try:
-                self._answering.approve(card, via="panel", looked=looked)
+                self._answering.approve(request, via="panel", looked=looked)
             except WavekeeperError as error:
                 self._console.line(str(error), "bold red")
             else:
-                self._console.line(f"{card.id} approved; {then}")
+                self._console.line(f"{request.id} approved; {then}")
         return True
 
-    def _no(self, _card: Card, mates: list[Card]) -> bool:
+    def _no(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
         self._keys.forget()
         self._console.ask("reason, for the record (empty: go back):")
         if not (reason := self._keys.line()):
@@ -162,17 +164,17 @@ class Desk:
             self._console.line(f"{one.id} rejected; it is asked again only if something changes")
         return True
 
-    def _edit(self, card: Card, _mates: list[Card]) -> bool:
-        if not card.proposal.prompt:
+    def _edit(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
+        if not request.proposal.prompt:
             self._console.line("there is no prompt to edit")
             return False
-        new = edited(card.proposal.prompt, ".md")
+        new = edited(request.proposal.prompt, ".md")
         if new is None:
             self._console.line("not edited; nothing was decided")
             return False
         # Editors end a file with a newline, whether the text had one or not.
-        ending = "\n" if card.proposal.prompt.endswith("\n") else ""
-        result = self._answering.edit(card, new.rstrip("\n") + ending)
+        ending = "\n" if request.proposal.prompt.endswith("\n") else ""
+        result = self._answering.edit(request, new.rstrip("\n") + ending)
         for line in result.difference:
             self._console.show(Text(f"    {line[:1]} {' '.join(self._console.lines(line[1:]))}"))
         for finding in result.findings:
@@ -181,10 +183,10 @@ class Desk:
         if result.findings:
             self._console.line("the prompt is as it was drafted; nothing was decided")
             return False
-        self._console.line(f"edited; linter and guard agree; {card.id} is asked anew")
+        self._console.line(f"edited; linter and guard agree; {request.id} is asked anew")
         return True
 
-    def _later(self, _card: Card, mates: list[Card]) -> bool:
+    def _later(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
         self._keys.forget()
         self._console.ask("for how long (30m, 2h; empty: until something changes):")
         until = answers.until(self._keys.line())
@@ -194,16 +196,16 @@ class Desk:
         self._at += 1
         return True
 
-    def _next(self, _card: Card, _mates: list[Card]) -> bool:
+    def _next(self, _request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
         self._at += 1
         return True
 
-    def _before(self, _card: Card, _mates: list[Card]) -> bool:
+    def _before(self, _request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
         self._at -= 1
         return True
 
-    def _all(self, card: Card, _mates: list[Card]) -> bool:
-        alike = kin(card, self._answering.waiting())
+    def _all(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
+        alike = kin(request, self._answering.waiting())
         if not alike:
             self._console.line("high risks are answered one by one")
             return False
@@ -216,35 +218,35 @@ class Desk:
             return False
         return self._say_yes(alike)
 
-    def _split(self, card: Card, mates: list[Card]) -> bool:
-        if len(mates) == 1 or card.bundle is None:
+    def _split(self, request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
+        if len(mates) == 1 or request.bundle is None:
             self._console.line("this is a single question")
             return False
-        self._apart.add(card.bundle)
+        self._apart.add(request.bundle)
         return True
 
-    def _open(self, card: Card, mates: list[Card]) -> bool:
-        Panel(self._console, card, mates, self._places).whole()
+    def _open(self, request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
+        Panel(self._console, request, mates, self._places).whole()
         return False
 
-    def _rule(self, card: Card, _mates: list[Card]) -> bool:
-        new = edited(drafted(card, datetime.now(UTC)), ".toml")
+    def _rule(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
+        new = edited(drafted(request, datetime.now(UTC)), ".toml")
         if new is None:
             self._console.line("no rule was made; nothing was decided")
             return False
-        rule = self._answering.add_rule(made(new, card, self._answering.who, self._policy))
+        rule = self._answering.add_rule(made(new, request, self._answering.who, self._policy))
         self._console.line(
             f"{rule.id}: {rule.action} of {rule.tasks} needs no question until "
             f"{rule.until:%Y-%m-%d}, {rule.most_uses} times at most",
         )
         return True
 
-    def _help(self, _card: Card, _mates: list[Card]) -> bool:
+    def _help(self, _request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
         for line in _HELP:
             key, gap, said = line.partition("  ")
             self._console.show(Text(f"  {key}{gap}{said}"))
         return False
 
-    def _quit(self, _card: Card, _mates: list[Card]) -> bool:
+    def _quit(self, _request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
         self._done = True
         return True

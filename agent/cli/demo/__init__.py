@@ -108,26 +108,26 @@ def play(
         if expires is not None:
             console.line(f"answer in another terminal: wavekeeper -C {scene.repository} approve")
         policy = wiring.policy_of(settings)
-        with wiring.open_world(settings, policy, answering.key) as world:
+        with wiring.open_ports(settings, policy, answering.key) as ports:
             how = wiring.supervision(settings, policy)
-            show = Show(console, world, how)
-            show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(world))
+            show = Show(console, ports, how)
+            show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(ports))
 
             def over(result: TickResult) -> bool:
                 _accident(scene, console)
                 late = time.monotonic() - begun > limit
                 # After a change one more look, so that what was learnt is still written down.
-                settled = not result.changed and not world.store.standings(settled=False)
+                settled = not result.changed and not ports.store.task_records(settled=False)
                 return late or settled
 
             with signals(stop), console.live():
-                wiring.loop(settings, world, how, show.tell, show.report).run(stop, until=over)
+                wiring.loop(settings, ports, how, show.tell, show.report).run(stop, until=over)
             if show.lost:
                 raise show.lost
-            told = rows(world)
+            told = rows(ports)
             seconds = time.monotonic() - begun
-            said = sentence(world, told, seconds)
-            return Ending(told, amiss(world, told), said, stop.exit_code)
+            said = sentence(ports, told, seconds)
+            return Ending(told, amiss(ports, told), said, stop.exit_code)
 
 
 def _table(console: Console, told: list[Row]) -> Table:

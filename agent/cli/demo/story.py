@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.journal.records import Standing
+from agent.core.journal.records import TaskRecord
 from agent.core.model.nouns import ProofKind, Status
-from agent.runtime.context import World
+from agent.runtime.context import Ports
 
 EXPECTED: Final = {
     "T-1": (1, "does the job right"),
@@ -42,37 +42,39 @@ class Row:
     why: str
 
 
-def rows(world: World) -> list[Row]:
+def rows(ports: Ports) -> list[Row]:
     """One row per task, told from the journal."""
-    told = {standing.spec.id: _told(world, standing) for standing in world.store.standings()}
+    told = {
+        task_record.spec.id: _told(ports, task_record) for task_record in ports.store.task_records()
+    }
     return [told[task] for task in sorted(told)]
 
 
-def _told(world: World, standing: Standing) -> Row:
-    task = standing.spec.id
-    view = world.queue.get(task)
+def _told(ports: Ports, task_record: TaskRecord) -> Row:
+    task = task_record.spec.id
+    view = ports.queue.get(task)
     steps = []
-    for entry in world.journal.entries(task=task, kinds=("intent", "outcome")):
+    for entry in ports.journal.entries(task=task, kinds=("intent", "outcome")):
         body = entry.record.body
         if "review" in body:
             steps.append(str(body["said"]))
         proposal = body.get("proposal", {"action": None})
         if proposal["action"] in _TOLD:
             steps.append(f"{_TOLD[proposal['action']]} ({proposal['reason']})")
-    if (silence := longest_silence(world, task)) >= LEAST_SILENCE:
+    if (silence := longest_silence(ports, task)) >= LEAST_SILENCE:
         steps.append(f"left alone through {silence:.0f} s without a word")
-    steps.append(_end(standing))
-    return Row(task, view.attempt if view else 0, standing.status, "; ".join(steps))
+    steps.append(_end(task_record))
+    return Row(task, view.attempt if view else 0, task_record.status, "; ".join(steps))
 
 
-def _end(standing: Standing) -> str:
-    if standing.status != "accepted":
-        return standing.why or f"still {standing.status}"
-    commits = [item.value for item in standing.evidence if item.kind is ProofKind.COMMIT_PUSHED]
+def _end(task_record: TaskRecord) -> str:
+    if task_record.status != "accepted":
+        return task_record.why or f"still {task_record.status}"
+    commits = [item.value for item in task_record.evidence if item.kind is ProofKind.COMMIT_PUSHED]
     return f"proven at {commits[-1][:7]}" if commits and commits[-1] else "proven"
 
 
-def amiss(world: World, told: Sequence[Row]) -> list[str]:
+def amiss(ports: Ports, told: Sequence[Row]) -> list[str]:
     """What did not end as it should, one line each; empty: all is well."""
     by_task = {row.task: row for row in told}
     wrong = [f"{task} is missing" for task in EXPECTED if task not in by_task]
@@ -83,18 +85,18 @@ def amiss(world: World, told: Sequence[Row]) -> list[str]:
             wrong.append(
                 f"{task} ended {row.outcome} after {row.attempts} attempts, not {attempts}"
             )
-    defects = list(world.store.defects())
+    defects = list(ports.store.defects())
     if [defect.status for defect in defects] != ["fixed"]:
         wrong.append(f"there should be one defect, fixed: {defects}")
-    wrong += _actions_amiss(world)
-    if (broken := world.journal.verify()) is not None:
+    wrong += _actions_amiss(ports)
+    if (broken := ports.journal.verify()) is not None:
         wrong.append(f"the journal: {broken}")
     return wrong
 
 
-def _actions_amiss(world: World) -> Iterable[str]:
+def _actions_amiss(ports: Ports) -> Iterable[str]:
     done: dict[str, list[str]] = {}
-    for entry in world.journal.entries(kinds=("outcome", "settled")):
+    for entry in ports.journal.entries(kinds=("outcome", "settled")):
         if entry.record.body["result"] == "done":
             action = str(entry.record.body["action"])
             done.setdefault(action, []).append(entry.record.task or "")
@@ -103,33 +105,33 @@ def _actions_amiss(world: World) -> Iterable[str]:
     for action, times in (("open-issue", 1), ("split-defect", 1), ("release", 2), ("park", 2)):
         if len(done.get(action, [])) != times:
             yield f"{action} was done {len(done.get(action, []))} times, not {times}"
-    if (silence := longest_silence(world, "T-6")) < LEAST_SILENCE:
+    if (silence := longest_silence(ports, "T-6")) < LEAST_SILENCE:
         yield f"T-6 was not silent for long enough to prove anything: {silence:.1f} s"
     lost = [
         entry
-        for entry in world.journal.entries(task="T-7", kinds=("intent",))
+        for entry in ports.journal.entries(task="T-7", kinds=("intent",))
         if str(entry.record.body["proposal"]["reason"]).startswith("lost")
     ]
     if not lost:
         yield "T-7 was not recovered from a lost attempt"
 
 
-def longest_silence(world: World, task: str) -> float:
+def longest_silence(ports: Ports, task: str) -> float:
     """The longest time without a word, in seconds, that a tick saw of a live task."""
     found = 0.0
-    for entry in world.journal.entries(kinds=("tick",)):
-        snapshot = world.journal.snapshot(str(entry.record.body["snapshot"]))
+    for entry in ports.journal.entries(kinds=("tick",)):
+        snapshot = ports.journal.snapshot(str(entry.record.body["snapshot"]))
         for one in snapshot.tasks if snapshot else ():
             if one.id == task and one.status is Status.RUNNING and snapshot and one.trace:
                 found = max(found, (snapshot.now - one.trace.last_event_at).total_seconds())
     return found
 
 
-def sentence(world: World, told: Sequence[Row], seconds: float) -> str:
+def sentence(ports: Ports, told: Sequence[Row], seconds: float) -> str:
     """The whole wave in one sentence."""
     accepted = sum(row.outcome == "accepted" for row in told)
     attempts = sum(row.attempts for row in told)
-    fixed = sum(defect.status == "fixed" for defect in world.store.defects())
+    fixed = sum(defect.status == "fixed" for defect in ports.store.defects())
     faults = f"{fixed} shared fault fixed" if fixed == 1 else f"{fixed} shared faults fixed"
     return (
         f"{accepted} of {len(told)} tasks accepted in {attempts} attempts and {seconds:.0f} s, "

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Final
 
-from agent.core.approval.requests import Card, StandingRule, Warned, bound
-from agent.core.assess.assessment import Board, Case
+from agent.core.approval.requests import ApprovalRequest, StandingRule, Warned, bound
+from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.guard import guard
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import Action, NeedsApproval, word
@@ -31,35 +31,41 @@ def tier_of(action: Action, policy: Policy) -> Tier:
     return policy.approval.tier.get(action, "high")
 
 
-def without_asking(board: Board, decision: Decision, rules: list[StandingRule]) -> Consent | None:
+def without_asking(
+    assessment: Assessment, decision: Decision, rules: list[StandingRule]
+) -> Consent | None:
     """Who else says yes: the tier, or a rule a person made. None: a person is asked.
 
     Where the guard wants a person's own word, neither speaks for it.
     """
     proposal = decision.proposal
     facts = {**decision.facts, "consent": "given"}
-    if not guard.judge(proposal.action, facts, board.policy.guard)[0]:
+    if not guard.judge(proposal.action, facts, assessment.policy.guard)[0]:
         return None
-    tier = tier_of(proposal.action, board.policy)
+    tier = tier_of(proposal.action, assessment.policy)
     if tier == "told":
         return Consent(by="policy", name=tier)
     for rule in rules:
-        if tier != "high" and rule.covers(proposal.action, proposal.task, board.snapshot.now):
+        if tier != "high" and rule.covers(proposal.action, proposal.task, assessment.snapshot.now):
             return Consent(by="rule", name=rule.id)
     return None
 
 
-def card_of(
-    board: Board, decision: Decision, tick: int, snapshot: str, before: Card | None
-) -> Card:
+def request_of(
+    assessment: Assessment,
+    decision: Decision,
+    tick: int,
+    snapshot: str,
+    before: ApprovalRequest | None,
+) -> ApprovalRequest:
     """The question about one decision; `before` is the last card about the same thing."""
-    proposal, policy, now = decision.proposal, board.policy, board.snapshot.now
-    case = board.cases.get(proposal.task) if proposal.task else None
+    proposal, policy, now = decision.proposal, assessment.policy, assessment.snapshot.now
+    assessed = assessment.tasks.get(proposal.task) if proposal.task else None
     tier = tier_of(proposal.action, policy)
     tier = "low" if tier == "told" else tier
-    evidence = case.task.evidence if case else ()
-    rests_on, facts = decision_basis.of(case, proposal), dict(decision.facts)
-    return Card(
+    evidence = assessed.task.evidence if assessed else ()
+    rests_on, facts = decision_basis.of(assessed, proposal), dict(decision.facts)
+    return ApprovalRequest(
         tier=tier,
         proposal=proposal,
         facts=facts,
@@ -70,17 +76,19 @@ def card_of(
         expires_at=now + timedelta(seconds=getattr(policy.approval.expires, tier)),
         tick=tick,
         snapshot=snapshot,
-        bundle=_bundle(case, decision),
-        warnings=_warnings(case, decision),
+        bundle=_bundle(assessed, decision),
+        warnings=_warnings(assessed, decision),
         evidence=tuple(item for item in evidence if item.origin == "observed"),
-        claim=_claim(case),
-        instead=instead(board, decision),
+        claim=_claim(assessed),
+        instead=instead(assessment, decision),
         follows=before.id if before else None,
         changes=what_changed(before, decision, rests_on) if before else (),
     )
 
 
-def what_changed(before: Card, decision: Decision, rests_on: dict[str, str]) -> tuple[str, ...]:
+def what_changed(
+    before: ApprovalRequest, decision: Decision, rests_on: dict[str, str]
+) -> tuple[str, ...]:
     """What is different now from what `before` asked about."""
     if before.state == "expired":
         return (f"{before.id} expired without an answer",)
@@ -91,37 +99,37 @@ def what_changed(before: Card, decision: Decision, rests_on: dict[str, str]) -> 
     return tuple(found)
 
 
-def instead(board: Board, decision: Decision) -> tuple[str, ...]:
+def instead(assessment: Assessment, decision: Decision) -> tuple[str, ...]:
     """What was not chosen: each other way with the guard's word on it."""
     proposal = decision.proposal
-    case = board.cases.get(proposal.task) if proposal.task else None
-    if case is None or case.task.word is None:
+    assessed = assessment.tasks.get(proposal.task) if proposal.task else None
+    if assessed is None or assessed.task.word is None:
         return ()
     found = []
-    for action in _ELSE.get(case.task.word, ()):
+    for action in _ELSE.get(assessed.task.word, ()):
         if action is not proposal.action:
-            said = planner.ask(board, action, proposal.task)[1]
+            said = planner.ask(assessment, action, proposal.task)[1]
             rules = "" if word(said) == "cleared" else f": {said.rules[0]}"
             found.append(f"{action} ({word(said)}{rules})")
     return tuple(found)
 
 
-def _bundle(case: Case | None, decision: Decision) -> str | None:
+def _bundle(assessed: TaskAssessment | None, decision: Decision) -> str | None:
     """One cause, one question: what waits for the same defect, or failed for the same reason."""
     proposal = decision.proposal
     if proposal.defect is not None:
         return f"{proposal.action} {proposal.defect}"
-    if case is not None and case.failure is not None and case.failure.infrastructure:
-        cause = case.failure.fingerprint or case.failure.reason
+    if assessed is not None and assessed.failure is not None and assessed.failure.infrastructure:
+        cause = assessed.failure.fingerprint or assessed.failure.reason
         return f"{proposal.action} {cause}"
     return None
 
 
-def _warnings(case: Case | None, decision: Decision) -> tuple[Warned, ...]:
-    if case is None:
+def _warnings(assessed: TaskAssessment | None, decision: Decision) -> tuple[Warned, ...]:
+    if assessed is None:
         return ()
-    task, action, found = case.task, decision.proposal.action, []
-    if case.proof.state == "contradicted" and task.final_response:
+    task, action, found = assessed.task, decision.proposal.action, []
+    if assessed.proof.state == "contradicted" and task.final_response:
         found.append(("claim-contradicted", "what was observed contradicts what the worker says"))
     if task.final_response_truncated:
         found.append(("cut-off", "the worker's last words were cut off"))
@@ -136,8 +144,8 @@ def _warnings(case: Case | None, decision: Decision) -> tuple[Warned, ...]:
     return tuple(Warned(rule=rule, said=said) for rule, said in found)
 
 
-def _claim(case: Case | None) -> str | None:
-    said = case.task.final_response if case else None
+def _claim(assessed: TaskAssessment | None) -> str | None:
+    said = assessed.task.final_response if assessed else None
     return said[-_CLAIM:] if said else None
 
 

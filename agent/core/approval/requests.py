@@ -17,19 +17,19 @@ from agent.core.model.policy import RulesPolicy, Tier
 from agent.core.plan.decision_basis import on_grounds
 from agent.errors import ChangedMeanwhileError, UserError
 
-CardState = Literal[
+RequestState = Literal[
     "pending", "deferred", "approved", "rejected", "expired", "stale", "done", "failed"
 ]
 """`approved`: somebody said yes and it is not carried out yet; `stale`: it changed before that."""
 
-LIVE: Final[frozenset[CardState]] = frozenset({"pending", "deferred", "approved"})
-OPEN: Final[frozenset[CardState]] = frozenset({"pending", "deferred"})
+LIVE: Final[frozenset[RequestState]] = frozenset({"pending", "deferred", "approved"})
+OPEN: Final[frozenset[RequestState]] = frozenset({"pending", "deferred"})
 """Nobody has answered yet."""
 
-ENDS: Final[frozenset[CardState]] = frozenset({"expired", "stale"})
+ENDS: Final[frozenset[RequestState]] = frozenset({"expired", "stale"})
 """Closed without anything being done; of the others the journal has an answer or an outcome."""
 
-_MOVES: Final[dict[CardState, frozenset[CardState]]] = {
+_MOVES: Final[dict[RequestState, frozenset[RequestState]]] = {
     "pending": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
     "deferred": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
     "approved": frozenset({"expired", "stale", "done", "failed"}),
@@ -59,12 +59,12 @@ class Answer(Noun):
     """Seconds between seeing the card and answering it; None: it was answered by a command."""
 
 
-class Card(Noun):
+class ApprovalRequest(Noun):
     """One question: whether one thing may be done."""
 
     id: str = ""
     """`A-7`; the store gives it."""
-    state: CardState = "pending"
+    state: RequestState = "pending"
     tier: Tier
     proposal: Proposal
     facts: dict[str, str]
@@ -132,84 +132,90 @@ def bound(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) ->
     return digest({"proposal": target, "facts": facts, "grounds": grounds})
 
 
-def same_digest(card: Card, named: str) -> bool:
+def same_digest(request: ApprovalRequest, named: str) -> bool:
     """Whether `named` is the card's digest or a long enough beginning of it."""
-    return len(named) >= LEAST_DIGEST and card.digest.startswith(named)
+    return len(named) >= LEAST_DIGEST and request.digest.startswith(named)
 
 
-def answered(card: Card, answer: Answer) -> Card:
+def answered(request: ApprovalRequest, answer: Answer) -> ApprovalRequest:
     """The card with its first answer. ChangedMeanwhileError: it can no longer be answered."""
-    if answer.at >= card.expires_at and card.state in OPEN:
+    if answer.at >= request.expires_at and request.state in OPEN:
         raise ChangedMeanwhileError(
-            f"{card.id} expired at {card.expires_at:%Y-%m-%d %H:%M:%SZ}; nothing was done"
+            f"{request.id} expired at {request.expires_at:%Y-%m-%d %H:%M:%SZ}; nothing was done"
         )
     update = {"answer": answer, "recorded": False, "seen": False, "deferred_until": None}
-    return moved(card, answer.verdict, **update)
+    return moved(request, answer.verdict, **update)
 
 
-def deferred(card: Card, who: str, until: datetime | None) -> Card:
+def deferred(request: ApprovalRequest, who: str, until: datetime | None) -> ApprovalRequest:
     """The card put off until a time, or until something changes."""
-    return moved(card, "deferred", deferred_until=until, deferred_by=who, seen=False)
+    return moved(request, "deferred", deferred_until=until, deferred_by=who, seen=False)
 
 
-def reworded(card: Card, prompt: str, facts: dict[str, str]) -> Card:
+def reworded(request: ApprovalRequest, prompt: str, facts: dict[str, str]) -> ApprovalRequest:
     """The card with the words of a person; it has another digest and is asked anew."""
-    proposal = card.proposal.model_copy(update={"prompt": prompt})
-    drafted = card.drafted if card.drafted is not None else card.proposal.prompt
+    proposal = request.proposal.model_copy(update={"prompt": prompt})
+    drafted = request.drafted if request.drafted is not None else request.proposal.prompt
     return moved(
-        card,
+        request,
         "pending",
         proposal=proposal,
         facts=facts,
-        digest=bound(proposal, facts, card.grounds),
+        digest=bound(proposal, facts, request.grounds),
         drafted=None if prompt == drafted else drafted,
     )
 
 
-def closed(card: Card, state: CardState, why: str, *, seen: bool = True) -> Card:
+def closed(
+    request: ApprovalRequest, state: RequestState, why: str, *, seen: bool = True
+) -> ApprovalRequest:
     """The card at its end."""
-    heard = card.recorded and state not in ENDS
-    return moved(card, state, why=why, seen=seen, recorded=heard)
+    heard = request.recorded and state not in ENDS
+    return moved(request, state, why=why, seen=seen, recorded=heard)
 
 
-def moved(card: Card, state: CardState, **update: object) -> Card:
+def moved(request: ApprovalRequest, state: RequestState, **update: object) -> ApprovalRequest:
     """The one place where a card's state changes; ChangedMeanwhileError says who was first."""
-    if state not in _MOVES.get(card.state, frozenset()):
-        raise ChangedMeanwhileError(f"{card.id} {how_it_stands(card)}; nothing was done")
-    return card.model_copy(update={"state": state, **update})
+    if state not in _MOVES.get(request.state, frozenset()):
+        raise ChangedMeanwhileError(f"{request.id} {how_it_stands(request)}; nothing was done")
+    return request.model_copy(update={"state": state, **update})
 
 
-def how_it_stands(card: Card) -> str:
+def how_it_stands(request: ApprovalRequest) -> str:
     """`was approved by ana at 10:02:03Z`."""
-    if card.answer is not None and card.state in ("approved", "rejected", "done", "failed"):
-        said = f"was {card.answer.verdict} by {card.answer.who} at {card.answer.at:%H:%M:%SZ}"
-        return said if card.state in ("approved", "rejected") else f"{said} and is {card.state}"
-    why = f" ({card.why})" if card.why else ""
-    return f"is {card.state}{why}"
+    if request.answer is not None and request.state in ("approved", "rejected", "done", "failed"):
+        said = (
+            f"was {request.answer.verdict} by {request.answer.who} at {request.answer.at:%H:%M:%SZ}"
+        )
+        return (
+            said if request.state in ("approved", "rejected") else f"{said} and is {request.state}"
+        )
+    why = f" ({request.why})" if request.why else ""
+    return f"is {request.state}{why}"
 
 
-def declined(card: Card) -> tuple[str, str] | None:
+def declined(request: ApprovalRequest) -> tuple[str, str] | None:
     """An item of `Task.declined`, if the question was rejected or put off."""
-    action = card.proposal.action
-    if card.state == "rejected" and card.answer is not None:
-        why = f": {card.answer.reason}" if card.answer.reason else ""
-        said = f"{action} was rejected by {card.answer.who} ({card.id}){why}"
-    elif card.state == "deferred":
+    action = request.proposal.action
+    if request.state == "rejected" and request.answer is not None:
+        why = f": {request.answer.reason}" if request.answer.reason else ""
+        said = f"{action} was rejected by {request.answer.who} ({request.id}){why}"
+    elif request.state == "deferred":
         until = "something changes"
-        if card.deferred_until is not None:
-            until = f"{card.deferred_until:%Y-%m-%d %H:%M:%SZ}"
-        said = f"{action} is put off by {card.deferred_by} until {until} ({card.id})"
+        if request.deferred_until is not None:
+            until = f"{request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
+        said = f"{action} is put off by {request.deferred_by} until {until} ({request.id})"
     else:
         return None
-    return on_grounds(action, card.grounds), said
+    return on_grounds(action, request.grounds), said
 
 
-def with_declined(tasks: Sequence[Task], cards: Sequence[Card]) -> list[Task]:
+def with_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) -> list[Task]:
     """The tasks with what a person has said no to, or put off, of each."""
     found: dict[str | None, dict[str, str]] = {}
-    for card in cards:
-        if (no := declined(card)) is not None:
-            found.setdefault(card.proposal.task, {}).update((no,))
+    for request in requests:
+        if (no := declined(request)) is not None:
+            found.setdefault(request.proposal.task, {}).update((no,))
     return [
         task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
         for task in tasks

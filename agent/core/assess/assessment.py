@@ -22,7 +22,7 @@ _RELEASABLE: Final = frozenset({"parked", Status.FAILED, Status.SUCCEEDED})
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class TaskAssessment:
     """One task with everything that was assessed of it."""
 
     task: Task
@@ -44,26 +44,26 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Assessment:
     """Everything that was assessed of one snapshot."""
 
     snapshot: Snapshot
     policy: Policy
-    cases: Mapping[str, Case]
+    tasks: Mapping[str, TaskAssessment]
     lanes: Lanes
     suspended: str | None
     fixed_by_hand: tuple[Defect, ...] = ()
     """Defects that count as fixed from now on, because somebody closed their issue."""
 
 
-def assess(snapshot: Snapshot, policy: Policy, before: Board | None = None) -> Board:
+def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None) -> Assessment:
     """Liveness, evidence, failure reason and window of everything in the snapshot.
 
     `before`: an assessment under the same policy; a task that is the very one it saw is not
     assessed again, so that a look at one task costs one task.
     """
     snapshot, fixed = _with_fixes_by_hand(snapshot)
-    known = before.cases if before is not None and before.policy is policy else {}
+    known = before.tasks if before is not None and before.policy is policy else {}
     same = {
         task.id: known[task.id]
         for task in snapshot.tasks
@@ -95,8 +95,8 @@ def assess(snapshot: Snapshot, policy: Policy, before: Board | None = None) -> B
             first.setdefault(cause, one)
     goes_first = _canaries(snapshot, defects)
     lessons = durable(snapshot.defects, policy.failures)
-    cases = {
-        task.id: Case(
+    tasks = {
+        task.id: TaskAssessment(
             task,
             alive[task.id],
             same[task.id].proof if task.id in same else proof.assess(task, policy.completion),
@@ -113,7 +113,7 @@ def assess(snapshot: Snapshot, policy: Policy, before: Board | None = None) -> B
     throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
     lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
     suspended = liveness.suspension(snapshot, alive, policy.liveness)
-    return Board(snapshot, policy, cases, lanes, suspended, fixed)
+    return Assessment(snapshot, policy, tasks, lanes, suspended, fixed)
 
 
 def _with_fixes_by_hand(snapshot: Snapshot) -> tuple[Snapshot, tuple[Defect, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.assess.assessment import Board, Case
+from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import SETTLED, ProofKind, Snapshot, Status, Task
 from agent.core.prompts.linter import leans_on_context
@@ -82,7 +82,7 @@ FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
 class Situation:
     """What the guard is asked about: one proposal, what was assessed, and whose yes there is."""
 
-    board: Board
+    assessment: Assessment
     proposal: Proposal
     lanes: int | None
     """Free lanes, once the earlier proposals of the tick are carried out."""
@@ -99,17 +99,17 @@ class Situation:
     @property
     def snapshot(self) -> Snapshot:
         """The world."""
-        return self.board.snapshot
+        return self.assessment.snapshot
 
     @property
-    def case(self) -> Case | None:
+    def assessed(self) -> TaskAssessment | None:
         """What was assessed of the task; None: it is not there, or the proposal names none."""
-        return self.board.cases.get(self.proposal.task or "")
+        return self.assessment.tasks.get(self.proposal.task or "")
 
     @property
     def task(self) -> Task | None:
         """The task."""
-        return self.case.task if self.case else None
+        return self.assessed.task if self.assessed else None
 
 
 def derive(situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -149,7 +149,7 @@ def _approval(situation: Situation) -> str:
 
 
 def _suspended(situation: Situation) -> str:
-    return "yes" if situation.board.suspended else "no"
+    return "yes" if situation.assessment.suspended else "no"
 
 
 def _api(situation: Situation) -> str:
@@ -204,18 +204,18 @@ def _result(situation: Situation) -> str:
 
 
 def _liveness(situation: Situation) -> str:
-    case = situation.case
-    if case is None or case.task.word is None:
+    assessed = situation.assessed
+    if assessed is None or assessed.task.word is None:
         return "unknown"
-    return "dead" if case.liveness.actionable else case.liveness.effective
+    return "dead" if assessed.liveness.actionable else assessed.liveness.effective
 
 
 def _proof(situation: Situation) -> str:
-    return situation.case.proof.state if situation.case else "unknown"
+    return situation.assessed.proof.state if situation.assessed else "unknown"
 
 
 def _criteria(situation: Situation) -> str:
-    word = situation.case.proof.criteria if situation.case else "unknown"
+    word = situation.assessed.proof.criteria if situation.assessed else "unknown"
     return "unknown" if word in ("needs-review", "cannot-tell") else word
 
 
@@ -234,25 +234,25 @@ def _truth(situation: Situation) -> str:
 
 
 def _failure(situation: Situation) -> str:
-    case = situation.case
-    if case is None:
+    assessed = situation.assessed
+    if assessed is None:
         return "unknown"
-    if case.failure is None:
+    if assessed.failure is None:
         return "none"
-    return "infrastructure" if case.failure.infrastructure else "own"
+    return "infrastructure" if assessed.failure.infrastructure else "own"
 
 
 def _defect(situation: Situation) -> str:
-    case = situation.case
-    if case is None:
+    assessed = situation.assessed
+    if assessed is None:
         return "unknown"
-    if case.defect is not None:
-        if case.defect.status == "recorded" and case.defect.remedied:
+    if assessed.defect is not None:
+        if assessed.defect.status == "recorded" and assessed.defect.remedied:
             return "bridged"
-        return "unrecorded" if case.defect.status == "observed" else case.defect.status
-    if case.task.blocked_by:
+        return "unrecorded" if assessed.defect.status == "observed" else assessed.defect.status
+    if assessed.task.blocked_by:
         return "unknown"
-    return "unrecorded" if case.failure and case.failure.rule == "split" else "none"
+    return "unrecorded" if assessed.failure and assessed.failure.rule == "split" else "none"
 
 
 def _continuable(situation: Situation) -> str:
@@ -290,9 +290,9 @@ def _prompt(situation: Situation) -> str:
 
 def _ceiling(situation: Situation) -> str:
     """The hard maximum holds for the limit that is proposed, too."""
-    board, limit = situation.board, situation.proposal.limit
-    beyond = limit is not None and limit > board.policy.window.maximum
-    return "reached" if beyond else board.lanes.ceiling
+    assessment, limit = situation.assessment, situation.proposal.limit
+    beyond = limit is not None and limit > assessment.policy.window.maximum
+    return "reached" if beyond else assessment.lanes.ceiling
 
 
 def _host(situation: Situation) -> str:
@@ -318,10 +318,10 @@ def _path(situation: Situation) -> str:
 
 def _persistence(situation: Situation) -> str:
     """Whether the fix that lasts is a task already."""
-    case = situation.case
-    if case is None or case.defect is None:
+    assessed = situation.assessed
+    if assessed is None or assessed.defect is None:
         return "unknown"
-    return "planned" if case.defect.fixed_by is not None else "none"
+    return "planned" if assessed.defect.fixed_by is not None else "none"
 
 
 _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
@@ -344,8 +344,8 @@ _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "budget": _budget,
     "tokens": _tokens,
     "prompt": _prompt,
-    "quality": lambda situation: situation.board.lanes.quality,
-    "scopes": lambda situation: situation.board.lanes.scopes,
+    "quality": lambda situation: situation.assessment.lanes.quality,
+    "scopes": lambda situation: situation.assessment.lanes.scopes,
     "ceiling": _ceiling,
     "host": _host,
     "takeover": _takeover,

@@ -1,5 +1,6 @@
 """What the journal says, and what the supervisor remembers of each task between ticks."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime
@@ -34,6 +35,12 @@ class Record(Noun):
     body: dict[str, Any] = {}
 
 
+def request_in(body: Mapping[str, Any]) -> str | None:
+    """The id of the approval request that a record's body names; None: none. Older ones: `card`."""
+    named = body.get("request", body.get("card"))
+    return None if named is None else str(named)
+
+
 class Entry(Noun):
     """One record in its place in the chain."""
 
@@ -66,7 +73,7 @@ class WaveRecord(Noun):
     """The file it was read from."""
 
 
-class Standing(Noun):
+class TaskRecord(Noun):
     """What the supervisor remembers of one task; saved after every effect, never instead of it."""
 
     spec: TaskSpec
@@ -105,4 +112,4 @@ class Standing(Noun):
     changed_at: AwareDatetime
 
 
-SETTLED_STANDINGS: Final = frozenset({"accepted", "replaced", "cancelled", "handed-over"})
+SETTLED_RECORDS: Final = frozenset({"accepted", "replaced", "cancelled", "handed-over"})

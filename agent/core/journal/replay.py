@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from agent.core.assess.assessment import Board
-from agent.core.journal.records import Entry
+from agent.core.assess.assessment import Assessment
+from agent.core.journal.records import Entry, request_in
 from agent.core.model.actions import (
     SENDS_PROMPT,
     WORDED,
@@ -47,7 +47,7 @@ class Ruled:
     stands: bool = True
     """What the linter said of the words."""
     consent: Consent | None = None
-    card: str | None = None
+    request: str | None = None
     """The question put to a person about it."""
 
 
@@ -64,11 +64,13 @@ class Difference:
     """Which parts differ: action, reason, clearance, rules, facts ..."""
 
 
-def worded(board: Board, decision: Decision, proposal: Proposal, *, stands: bool) -> Decision:
+def worded(
+    assessment: Assessment, decision: Decision, proposal: Proposal, *, stands: bool
+) -> Decision:
     """The decision with the words that would be sent, cleared again with them."""
     if proposal.action not in WORDED:
         return decision
-    facts, answer = planner.clear(board, proposal, prompt_stands=stands)
+    facts, answer = planner.clear(assessment, proposal, prompt_stands=stands)
     if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
         return replace(decision, proposal=proposal, clearance=answer, facts=facts)
     # Words can only take a permission away: what was refused for another reason stays so.
@@ -76,14 +78,14 @@ def worded(board: Board, decision: Decision, proposal: Proposal, *, stands: bool
 
 
 def with_consent(
-    board: Board, decision: Decision, consent: Consent | None, *, stands: bool
+    assessment: Assessment, decision: Decision, consent: Consent | None, *, stands: bool
 ) -> Decision:
     """The decision cleared again with somebody's yes. A refusal stays one: no yes reaches it."""
     if consent is None or not isinstance(decision.clearance, NeedsApproval):
         return decision
     person = consent.by == "person"
     facts, answer = planner.clear(
-        board, decision.proposal, prompt_stands=stands, approved=person, consented=not person
+        assessment, decision.proposal, prompt_stands=stands, approved=person, consented=not person
     )
     return replace(decision, clearance=answer, facts=facts)
 
@@ -103,8 +105,8 @@ def body_of(ruled: Ruled, snapshot: str) -> dict[str, Any]:
         body["stands"] = ruled.stands
     if ruled.consent is not None:
         body["consent"] = ruled.consent.model_dump(mode="json", exclude_none=True)
-    if ruled.card is not None:
-        body["card"] = ruled.card
+    if ruled.request is not None:
+        body["request"] = ruled.request
     if questions is not None:
         body["questions"] = {
             "completionQuality": questions.completion_quality,
@@ -126,7 +128,7 @@ def differences(
     for entry in recorded:
         task = entry.record.task
         decision = by_task.pop(task, None)
-        now = None if decision is None else _again(decisions.board, decision, entry)
+        now = None if decision is None else _again(decisions.assessment, decision, entry)
         if (found := _difference(entry, now)) is not None:
             yield found
     tick = recorded[0].record.tick if recorded else 0
@@ -136,7 +138,7 @@ def differences(
         yield Difference(at, tick, task, "no decision", said, ("action",))
 
 
-def _again(board: Board, decision: Decision, entry: Entry) -> dict[str, Any]:
+def _again(assessment: Assessment, decision: Decision, entry: Entry) -> dict[str, Any]:
     """The body the record would have now."""
     body = entry.record.body
     before = Proposal.model_validate(body["proposal"])
@@ -146,9 +148,9 @@ def _again(board: Board, decision: Decision, entry: Entry) -> dict[str, Any]:
     if proposal.action is before.action:
         taken = {name: getattr(before, name) for name in _DRAFTED}
         proposal = proposal.model_copy(update=taken)
-    decision = worded(board, decision, proposal, stands=stands)
-    decision = with_consent(board, decision, consent, stands=stands)
-    return body_of(Ruled(decision, stands, consent, body.get("card")), body["snapshot"])
+    decision = worded(assessment, decision, proposal, stands=stands)
+    decision = with_consent(assessment, decision, consent, stands=stands)
+    return body_of(Ruled(decision, stands, consent, request_in(body)), body["snapshot"])
 
 
 def _difference(entry: Entry, now: Mapping[str, Any] | None) -> Difference | None:

@@ -56,12 +56,12 @@ def answer(
 ) -> dict[str, Any]:
     """The object that `wavekeeper decide` prints. Asking changes no decision."""
     decisions = planner.decide(snapshot, policy)
-    lanes = decisions.board.lanes
+    lanes = decisions.assessment.lanes
     moved = decisions.window
     said = {
         "schema": DECISIONS_SCHEMA,
         "sentence": decisions.sentence,
-        "suspended": decisions.board.suspended is not None,
+        "suspended": decisions.assessment.suspended is not None,
         "window": {
             "limit": lanes.limit,
             "action": lanes.action,
@@ -119,10 +119,10 @@ def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
 
 
 def _asked(decisions: Decisions, action: Action, task: str | None) -> dict[str, Any]:
-    board = decisions.board
-    proposal, said = planner.ask(board, action, task)
-    facts, _ = planner.clear(board, proposal)
-    return _named(proposal, said) | _nearest(proposal, said, facts, board.policy)
+    assessment = decisions.assessment
+    proposal, said = planner.ask(assessment, action, task)
+    facts, _ = planner.clear(assessment, proposal)
+    return _named(proposal, said) | _nearest(proposal, said, facts, assessment.policy)
 
 
 def _nearest(

@@ -2,18 +2,18 @@
 
 from typing import Final
 
-from agent.core.assess.assessment import Case
+from agent.core.assess.assessment import TaskAssessment
 from agent.core.model.actions import Action, Proposal, digest
 
 _SHORT: Final = 12
 """Hexadecimal digits that stand for a long text."""
 
 
-def of(case: Case | None, proposal: Proposal) -> dict[str, str]:
+def of(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
     """Named parts, each a short value. Times are left out: looking again changes nothing."""
-    if case is None:
+    if assessed is None:
         return {"limit": str(proposal.limit)}
-    task = case.task
+    task = assessed.task
     known: dict[str, object] = {
         "status": task.word,
         "attempt": task.attempt,
@@ -22,7 +22,7 @@ def of(case: Case | None, proposal: Proposal) -> dict[str, str]:
         "last error": _seal(task.last_error),
         "prompt before": _seal(task.prompt),
         "review": _seal(task.review.model_dump(mode="json") if task.review else None),
-        "defect": f"{case.defect.id} {case.defect.status}" if case.defect else None,
+        "defect": f"{assessed.defect.id} {assessed.defect.status}" if assessed.defect else None,
         "unread late reports": len([one for one in task.late_reports if not one.inspected]) or None,
     }
     if task.judge is not None:

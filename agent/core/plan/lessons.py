@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agent.core.assess.assessment import Case
+from agent.core.assess.assessment import TaskAssessment
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Defect
 from agent.core.model.policy import FailuresPolicy
@@ -51,17 +51,23 @@ class Lesson:
     """What holds whatever the incident was, in one sentence."""
 
 
-def lesson_of(case: Case, proposal: Proposal, policy: FailuresPolicy) -> Lesson | None:
+def lesson_of(
+    assessed: TaskAssessment, proposal: Proposal, policy: FailuresPolicy
+) -> Lesson | None:
     """Where this task's failure feeds into; None: it neither blocks the delivery nor came back."""
-    if proposal.action is Action.WRITE_REFERENCE and case.lesson is not None:
-        return Lesson("reference", rule_of(case.lesson, policy))
-    failure = case.failure
+    if proposal.action is Action.WRITE_REFERENCE and assessed.lesson is not None:
+        return Lesson("reference", rule_of(assessed.lesson, policy))
+    failure = assessed.failure
     if failure is None:
         return None
     if failure.rule == "split":
-        if case.defect is not None and case.defect.status == "fixed" and not case.task.canary:
+        if (
+            assessed.defect is not None
+            and assessed.defect.status == "fixed"
+            and not assessed.task.canary
+        ):
             return None
-        mended = case.defect is not None and case.defect.fixed_by is not None
+        mended = assessed.defect is not None and assessed.defect.fixed_by is not None
         reason = policy.by_id[failure.reason]
         into = _DIRECTLY.get(proposal.action, "task" if mended else "issue")
         return Lesson(into, reason.contract or reason.why)

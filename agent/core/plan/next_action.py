@@ -7,7 +7,7 @@ when there is a clear reason"; leaving alone is a proposal like any other, with 
 from datetime import datetime
 from typing import Final
 
-from agent.core.assess.assessment import Case
+from agent.core.assess.assessment import TaskAssessment
 from agent.core.assess.failures import Failure
 from agent.core.assess.liveness import WORKING
 from agent.core.assess.proof import commit_of
@@ -19,49 +19,51 @@ _SAME: Final = 300
 """Characters at the end of an output by which it is known again; prompts carry at least these."""
 
 
-def propose(case: Case, now: datetime, most_attempts: int) -> Proposal:
+def propose(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Proposal:
     """Answer the fourth question of the policy: the next action."""
-    task = case.task
+    task = assessed.task
     if any(not late.inspected for late in task.late_reports):
-        return _do(case, Action.INSPECT, "a superseded attempt has reported late; it is read first")
+        return _do(
+            assessed, Action.INSPECT, "a superseded attempt has reported late; it is read first"
+        )
     if task.held in SETTLED:
-        return _leave(case, f"the task is {task.held}")
+        return _leave(assessed, f"the task is {task.held}")
     if task.unreadable is not None:
-        return _leave(case, f"it cannot be read: {task.unreadable}")
+        return _leave(assessed, f"it cannot be read: {task.unreadable}")
     if task.status is Status.PLANNED:
-        return _planned(case)
+        return _planned(assessed)
     if task.status is Status.QUEUED:
-        return _leave(case, "queued; it waits for a worker host")
+        return _leave(assessed, "queued; it waits for a worker host")
     if task.status in WORKING:
-        return _working(case)
+        return _working(assessed)
     if task.held == "parked" and (task.status is None or task.inspected):
-        return _parked(case)
+        return _parked(assessed)
     if task.status in TERMINAL:
-        return _finished(case, now, most_attempts)
-    return _leave(case, "its status is unknown")
+        return _finished(assessed, now, most_attempts)
+    return _leave(assessed, "its status is unknown")
 
 
-def _planned(case: Case) -> Proposal:
-    if case.waits_for:
-        return _leave(case, f"waits for {', '.join(case.waits_for)}")
-    return _do(case, Action.SUBMIT, "planned, and nothing stands in its way", prompt=True)
+def _planned(assessed: TaskAssessment) -> Proposal:
+    if assessed.waits_for:
+        return _leave(assessed, f"waits for {', '.join(assessed.waits_for)}")
+    return _do(assessed, Action.SUBMIT, "planned, and nothing stands in its way", prompt=True)
 
 
-def _working(case: Case) -> Proposal:
-    if case.task.cancel_requested:
-        return _leave(case, "a stop has been asked for; the worker host is at it")
-    if case.liveness.actionable:
-        return _do(case, Action.INTERRUPT, case.liveness.reason)
-    return _leave(case, case.liveness.reason)
+def _working(assessed: TaskAssessment) -> Proposal:
+    if assessed.task.cancel_requested:
+        return _leave(assessed, "a stop has been asked for; the worker host is at it")
+    if assessed.liveness.actionable:
+        return _do(assessed, Action.INTERRUPT, assessed.liveness.reason)
+    return _leave(assessed, assessed.liveness.reason)
 
 
-def _parked(case: Case) -> Proposal:
-    defect = case.defect
+def _parked(assessed: TaskAssessment) -> Proposal:
+    defect = assessed.defect
     if defect is None:
-        return _leave(case, "parked behind a defect that is not known here")
+        return _leave(assessed, "parked behind a defect that is not known here")
     if _out_of_the_way(defect):
-        return _release(case, defect)
-    return _split_or_wait(case, defect)
+        return _release(assessed, defect)
+    return _split_or_wait(assessed, defect)
 
 
 def _out_of_the_way(defect: Defect) -> bool:
@@ -69,53 +71,55 @@ def _out_of_the_way(defect: Defect) -> bool:
     return defect.status == "fixed" or (defect.status == "recorded" and defect.remedied is True)
 
 
-def _release(case: Case, defect: Defect) -> Proposal:
+def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
     how = "fixed" if defect.status == "fixed" else "bridged"
-    if not case.task.session_continuable:
-        return _do(case, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot go on")
-    if not case.release_first:
-        return _leave(case, f"{defect.id} is {how}; another task goes first to see whether it is")
+    if not assessed.task.session_continuable:
+        return _do(assessed, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot go on")
+    if not assessed.release_first:
+        return _leave(
+            assessed, f"{defect.id} is {how}; another task goes first to see whether it is"
+        )
     reason = f"{defect.id} is {how}; the task goes on under its own identity"
-    return _do(case, Action.RELEASE, reason, defect=defect.id, prompt=True)
+    return _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
 
 
-def _finished(case: Case, now: datetime, most_attempts: int) -> Proposal:
-    task = case.task
+def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Proposal:
+    task = assessed.task
     if not task.inspected:
-        return _read(case)
-    if task.status is Status.CANCELLED and case.failure is None:
-        return _leave(case, "cancelled")
-    if (decided := _by_completion(case, now)) is not None:
+        return _read(assessed)
+    if task.status is Status.CANCELLED and assessed.failure is None:
+        return _leave(assessed, "cancelled")
+    if (decided := _by_completion(assessed, now)) is not None:
         return decided
     if task.attempt is not None and task.attempt >= most_attempts:
-        return _do(case, Action.HAND_OVER, f"{task.attempt} attempts without an end")
-    if case.failure is not None and case.failure.infrastructure:
-        return _infrastructure(case, case.failure, now)
-    return _own_fault(case)
+        return _do(assessed, Action.HAND_OVER, f"{task.attempt} attempts without an end")
+    if assessed.failure is not None and assessed.failure.infrastructure:
+        return _infrastructure(assessed, assessed.failure, now)
+    return _own_fault(assessed)
 
 
-def _read(case: Case) -> Proposal:
-    status, failure = case.task.status, case.failure
-    reading = _do(case, Action.INSPECT, f"{status}: final response and judge record unread")
+def _read(assessed: TaskAssessment) -> Proposal:
+    status, failure = assessed.task.status, assessed.failure
+    reading = _do(assessed, Action.INSPECT, f"{status}: final response and judge record unread")
     if status is not Status.CANCELLED or failure is None:
         return reading
     # It was nobody's word to cancel it, so reading it does not settle it.
-    return reading.model_copy(update={"cause": _cause(case, failure)})
+    return reading.model_copy(update={"cause": _cause(assessed, failure)})
 
 
-def _by_completion(case: Case, now: datetime) -> Proposal | None:
+def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """Completion quality comes first: what is proven is accepted, whatever else is said of it."""
-    proof = case.proof
+    proof = assessed.proof
     if proof.state == "proven":
         if proof.criteria == "met":
-            return _do(case, Action.ACCEPT, "every rung is observed and every criterion met")
+            return _do(assessed, Action.ACCEPT, "every rung is observed and every criterion met")
         if proof.criteria == "needs-review":
-            return _to_be_read(case, now)
+            return _to_be_read(assessed, now)
         if proof.criteria in ("none", "cannot-tell"):
-            why = "there are no criteria" if proof.criteria == "none" else _doubt(case.task)
-            return _do(case, Action.HAND_OVER, f"the evidence is complete but {why}")
-    if case.task.status is Status.SUCCEEDED and proof.state == "unknown":
-        return _leave(case, f"cannot be proven now: {proof.gaps[0]}; looked at again")
+            why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
+            return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
+    if assessed.task.status is Status.SUCCEEDED and proof.state == "unknown":
+        return _leave(assessed, f"cannot be proven now: {proof.gaps[0]}; looked at again")
     return None
 
 
@@ -126,55 +130,55 @@ def _doubt(task: Task) -> str:
     return f"the review cannot tell: {review.abstained}"
 
 
-def _to_be_read(case: Case, now: datetime) -> Proposal:
+def _to_be_read(assessed: TaskAssessment, now: datetime) -> Proposal:
     """Ask a reviewer. An outage parks the review: no task pays for it."""
-    review, left = case.task.review, case.task.tokens_left
+    review, left = assessed.task.review, assessed.task.tokens_left
     if left is not None and left <= 0:
         why = "the evidence is complete but the budget for reading the criteria is used up"
-        return _do(case, Action.HAND_OVER, why)
+        return _do(assessed, Action.HAND_OVER, why)
     if review is not None and review.pending:
         if review.retry_at is not None and now < review.retry_at:
             when = f"asked again after {review.retry_at:%Y-%m-%d %H:%M:%SZ}"
-            return _leave(case, f"the review is parked: {review.abstained}; {when}")
-        return _do(case, Action.REVIEW, f"the review is asked for again: {review.abstained}")
-    return _do(case, Action.REVIEW, "the evidence is complete; the criteria are to be read")
+            return _leave(assessed, f"the review is parked: {review.abstained}; {when}")
+        return _do(assessed, Action.REVIEW, f"the review is asked for again: {review.abstained}")
+    return _do(assessed, Action.REVIEW, "the evidence is complete; the criteria are to be read")
 
 
-def _infrastructure(case: Case, failure: Failure, now: datetime) -> Proposal:
+def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -> Proposal:
     if failure.rule == "split":
-        return _shared_cause(case, failure)
+        return _shared_cause(assessed, failure)
     why = f"{failure.reason}: {failure.why.rstrip('.')}"
     if failure.rule == "wait" and failure.retry_at is None:
-        return _leave(case, f"{why}; waits, because nobody knows since when")
+        return _leave(assessed, f"{why}; waits, because nobody knows since when")
     if failure.retry_at is not None and now < failure.retry_at:
-        return _leave(case, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
-    return _retry(case, why, charged=False)
+        return _leave(assessed, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
+    return _retry(assessed, why, charged=False)
 
 
-def _shared_cause(case: Case, failure: Failure) -> Proposal:
+def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
     """Record, then park or split: first the issue, then the fix, only then the wave goes on."""
-    defect = case.defect
+    defect = assessed.defect
     cause = f"{failure.reason}: {failure.subject}"
     if defect is None or defect.status == "observed":
-        if case.first_of_cause:
-            return _record(case, failure, f"{cause}; recorded before anything is done")
-        return _leave(case, f"{cause}; waits until the shared defect is recorded")
+        if assessed.first_of_cause:
+            return _record(assessed, failure, f"{cause}; recorded before anything is done")
+        return _leave(assessed, f"{cause}; waits until the shared defect is recorded")
     # What was cancelled cannot be released: it fell over the flag although that was fixed.
-    again = case.task.canary or case.task.status is Status.CANCELLED
+    again = assessed.task.canary or assessed.task.status is Status.CANCELLED
     if _out_of_the_way(defect) and again:
-        return _record(case, failure, f"{cause} again after its fix: {defect.id} is not gone")
+        return _record(assessed, failure, f"{cause} again after its fix: {defect.id} is not gone")
     if _out_of_the_way(defect):
-        return _release(case, defect)
-    return _do(case, Action.PARK, f"waits for {defect.id} ({cause})", defect=defect.id)
+        return _release(assessed, defect)
+    return _do(assessed, Action.PARK, f"waits for {defect.id} ({cause})", defect=defect.id)
 
 
-def _record(case: Case, failure: Failure, reason: str) -> Proposal:
-    cause = _cause(case, failure)
-    return _do(case, Action.OPEN_ISSUE, reason).model_copy(update={"cause": cause})
+def _record(assessed: TaskAssessment, failure: Failure, reason: str) -> Proposal:
+    cause = _cause(assessed, failure)
+    return _do(assessed, Action.OPEN_ISSUE, reason).model_copy(update={"cause": cause})
 
 
-def _cause(case: Case, failure: Failure) -> Defect:
-    known = case.defect
+def _cause(assessed: TaskAssessment, failure: Failure) -> Defect:
+    known = assessed.defect
     return Defect(
         id=known.id if known else "new",
         fingerprint=failure.fingerprint or failure.reason,
@@ -191,44 +195,44 @@ def _cause(case: Case, failure: Failure) -> Defect:
     )
 
 
-def _split_or_wait(case: Case, defect: Defect) -> Proposal:
-    if defect.status == "recorded" and defect.fixed_by is None and case.first_of_cause:
+def _split_or_wait(assessed: TaskAssessment, defect: Defect) -> Proposal:
+    if defect.status == "recorded" and defect.fixed_by is None and assessed.first_of_cause:
         reason = f"{defect.id} is recorded in {defect.issue}; it becomes a task of its own"
-        return _do(case, Action.SPLIT_DEFECT, reason, defect=defect.id, prompt=True)
-    if defect.status == "recorded" and case.first_of_cause and case.remedy is not None:
-        return _remedy(case, defect, case.remedy)
+        return _do(assessed, Action.SPLIT_DEFECT, reason, defect=defect.id, prompt=True)
+    if defect.status == "recorded" and assessed.first_of_cause and assessed.remedy is not None:
+        return _remedy(assessed, defect, assessed.remedy)
     by = f", which {defect.fixed_by} fixes" if defect.fixed_by else ""
-    return _leave(case, f"parked behind {defect.id}{by}")
+    return _leave(assessed, f"parked behind {defect.id}{by}")
 
 
-def _remedy(case: Case, defect: Defect, remedy: Remedy) -> Proposal:
+def _remedy(assessed: TaskAssessment, defect: Defect, remedy: Remedy) -> Proposal:
     """Only after the task that makes it last; the guard wants that, and a person's word."""
     if remedy.environment == "dev":
         what = f"{remedy.id} bridges {defect.id} in dev until {defect.fixed_by} has fixed it"
-        touched = _do(case, Action.LIVE_REMEDY, what, defect=defect.id)
+        touched = _do(assessed, Action.LIVE_REMEDY, what, defect=defect.id)
     else:
         what = f"{remedy.id} recovers production from {defect.id}, which stops the delivery"
-        touched = _do(case, Action.DEPLOY, what, defect=defect.id)
+        touched = _do(assessed, Action.DEPLOY, what, defect=defect.id)
     return touched.model_copy(update={"remedy": remedy.id})
 
 
-def _own_fault(case: Case) -> Proposal:
-    task, failure = case.task, case.failure
-    gap = case.proof.next_rung
-    what = gap.detail if gap else f"not met: {', '.join(case.proof.unmet)}"
+def _own_fault(assessed: TaskAssessment) -> Proposal:
+    task, failure = assessed.task, assessed.failure
+    gap = assessed.proof.next_rung
+    what = gap.detail if gap else f"not met: {', '.join(assessed.proof.unmet)}"
     if failure is not None and failure.rule == "hand-over":
-        return _do(case, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
+        return _do(assessed, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
     if task.session_continuable is False:
         # It is replaced, and what replaces it has attempts of its own.
-        return _retry(case, what, charged=True)
+        return _retry(assessed, what, charged=True)
     if task.attempts_left is None:
-        return _do(case, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
+        return _do(assessed, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
     if task.attempts_left <= 0:
-        return _do(case, Action.HAND_OVER, f"its attempts are used up: {what}")
+        return _do(assessed, Action.HAND_OVER, f"its attempts are used up: {what}")
     if _learnt_nothing(task):
         why = "the last attempt changed nothing: the same commit fails in the same words"
-        return _do(case, Action.HAND_OVER, f"{why}: {what}")
-    return _retry(case, what, charged=True)
+        return _do(assessed, Action.HAND_OVER, f"{why}: {what}")
+    return _retry(assessed, what, charged=True)
 
 
 def _learnt_nothing(task: Task) -> bool:
@@ -244,22 +248,22 @@ def _learnt_nothing(task: Task) -> bool:
     return bool(said) and pushed in task.prompt and said in " ".join(task.prompt.split())
 
 
-def _retry(case: Case, reason: str, *, charged: bool) -> Proposal:
-    if case.task.session_continuable is None:
-        return _do(case, Action.HAND_OVER, f"whether it can go on is unknown: {reason}")
-    if not case.task.session_continuable:
+def _retry(assessed: TaskAssessment, reason: str, *, charged: bool) -> Proposal:
+    if assessed.task.session_continuable is None:
+        return _do(assessed, Action.HAND_OVER, f"whether it can go on is unknown: {reason}")
+    if not assessed.task.session_continuable:
         why = f"it cannot go on under its own identity: {reason}"
-        return _do(case, Action.REPLACE, why, charged=charged, prompt=True)
-    fresh = case.failure is not None and case.failure.rule == "fresh-session"
-    return _do(case, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
+        return _do(assessed, Action.REPLACE, why, charged=charged, prompt=True)
+    fresh = assessed.failure is not None and assessed.failure.rule == "fresh-session"
+    return _do(assessed, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
 
 
-def _leave(case: Case, reason: str) -> Proposal:
-    return _do(case, Action.LEAVE_ALONE, reason)
+def _leave(assessed: TaskAssessment, reason: str) -> Proposal:
+    return _do(assessed, Action.LEAVE_ALONE, reason)
 
 
 def _do(
-    case: Case,
+    assessed: TaskAssessment,
     action: Action,
     reason: str,
     *,
@@ -275,12 +279,12 @@ def _do(
     """
     return Proposal(
         action=action,
-        task=case.task.id,
-        attempt=case.task.attempt,
+        task=assessed.task.id,
+        attempt=assessed.task.attempt,
         reason=reason,
-        queue=case.task.queue,
+        queue=assessed.task.queue,
         defect=defect,
         charged=charged,
         fresh_session=fresh_session,
-        prompt=case.task.prompt if prompt else None,
+        prompt=assessed.task.prompt if prompt else None,
     )

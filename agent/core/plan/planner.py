@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.assess.assessment import Board, Case, assess
+from agent.core.assess.assessment import Assessment, TaskAssessment, assess
 from agent.core.assess.liveness import Liveness
 from agent.core.assess.write_scopes import overlap
 from agent.core.guard import guard
@@ -57,7 +57,7 @@ class Decisions:
     """The answer to one snapshot."""
 
     sentence: str
-    board: Board
+    assessment: Assessment
     window: Decision | None
     """None: the window holds."""
     tasks: tuple[Decision, ...]
@@ -68,31 +68,33 @@ class Decisions:
 
 def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     """Assess, plan and clear one snapshot; a pure function of its arguments."""
-    board = assess(snapshot, policy)
+    assessment = assess(snapshot, policy)
     proposals = {
-        task: _unless_declined(case, propose(case, snapshot.now, policy.failures.most_attempts))
-        for task, case in board.cases.items()
+        task: _unless_declined(
+            assessed, propose(assessed, snapshot.now, policy.failures.most_attempts)
+        )
+        for task, assessed in assessment.tasks.items()
     }
-    if (beside := side_work(board, proposals)) is not None:
-        proposals[beside.task or ""] = _unless_declined(board.cases[beside.task or ""], beside)
-    lanes, sends = board.lanes.free or 0, sends_of(board)
+    if (beside := side_work(assessment, proposals)) is not None:
+        proposals[beside.task or ""] = _unless_declined(assessment.tasks[beside.task or ""], beside)
+    lanes, sends = assessment.lanes.free or 0, sends_of(assessment)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
         waiting = _wait_for_room(proposal, lanes, sends)
-        decision = _decision(board, waiting or proposal, lanes, sends)
+        decision = _decision(assessment, waiting or proposal, lanes, sends)
         ordered.append(decision)
         if _takes_a_lane(decision, policy):
             lanes, sends = lanes - 1, sends - 1
     by_task = sorted(ordered, key=lambda decision: natural(decision.proposal.task or ""))
-    moved = _window_decision(board)
-    said = sentence(board, ordered, moved)
-    return Decisions(said, board, moved, tuple(by_task), tuple(ordered))
+    moved = _window_decision(assessment)
+    said = sentence(assessment, ordered, moved)
+    return Decisions(said, assessment, moved, tuple(by_task), tuple(ordered))
 
 
-def sends_of(board: Board) -> int:
+def sends_of(assessment: Assessment) -> int:
     """How many new attempts may go out in one tick: fewer from a host that is short of memory."""
-    submit = board.policy.submit
-    low = board.snapshot.supervisor.low_memory
+    submit = assessment.policy.submit
+    low = assessment.snapshot.supervisor.low_memory
     return submit.per_tick_low_memory if low else submit.per_tick
 
 
@@ -109,12 +111,12 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
     return known.get(proposal.action, len(known)), natural(proposal.task or "")
 
 
-def _unless_declined(case: Case, proposal: Proposal) -> Proposal:
+def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
     """A person's no holds, and takes no lane, for as long as its grounds do."""
-    if not case.task.declined:
+    if not assessed.task.declined:
         return proposal
-    rests_on = decision_basis.of(case, proposal)
-    said = case.task.declined.get(decision_basis.on_grounds(proposal.action, rests_on))
+    rests_on = decision_basis.of(assessed, proposal)
+    said = assessed.task.declined.get(decision_basis.on_grounds(proposal.action, rests_on))
     if said is None:
         return proposal
     return Proposal(
@@ -132,15 +134,17 @@ def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | Non
     )
 
 
-def _decision(board: Board, proposal: Proposal, lanes: int, sends: int) -> Decision:
-    case = board.cases[proposal.task or ""]
-    known, answer = clear(board, proposal, lanes=lanes, sends=sends)
-    lesson = lesson_of(case, proposal, board.policy.failures)
-    return Decision(proposal, answer, known, case.liveness, _questions(case, proposal), lesson)
+def _decision(assessment: Assessment, proposal: Proposal, lanes: int, sends: int) -> Decision:
+    assessed = assessment.tasks[proposal.task or ""]
+    known, answer = clear(assessment, proposal, lanes=lanes, sends=sends)
+    lesson = lesson_of(assessed, proposal, assessment.policy.failures)
+    return Decision(
+        proposal, answer, known, assessed.liveness, _questions(assessed, proposal), lesson
+    )
 
 
 def clear(
-    board: Board,
+    assessment: Assessment,
     proposal: Proposal,
     *,
     lanes: int | None = None,
@@ -155,65 +159,67 @@ def clear(
     out (None: nothing has been taken yet); the others are those of `Situation`.
     """
     situation = Situation(
-        board,
+        assessment,
         proposal,
-        lanes=board.lanes.free if lanes is None else lanes,
-        sends=sends_of(board) if sends is None else sends,
+        lanes=assessment.lanes.free if lanes is None else lanes,
+        sends=sends_of(assessment) if sends is None else sends,
         prompt_stands=prompt_stands,
         approved=approved,
         consented=consented,
     )
     known, failed = derive(situation)
-    return known, guard.clear(proposal, known, board.policy, board.snapshot.now, failed)
+    return known, guard.clear(proposal, known, assessment.policy, assessment.snapshot.now, failed)
 
 
-def ask(board: Board, action: Action, task: str | None) -> tuple[Proposal, Clearance]:
+def ask(assessment: Assessment, action: Action, task: str | None) -> tuple[Proposal, Clearance]:
     """Put one action to the guard without proposing it; asking changes no decision."""
-    case = board.cases.get(task) if task else None
-    charged = case is not None and not (case.failure and not case.failure.charged)
+    assessed = assessment.tasks.get(task) if task else None
+    charged = assessed is not None and not (assessed.failure and not assessed.failure.charged)
     proposal = Proposal(
         action=action,
         task=task,
-        attempt=case.task.attempt if case else None,
+        attempt=assessed.task.attempt if assessed else None,
         reason="asked",
-        prompt=case.task.prompt if case and action in (*SENDS_PROMPT, Action.GUIDE) else None,
+        prompt=assessed.task.prompt
+        if assessed and action in (*SENDS_PROMPT, Action.GUIDE)
+        else None,
         charged=charged,
     )
-    return proposal, clear(board, proposal)[1]
+    return proposal, clear(assessment, proposal)[1]
 
 
-def _window_decision(board: Board) -> Decision | None:
-    lanes = board.lanes
+def _window_decision(assessment: Assessment) -> Decision | None:
+    lanes = assessment.lanes
     if lanes.action == "hold":
         return None
     action = Action.WIDEN_WINDOW if lanes.action == "widen" else Action.NARROW_WINDOW
     proposal = Proposal(action=action, reason=lanes.reason, limit=lanes.target)
-    known, answer = clear(board, proposal)
+    known, answer = clear(assessment, proposal)
     return Decision(proposal, answer, known)
 
 
-def _questions(case: Case, proposal: Proposal) -> Questions:
-    proof, failure = case.proof, case.failure
+def _questions(assessed: TaskAssessment, proposal: Proposal) -> Questions:
+    proof, failure = assessed.proof, assessed.failure
     quality = f"{proof.state}: {proof.gaps[0]}" if proof.gaps else f"{proof.state}"
     if proof.state == "proven":
         quality = f"proven; criteria {proof.criteria}"
     risk = "none seen"
     if failure is not None:
         risk = f"{failure.reason}: {failure.why}"
-    if case.defect is not None:
-        risk = f"blocked by {case.defect.id} ({case.defect.status})"
+    if assessed.defect is not None:
+        risk = f"blocked by {assessed.defect.id} ({assessed.defect.status})"
     return Questions(
         completion_quality=quality,
-        completion_state=f"{case.task.word or 'unknown'}: {case.liveness.reason}",
+        completion_state=f"{assessed.task.word or 'unknown'}: {assessed.liveness.reason}",
         self_blocking_risk=risk,
         next_action=f"{proposal.action}: {proposal.reason}",
     )
 
 
-def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None) -> str:
+def sentence(assessment: Assessment, decisions: Sequence[Decision], moved: Decision | None) -> str:
     """Say the tick in one sentence of English."""
-    if board.suspended:
-        return f"Suspended: {board.suspended}."
+    if assessment.suspended:
+        return f"Suspended: {assessment.suspended}."
     words = [decision.liveness.effective for decision in decisions if decision.liveness]
     parts = [
         f"{count} task{'s' if count > 1 else ''} {word.replace('-', ' ')}"
@@ -233,45 +239,47 @@ def sentence(board: Board, decisions: Sequence[Decision], moved: Decision | None
     return f"{said[0].upper()}{said[1:]}."
 
 
-def side_work(board: Board, proposals: Mapping[str, Proposal]) -> Proposal | None:
+def side_work(assessment: Assessment, proposals: Mapping[str, Proposal]) -> Proposal | None:
     """Something useful for one task of the board, or None: at most one in a tick.
 
     Only when nothing else is to be done, nobody is at risk, nothing is unread, and no worker may
     write where the document goes.
     """
-    if board.suspended or any(one.action is not Action.LEAVE_ALONE for one in proposals.values()):
+    if assessment.suspended or any(
+        one.action is not Action.LEAVE_ALONE for one in proposals.values()
+    ):
         return None
-    cases = board.cases.values()
-    if any(case.liveness.effective == "at-risk" for case in cases):
+    tasks = assessment.tasks.values()
+    if any(assessed.liveness.effective == "at-risk" for assessed in tasks):
         return None
-    if any(case.task.status in TERMINAL and not case.task.inspected for case in cases):
+    if any(assessed.task.status in TERMINAL and not assessed.task.inspected for assessed in tasks):
         return None
-    for task in sorted(board.cases, key=natural):
-        case = board.cases[task]
-        if case.lesson is None or case.task.held != "accepted":
+    for task in sorted(assessment.tasks, key=natural):
+        assessed = assessment.tasks[task]
+        if assessed.lesson is None or assessed.task.held != "accepted":
             continue
-        if _nobody_writes(document_of(case.lesson), board):
-            return _write(case, case.lesson)
+        if _nobody_writes(document_of(assessed.lesson), assessment):
+            return _write(assessed, assessed.lesson)
     return None
 
 
-def _nobody_writes(path: str, board: Board) -> bool:
+def _nobody_writes(path: str, assessment: Assessment) -> bool:
     """A worker whose write scope is not known may write anywhere."""
     open_tasks = [
-        case.task
-        for case in board.cases.values()
-        if case.task.word is None or case.task.word in (*ACTIVE, "parked", Status.PLANNED)
+        assessed.task
+        for assessed in assessment.tasks.values()
+        if assessed.task.word is None or assessed.task.word in (*ACTIVE, "parked", Status.PLANNED)
     ]
     if any(not task.write_scope for task in open_tasks):
         return False
     return not any(overlap((path,), task.write_scope or ()) for task in open_tasks)
 
 
-def _write(case: Case, defect: Defect) -> Proposal:
+def _write(assessed: TaskAssessment, defect: Defect) -> Proposal:
     return Proposal(
         action=Action.WRITE_REFERENCE,
-        task=case.task.id,
-        attempt=case.task.attempt,
+        task=assessed.task.id,
+        attempt=assessed.task.attempt,
         reason=f"{defect.id} has stopped {len(defect.seen_in)} tasks; its rule is written down",
         defect=defect.id,
     )

@@ -50,7 +50,7 @@ FINAL: Final = frozenset({"no-response", "too-large", "unread-response", "inject
 """Asking again would find the same."""
 
 
-class Patience(Noun):
+class RetryPolicy(Noun):
     """How often a review that came to nothing is asked for again."""
 
     tries: Annotated[int, Field(ge=1)] = 2
@@ -116,7 +116,9 @@ def refuse_unreadable(brief: Brief) -> None:
         raise AbstainError("unread-response")
 
 
-def followed_up(review: Review, before: Review | None, patience: Patience, now: datetime) -> Review:
+def followed_up(
+    review: Review, before: Review | None, retry_policy: RetryPolicy, now: datetime
+) -> Review:
     """The review with what becomes of it: an outage waits, a bad answer is asked for once more.
 
     `before`: the last one of the same task; that of another attempt does not count.
@@ -126,7 +128,7 @@ def followed_up(review: Review, before: Review | None, patience: Patience, now: 
     if before is None or before.attempt != review.attempt:
         before = Review()
     if review.code in OUTAGES:
-        wait = min(patience.longest, patience.backoff * 2.0 ** min(before.outages, 20))
+        wait = min(retry_policy.longest, retry_policy.backoff * 2.0 ** min(before.outages, 20))
         update: dict[str, Any] = {
             "pending": True,
             "tries": before.tries,
@@ -134,7 +136,7 @@ def followed_up(review: Review, before: Review | None, patience: Patience, now: 
             "retry_at": now + timedelta(seconds=wait),
         }
     else:
-        update = {"tries": before.tries + 1, "pending": before.tries + 1 < patience.tries}
+        update = {"tries": before.tries + 1, "pending": before.tries + 1 < retry_policy.tries}
     return review.model_copy(update=update)
 
 
