@@ -190,6 +190,6 @@ def test_the_loop_keeps_its_cadence_unless_something_changed(tmp_path, tasks, wa
         world.submit(*tasks)
     stop, ticks = Stop(), []
     how = Supervision(policy=IN_FORCE, mode="auto", interval=300.0)
-    loop = Loop(world.world, how, FileLock(tmp_path / "lock"), "me", ticks.append)
+    loop = Loop(world.world, how, FileLock(tmp_path / "lock"), "me", ticks.append, print)
     loop.run(stop, until=lambda _: len(ticks) > len(waits))
     assert stop.waits == waits

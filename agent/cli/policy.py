@@ -68,7 +68,7 @@ def drafted(request: ApprovalRequest, now: datetime) -> str:
         "# Say yes to this action without being asked. Save to make the rule; leave the file as\n"
         "# it is, or empty it, to make none. `wavekeeper policy rules` lists and revokes rules.\n"
         f'action = "{request.proposal.action}"\n'
-        f'tasks = "{request.proposal.task or "*"}"          # a glob over task ids, such as "T-4*"\n'
+        f'tasks = "{request.proposal.task or "*"}"  # a glob over task ids, such as "T-4*"\n'
         f"until = {until:%Y-%m-%d}\n"
         f"most_uses = {_USES}\n"
     )

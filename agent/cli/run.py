@@ -12,8 +12,8 @@ from agent.cli.stopping import Stop, signals
 from agent.cli.views import picture
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Cleared, word
+from agent.core.model.durations import seconds
 from agent.core.model.nouns import Mode
-from agent.core.model.text import seconds
 from agent.core.plan.planner import Decision
 from agent.errors import UnusableStoreError, UserError
 from agent.runtime.context import Ports, Supervision

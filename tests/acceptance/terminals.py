@@ -13,7 +13,7 @@ import pexpect.fdpexpect
 
 from agent import wiring
 from agent.adapters.files.policy import rule_lines
-from agent.cli.approval.prompt import Desk
+from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
 from tests.acceptance.program import COMMAND, environment, heeding_signals
@@ -53,7 +53,7 @@ def desk(project, script, *, size=(24, 80)):
         out = os.fdopen(slave, "w", encoding="utf-8")
         console = Console(out, sys.stderr, environ)
         thread.start()
-        Desk(console, Keys(slave, 0.01), answering, policy, places, supervised=True).run()
+        ApprovalPrompt(console, Keys(slave, 0.01), answering, policy, places, supervised=True).run()
         over.set()
         out.close()
         thread.join()

@@ -261,9 +261,9 @@ def test_cards_are_listed_as_lines_and_as_json(project):
 COMMANDS = [
     (["approve", "A-1"], 2, "name what you approve: --digest"),
     (["approve", "A-1", "--digest", "0" * 12], 7, "nothing was done"),
-    (["approve", "A-9", "--digest", "0" * 12], 2, "no card 'A-9'"),
+    (["approve", "A-9", "--digest", "0" * 12], 2, "no request 'A-9'"),
     (["reject", "A-1", "-m", " "], 2, "say why"),
-    (["reject", "A-9", "-m", "x"], 2, "no card 'A-9'"),
+    (["reject", "A-9", "-m", "x"], 2, "no request 'A-9'"),
     (["defer", "A-1", "--for", "soon"], 2, "'soon'"),
 ]
 

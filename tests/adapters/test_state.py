@@ -305,7 +305,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from agent.adapters.state.db import State
 from agent.core.journal.records import Record
-from tests.adapters.waves_contract import standing
+from tests.adapters.waves_contract import task_record
 
 name = sys.argv[2]
 with State(Path(sys.argv[1])) as state:
@@ -313,7 +313,7 @@ with State(Path(sys.argv[1])) as state:
     sys.stdin.readline()
     for tick in range(int(sys.argv[3])):
         with state.transaction():
-            state.waves.save(standing(name, at_risk_polls=tick + 1))
+            state.waves.save(task_record(name, at_risk_polls=tick + 1))
             state.waves.note({name: str(tick + 1)})
             one = Record(kind="decision", at=datetime.now(UTC), tick=tick + 1, task=name)
             state.journal.append([one])

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from agent.adapters.state.db import State
 from agent.errors import WaveFileError
-from tests.adapters.waves_contract import standing, wave
+from tests.adapters.waves_contract import task_record, wave
 
 name = sys.argv[2]
 print("up", flush=True)
@@ -23,24 +23,24 @@ sys.stdin.readline()
 with State(Path(sys.argv[1])) as state:
     waves = state.waves
     try:
-        tasks = [standing(f"{name}-{n}", wave=name) for n in range(20)]
-        print(waves.add_wave(wave(name), [*tasks, standing("shared", wave=name)]))
+        tasks = [task_record(f"{name}-{n}", wave=name) for n in range(20)]
+        print(waves.add_wave(wave(name), [*tasks, task_record("shared", wave=name)]))
     except WaveFileError:
         print("refused")
     for n in range(15):
-        waves.add_wave(wave(f"{name}.{n}"), [standing(f"{name}.{n}")])
+        waves.add_wave(wave(f"{name}.{n}"), [task_record(f"{name}.{n}")])
 """
 
 SAVER = """
 import sys
 from pathlib import Path
 from agent.adapters.state.db import State
-from tests.adapters.waves_contract import standing
+from tests.adapters.waves_contract import task_record
 
 with State(Path(sys.argv[1])) as state:
     waves = state.waves
     for at_risk_polls in range(100_000):
-        waves.save(standing("a", at_risk_polls=at_risk_polls))
+        waves.save(task_record("a", at_risk_polls=at_risk_polls))
         print(at_risk_polls, flush=True)
 """
 

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.model.text import seconds
+from agent.core.model.durations import seconds
 
 
 @pytest.mark.parametrize(

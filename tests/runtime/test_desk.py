@@ -12,7 +12,7 @@ from agent.core.model.actions import Action
 from agent.core.plan import planner
 from agent.errors import ChangedMeanwhileError, GuardRefusesError
 from agent.runtime.approval_answers import Answering, bundled
-from agent.runtime.approval_queue import Desk
+from agent.runtime.approval_queue import ApprovalQueue
 from agent.runtime.replay import Session, replay
 from tests.core import worlds as w
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
@@ -162,7 +162,7 @@ def test_an_unanswered_question_expires_and_is_asked_anew(world):
     assert world.state("A-1") == "expired"
     assert world.person.waiting()[0].changes == ("A-1 expired without an answer",)
     (closed,) = world.world.journal.entries(kinds=("closed",))
-    assert (closed.record.body["card"], closed.record.body["state"]) == ("A-1", "expired")
+    assert (closed.record.body["request"], closed.record.body["state"]) == ("A-1", "expired")
 
 
 def test_put_off_until_a_time_or_until_something_changes(world):
@@ -219,7 +219,7 @@ def test_a_changed_world_at_the_very_moment_of_acting_voids_the_yes(tmp_path):
     (request,) = world.person.waiting()
     world.yes(request.id)
     executor, snapshot = world.supervisor._executor, world.supervisor._observer.observe()
-    desk = world.supervisor._desk
+    desk = world.supervisor._approvals
     decisions = planner.decide(snapshot, POLICY)
     desk.begin(9, world.clock.now())
     ruled = desk.rule(decisions.assessment, decisions.tasks[0], "0" * 64)
@@ -271,7 +271,7 @@ def test_an_edited_prompt_is_linted_and_is_what_is_sent(tmp_path):
     (answered,) = [
         one.record.body
         for one in world.world.journal.entries(kinds=("answered",))
-        if one.record.body["card"] == request.id
+        if one.record.body["request"] == request.id
     ]
     assert answered["edited"] is True
 
@@ -357,7 +357,7 @@ def test_the_journal_hears_of_an_answer_whose_writer_was_killed(world, monkeypat
 
 
 def test_a_consent_of_a_person_is_not_used_by_the_desk_of_rules(world):
-    desk = Desk(world.world)
+    desk = ApprovalQueue(world.world)
     proposal = world.tick().decisions[0].proposal
     person = Consent(by="person", name="A-1")
     assert desk.may(person, world.clock.now(), proposal)

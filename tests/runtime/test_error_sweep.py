@@ -26,7 +26,7 @@ SCRIPT = {
 CALLS: dict[str, tuple[type[Exception], frozenset[str]]] = {
     "store": (
         UnusableStoreError,
-        frozenset({"save", "save_defect", "add_outcome", "note", "standings", "notes"}),
+        frozenset({"save", "save_defect", "add_outcome", "note", "task_records", "notes"}),
     ),
     "journal": (UnusableStoreError, frozenset({"append", "unresolved"})),
     "state": (UnusableStoreError, frozenset({"transaction"})),

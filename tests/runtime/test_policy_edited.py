@@ -55,7 +55,9 @@ class Running:
         """So many ticks, in the first of which something happens between deciding and acting."""
         self.queue.then = meanwhile
         how = Supervision(policy=self.first, mode="auto", interval=0.001)
-        loop = Loop(self.world, how, FileLock(self.small.folder / "lock"), "me", self.ticks.append)
+        loop = Loop(
+            self.world, how, FileLock(self.small.folder / "lock"), "me", self.ticks.append, print
+        )
         loop.run(threading.Event(), until=lambda _: len(self.ticks) >= ticks)
         return [len(one.done) for one in self.ticks]
 

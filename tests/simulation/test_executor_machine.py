@@ -155,7 +155,7 @@ class Adversary(RuleBasedStateMachine):
         self.tick += 1
         proposal, now = cleared.proposal, self.small.clock.now()
         before = self.store.task_record(proposal.task).status
-        done = self.executor.carry_out(cleared, self.snapshot, self.tick)
+        done = self.executor.carry_out(cleared, self.tick)
         if done.result == "done":
             assert id(cleared) not in self.used, "used twice"
             assert now <= cleared.deadline, "used too late"

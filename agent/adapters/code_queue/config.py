@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from agent.adapters.code_queue.words import COMMANDS, FIELDS, PATHS
 from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.core.model.durations import Seconds
 from agent.core.model.queueing import QueueSpec
-from agent.core.model.text import Seconds
 
 _FILLED: Final = frozenset({"task", "limit", "queue", "key"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

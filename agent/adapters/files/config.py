@@ -23,9 +23,9 @@ from agent.adapters.files.toml import (
     parse,
 )
 from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
+from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Mode
 from agent.core.model.queueing import QueueSpec
-from agent.core.model.text import Seconds
 from agent.errors import ConfigurationError
 
 NAME: Final = "wavekeeper.toml"

@@ -24,9 +24,9 @@ from agent.adapters.files.toml import (
     parse,
 )
 from agent.core.assess import write_scopes
+from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Command, Criterion, Grants, ProofKind, TaskKind
 from agent.core.model.queueing import TaskSpec
-from agent.core.model.text import Seconds
 from agent.errors import WaveFileError
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

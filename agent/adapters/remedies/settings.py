@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from agent.adapters.evidence.settings import ServiceName, Variable
 from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
-from agent.core.model.text import Seconds
+from agent.core.model.durations import Seconds
 
 NAMES: Final = ("target", "task", "defect", "commit", "digest")
 """What may be filled into an argument."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from agent.core.approval.requests import ApprovalRequest
-from agent.core.model.text import seconds
+from agent.core.model.durations import seconds
 from agent.errors import UserError
 
 

@@ -9,7 +9,7 @@ from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
 from agent.cli.approval.answers import coming, put_off, until
 from agent.cli.approval.panel import what
-from agent.cli.approval.prompt import Desk
+from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
 from agent.cli.views import duration
@@ -39,7 +39,9 @@ def at_terminal(console: Console, settings: Settings) -> int:
         held_by = wiring.holder(settings)
         places = rule_lines(wiring.shipped("policies"), settings.policies)
         supervised = held_by is not None
-        return Desk(console, Keys(), answering, policy, places, supervised=supervised).run()
+        return ApprovalPrompt(
+            console, Keys(), answering, policy, places, supervised=supervised
+        ).run()
 
 
 def listing(console: Console, settings: Settings, *, as_json: bool) -> None:

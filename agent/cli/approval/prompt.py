@@ -36,7 +36,7 @@ _HELP: Final = (
 )
 
 
-class Desk:
+class ApprovalPrompt:
     """Asks until nothing waits or the person quits."""
 
     def __init__(
