@@ -79,7 +79,7 @@ def test_the_makefile_has_what_it_names():
 
 def test_every_file_it_names_exists():
     for name in re.findall(
-        r"`((?:agent|tests|policies|prompts|benchmarks|docs)/[\w./-]+)`", README
+        r"`((?:agent|tests|policies|prompts|benchmarks|docs|examples)/[\w./-]+)`", README
     ):
         assert (ROOT / name).exists(), name
 

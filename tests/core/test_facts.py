@@ -143,7 +143,7 @@ def test_lanes(free, expected):
     assert fact("lanes", lanes=free) == expected
 
 
-BEYOND = {"limit": w.policy().window.maximum + 1}
+MOST = w.policy().window.maximum
 BRIDGED = w.world(w.parked(), defects=(w.defect(remedied=True),))
 
 
@@ -157,6 +157,12 @@ BRIDGED = w.world(w.parked(), defects=(w.defect(remedied=True),))
         pytest.param("liveness", w.task(None), None, {}, "unknown", id="its status is unknown"),
         pytest.param("proof", w.proven(), None, {}, "proven", id="every rung"),
         pytest.param("proof", w.ended(), None, {}, "missing", id="no rung"),
+        pytest.param("proof", w.ended(evidence=(w.seen("commit-pushed", origin="claimed"),)), None,
+                     {}, "claimed", id="only claimed"),
+        pytest.param("proof", w.ended(evidence=(w.seen("commit-pushed", holds=False),)), None, {},
+                     "contradicted", id="seen not to be there"),
+        pytest.param("proof", w.ended(evidence=w.climbed(observed_at=w.ago(9000))), None, {},
+                     "stale", id="seen long ago"),
         pytest.param("failure", w.running(), None, {}, "none", id="nothing has failed"),
         pytest.param("failure", w.ended(), None, {}, "own", id="its own fault"),
         pytest.param("failure", w.without_jq(), None, {}, "infrastructure", id="no jq"),
@@ -172,10 +178,13 @@ BRIDGED = w.world(w.parked(), defects=(w.defect(remedied=True),))
                      id="away for long"),
         pytest.param("quality", None, w.world(window={"limit": 5, "outcomes": w.outcomes(12, 0)}),
                      {}, "steady", id="all accepted"),
+        pytest.param("quality", None, w.world(window={"limit": 5, "outcomes": w.outcomes(6, 6)}),
+                     {}, "slipping", id="half of them failed"),
         pytest.param("scopes", None, w.world(w.running(), w.running(id="T-2")), {}, "overlapping",
                      id="two in one place"),
         pytest.param("ceiling", None, w.world(), {}, "below", id="five lanes"),
-        pytest.param("ceiling", None, w.world(), BEYOND, "reached", id="more than there may be"),
+        pytest.param("ceiling", None, w.world(), {"limit": MOST}, "below", id="as many as may be"),
+        pytest.param("ceiling", None, w.world(), {"limit": MOST + 1}, "reached", id="one too many"),
     ],
 )  # fmt: skip
 def test_what_was_assessed_is_told_in_its_own_word(name, task, snapshot, proposed, expected):

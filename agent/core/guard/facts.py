@@ -120,15 +120,16 @@ def derive(situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
     found: dict[str, str] = {}
     failed = []
     for name in FOOTPRINT[situation.proposal.action]:
-        value = None
+        found[name] = "unknown"
         try:
             value = _DERIVE[name](situation)
         except Exception:  # noqa: BLE001 - named to the guard, which refuses whatever needs it
             failed.append(name)
-        if value is not None and value not in FACTS[name]:
+            continue
+        if value in FACTS[name]:
+            found[name] = value
+        else:
             failed.append(name)
-            value = None
-        found[name] = value or "unknown"
     return found, tuple(failed)
 
 
