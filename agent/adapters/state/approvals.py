@@ -34,7 +34,7 @@ _INSERT: Final = """INSERT INTO request(
 _UPDATE: Final = """UPDATE request SET task = :task, action = :action, digest = :digest,
     state = :state, live = :live, seen = :seen, recorded = :recorded, sequence = :sequence,
     body = :body WHERE place = :place"""
-_NO_REQUEST: Final = "there is no card {!r:.40}; `wavekeeper approve --list` shows them"
+_NO_REQUEST: Final = "there is no request {!r:.40}; `wavekeeper approve --list` shows them"
 _NO_RULE: Final = "there is no rule {!r:.40}; `wavekeeper policy rules` shows them"
 
 
