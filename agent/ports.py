@@ -375,6 +375,9 @@ class State(Protocol):
         leaves the outermost undoes everything. Other threads wait for the end.
         """
 
+    def seal(self) -> None:
+        """Remember elsewhere how far the journal is, so that an older state is noticed later."""
+
 
 class PolicySource(Protocol):
     """Where the policy in force comes from; it may be edited while a supervisor runs."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.adapters.agents.command import CommandRunner
+from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -24,6 +25,7 @@ from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
+from agent.adapters.state.opening import open_state
 from agent.core.assess.failures import same_failure
 from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Mode
@@ -154,9 +156,9 @@ def _supervised(
 def open_journal(settings: Settings) -> Iterator[Journal]:
     """The journal that is there, to be read. UserError if nothing was recorded yet."""
     path = Places(settings.state).own
-    if not path.exists():
-        raise UserError(f"{path} is not there; `wavekeeper run` writes it")
-    with State(path) as state:
+    with open_state(path, make=False) as state:
+        if state.path != path:
+            raise UserError(f"{path} is not there; `wavekeeper run` writes it")
         yield state.journal
 
 
@@ -167,13 +169,15 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
     prompts = shipped("prompts")
     with ExitStack() as stack:
         stack.callback(close_connections)
-        state = stack.enter_context(State(places.own))
+        state = stack.enter_context(open_state(places.own))
         _refuse_a_lost_file(_queue_file(settings), state.waves)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
         machine = SystemMachine()
+        queue = stack.enter_context(_supervised(settings, policy, machine, state.waves))
+        _refuse_unknown_tasks(settings, state, queue)
         yield Ports(
             clock=SystemClock(),
-            queue=stack.enter_context(_supervised(settings, policy, machine, state.waves)),
+            queue=queue,
             store=state.waves,
             journal=state.journal,
             issues=issues_in(settings.issues, places.issues),
@@ -201,7 +205,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
     places, clock = Places(settings.state), SystemClock()
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
-        state = stack.enter_context(State(places.own if places.own.exists() else MEMORY))
+        state = stack.enter_context(open_state(places.own, make=False))
         _refuse_a_lost_file(_queue_file(settings), state.waves)
         queue: TaskQueue
         if settings.code_queue is not None and places.code_queue.exists():
@@ -214,6 +218,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             queue = stack.enter_context(SqliteQueue(MEMORY, clock.now))
             for spec in settings.queues:
                 queue.configure(spec)
+        _refuse_unknown_tasks(settings, state, queue)
         yield Ports(
             clock=clock,
             queue=queue,
@@ -278,6 +283,7 @@ def loop(
     def told(result: TickResult) -> None:
         # For `supervision_seen`: the command line may have said otherwise than the configuration.
         ports.store.note({"supervision": f"{how.mode} {how.interval}"})
+        ports.state.seal()
         tell(result)
 
     who = f"wavekeeper run on {socket.gethostname()}"
@@ -313,7 +319,7 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
 def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
     """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
     record, task_records = check(settings, path)
-    with State(_places(settings).own) as state:
+    with open_state(_places(settings).own) as state:
         return record, len(task_records), state.waves.add_wave(record, task_records)
 
 
@@ -390,6 +396,23 @@ def _refuse_lost_tasks(file: Path, queue: SqliteQueue, store: WaveStore) -> None
     if missing := queue.missing(one.spec.id for one in submitted):
         raise UnusableStoreError(
             f"{file} does not hold {missing[0]}, which was submitted; restore the latest copy",
+        )
+
+
+def _refuse_unknown_tasks(settings: Settings, state: State, queue: TaskQueue) -> None:
+    """A new and empty state in the place of one that had tasks at work would start them again."""
+    file, places = _queue_file(settings), Places(settings.state)
+    if state.has_submitted or not file.exists():
+        return
+    if settings.code_queue is None:
+        held = sum(sum(one.counts.values()) for one in queue.queues())
+    else:
+        with Ledger(file) as ledger:
+            held = len(ledger.all_tracked())
+    if held:
+        raise UnusableStoreError(
+            f"{file}: it holds tasks ({held}), and {places.own.name} knows of none that were "
+            f"submitted; restore {places.own.name} from a backup, or name another state folder",
         )
 
 

@@ -20,6 +20,8 @@ from agent.adapters.common import git
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State as OwnState
+from agent.adapters.state.opening import earlier_files
+from agent.adapters.state.seal import beside
 from agent.cli.console import Console
 from agent.cli.doctor_code_queue import examine_code_queue
 from agent.cli.doctor_systems import Check, State, systems, tried
@@ -176,10 +178,15 @@ def _state(settings: Settings) -> Iterator[Check]:
         "journal": (places.own, lambda: _journal(places.own)),
     }
     for name, (path, look) in stores.items():
-        if path.exists():
+        if path.exists() or beside(path).exists():
             yield tried(name, look)
         else:
             yield Check(name=name, state="ok", said="not there yet; made when it is needed")
+    if earlier := earlier_files(settings.state):
+        said = f"{', '.join(one.name for one in earlier)}: written by an earlier version"
+        fix = f"`wavekeeper status` takes them over into {places.own.name}"
+        yield Check(name="earlier", state="warn", said=said, fix=fix)
+        return  # what follows would do it
     yield tried("supervisor", lambda: wiring.holder(settings) or "nobody supervises at the moment")
     yield tried("clock", lambda: _clock(settings))
 
@@ -223,7 +230,7 @@ def _waves(path: Path) -> str:
 
 def _journal(path: Path) -> str | Check:
     with OwnState(path) as state:
-        broken = state.journal.verify()
+        broken = state.journal.verify() or state.check()
         ticks = state.journal.last_tick()
     if broken is None:
         return f"its chain holds; ticks: {ticks}"

@@ -17,6 +17,7 @@ from agent.adapters.files.config import SAMPLE, read_settings
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State
 from agent.cli.doctor import examine, reach
+from agent.core.journal.records import Record
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.processes import running, until
 
@@ -247,6 +248,9 @@ def test_a_wave_that_is_not_wholly_accepted_ends_with_1(project):
         (task_record,) = state.waves.task_records()
         over = {"status": "handed-over", "why": "its attempts are used up: \x1b[2Jnothing pushed"}
         state.waves.save(task_record.model_copy(update=over))
+        body = {"action": "hand-over", "result": "done", "said": "by hand"}
+        at = task_record.changed_at
+        state.journal.append([Record(kind="outcome", at=at, tick=1, task="T-1", body=body)])
     ended = here("run", "--until-done")
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == (

@@ -154,12 +154,16 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
         db.execute("DELETE FROM entry WHERE sequence = 11")
     db.close()
     cut = here("verify")
-    assert cut.returncode == 1
+    assert cut.returncode == 2
     assert "record 11 is missing: 11 were written and the end is cut off" in cut.stderr
     with sqlite3.connect(own.state / "state.db") as db:
         db.execute("UPDATE head SET count = 10, digest = (SELECT digest FROM entry "
                    "ORDER BY sequence DESC LIMIT 1)")  # fmt: skip
     db.close()
+    older = here("verify")
+    assert older.returncode == 2
+    assert "state.db: it is older than state.seal, which knows 11 records; restore" in older.stderr
+    (own.state / "state.seal").unlink()
     assert here("verify").returncode == 0  # now only the head that was kept elsewhere knows
     ended = here("verify", "--head", head)
     assert ended.returncode == 1

@@ -73,6 +73,7 @@ def _run(folder, at: int, *, after: bool) -> tuple[SmallWorld, int]:
         try:
             world.run(ticks=60)
         except Killed:
+            assert world.world.state.check() is None, f"change {at}"
             world.clock.move(61)
             world.host()
             continue
@@ -97,6 +98,7 @@ def _same(calm, folder, points, *, after: bool) -> None:
         assert world.outcome() == undisturbed.outcome(), where
         assert _charged(world) == _charged(undisturbed), where
         assert world.world.journal.verify() is None, where
+        assert world.world.state.check() is None, where
         assert world.world.journal.unresolved() == [], where
         assert _done(world) == _done(undisturbed), where
         assert len(list((folder / str(at) / "issues").glob("*.md"))) == 1, where
