@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
@@ -49,31 +50,49 @@ def clean_response(response: Any) -> Any:
     return response
 
 
-def refuse_secrets(request: Any, response: Any) -> tuple[Any, Any]:
-    if SECRET.search(f"{request.body!r}{request.headers}{response}"):
-        raise RuntimeError("not saved: it looks as if it holds a credential")
-    return request, response
+class Labelled:
+    """How a cassette is written: where it came from beside what was recorded, and never a key."""
+
+    def __init__(self, provenance: dict[str, str]) -> None:
+        self._provenance = provenance
+
+    def serialize(self, cassette: dict[str, Any]) -> str:
+        whole = {**cassette, "metadata": {"provenance": self._provenance}}
+        text = json.dumps(whole, indent=4) + "\n"
+        if SECRET.search(text):
+            raise RuntimeError("not saved: it looks as if it holds a credential")
+        return text
+
+    @staticmethod
+    def deserialize(text: str) -> Any:
+        return json.loads(text)
 
 
-def recorder(folder: Path, mode: str) -> vcr.VCR:
+def recorder(folder: Path, mode: str, provenance: dict[str, str]) -> vcr.VCR:
     made = vcr.VCR(
         cassette_library_dir=str(folder),
         path_transformer=vcr.VCR.ensure_suffix(".json"),
-        serializer="json",
+        serializer="labelled",
         record_mode=mode,
-        match_on=("method", "scheme", "host", "port", "path", "query", "version", "body"),
+        match_on=("method", "scheme", "host", "port", "path", "query", "version", "same body"),
         decode_compressed_response=True,
         before_record_request=clean_request,
         before_record_response=clean_response,
-        before_save_interaction=refuse_secrets,
         record_on_exception=False,
     )
     made.register_matcher("version", _same_version)
+    made.register_matcher("same body", _same_body)
+    made.register_serializer("labelled", Labelled(provenance))
     return made
 
 
 def _same_version(one: Any, other: Any) -> None:
     assert one.headers.get("anthropic-version") == other.headers.get("anthropic-version")
+
+
+def _same_body(one: Any, other: Any) -> None:
+    lines = [each.body.decode().replace("\\n", "\n").splitlines() for each in (one, other)]
+    assert one.body == other.body, "\n".join(unified_diff(*lines, n=0, lineterm=""))
 
 
 @contextmanager
@@ -85,7 +104,7 @@ def replayed(name: str, folder: Path = FOLDER) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stubs, "CannotOverwriteExistingCassetteException", drift)
-        with recorder(folder, "none").use_cassette(name) as cassette:
+        with recorder(folder, "none", {}).use_cassette(name) as cassette:
             yield cassette
     assert len(cassette) > 0, f"{name} holds nothing"
     assert cassette.all_played, f"{name}: a recorded exchange was never asked for"

@@ -53,8 +53,8 @@ def record(name: str, source: str, folder: Path, key: str) -> str:
     place: AbstractContextManager[Any] = nullcontext()
     if source == "standin":
         place = StandIn(SCENARIOS[name].brain)
-    with place as standin, recorder(folder, "all").use_cassette(name) as cassette:
-        cassette.get_metadata("provenance", provenance(source))
+    tape = recorder(folder, "all", provenance(source))
+    with place as standin, tape.use_cassette(name):
         (review,) = play(name)(standin.url if standin else API, key)
     return told(review)
 
@@ -93,8 +93,8 @@ def record_whole(name: str, source: str, folder: Path, key: str) -> str:
     place: AbstractContextManager[Any] = nullcontext()
     if source == "standin":
         place = StandIn(brain)
-    with place as standin, recorder(folder, "all").use_cassette(name) as cassette:
-        cassette.get_metadata("provenance", provenance(source))
+    tape = recorder(folder, "all", provenance(source))
+    with place as standin, tape.use_cassette(name):
         said = do(standin.url if standin else API, key)
     made = folder / f"{name}.json"
     told = json.loads(made.read_text(encoding="utf-8"))

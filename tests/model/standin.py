@@ -133,6 +133,8 @@ class StandIn:
                     check_message(json.dumps(reply.body))
                 body = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
                 extra = {"content-type": "application/json", **reply.headers}
+                # From the plain body: what gzip makes of it depends on the zlib at hand.
+                extra |= {"request-id": name("req", body.hex(), reply.status)}
                 if "gzip" in self.headers.get("accept-encoding", ""):
                     body, extra = (
                         gzip.compress(body, mtime=0),
@@ -140,7 +142,6 @@ class StandIn:
                     )
                 self.send_response(reply.status)
                 extra |= {"x-standin": MARK, "content-length": str(len(body))}
-                extra |= {"request-id": name("req", body.hex(), reply.status)}
                 for one, value in extra.items():
                     self.send_header(one, value)
                 self.end_headers()

@@ -15,12 +15,12 @@ from tests.model.cassettes import (
     RESPONSE_HEADERS,
     SECRET,
     DriftError,
-    refuse_secrets,
+    recorder,
     replayed,
 )
-from tests.model.record import WHOLE, record
+from tests.model.record import WHOLE, provenance, record
 from tests.model.scenarios import SCENARIOS, play, reviewer, told
-from tests.model.standin import MARK, check_message
+from tests.model.standin import MARK, StandIn, check_message, message
 
 ALL = sorted((Path(__file__).parents[2] / "cassettes").rglob("*.json"))
 
@@ -54,11 +54,17 @@ def test_recording_again_gives_the_same_bytes(tmp_path):
 
 
 def test_a_key_is_never_saved(tmp_path):
-    class Request:
-        body, headers = b"Authorization: Bearer abcdefghijkl", {}
+    def leaks(request, _):
+        return message(request, "Bearer abcdefghijkl")
 
-    with pytest.raises(RuntimeError, match="not saved"):
-        refuse_secrets(Request(), {})
+    tape = recorder(tmp_path, "all", provenance("standin"))
+    with (
+        StandIn(leaks) as standin,
+        pytest.raises(RuntimeError, match="not saved"),
+        tape.use_cassette("leak"),
+    ):
+        reviewer(standin.url).review([SCENARIOS["accept"].brief])
+    assert not list(tmp_path.iterdir())
     record("accept", "standin", tmp_path, "sk-ant-a-key-that-must-not-be-saved")
     assert "must-not-be-saved" not in (tmp_path / "accept.json").read_text(encoding="utf-8")
 
