@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from agent.adapters.common.sqlite import SqliteFile
 from agent.core.model.actions import digest
 from agent.core.model.queueing import Order, Receipt, TaskView
-from agent.core.queue.rules import Halt, Move, Request, Submit, written
+from agent.core.queue.rules import Halt, Move, Request, Retry, Submit, written
 
 _TASKS: Final = "SELECT id, remote, task_order, submitted_at, view, output FROM task"
 _ACTS: Final = "SELECT key, request, digest, state, begun_at, receipt FROM act"
@@ -154,25 +154,25 @@ class Ledger(SqliteFile):
 
     def asked(self, task: str, attempt: int) -> Literal["interrupt", "cancel"] | None:
         """The stop that was asked of this attempt; a cancel outdoes an interrupt."""
-        verbs = self._done(task, attempt)
+        done = self._done(task)
+        verbs = {one.request.verb for one, receipt in done if receipt.attempt == attempt}
         if "cancel" in verbs:
             return "cancel"
         return "interrupt" if "interrupt" in verbs else None
 
     def reason(self, task: str, attempt: int) -> str | None:
         """Why the stop was asked for; the queue is not told, so only this remembers it."""
-        halts = [one.request for one in self._acts("task = ?", task)]
-        said = [one for one in halts if isinstance(one, Halt) and one.attempt == attempt]
-        return said[-1].reason if said else None
+        halts = [one.request for one, receipt in self._done(task) if receipt.attempt == attempt]
+        said = [one.reason for one in halts if isinstance(one, Halt)]
+        return said[-1] if said else None
 
     def prompt(self, task: str, attempt: int) -> str | None:
         """The prompt that was sent for this attempt."""
-        for act in self._acts("task = ?", task):
+        for act, _ in self._done(task):
             request = act.request
             number = 1 if isinstance(request, Submit) else getattr(request, "attempt", 0)
-            prompt: str | None = getattr(request, "prompt", None)
-            if act.state == "settled" and number == attempt and prompt is not None:
-                return prompt
+            if number == attempt and isinstance(request, Submit | Retry):
+                return request.prompt
         return None
 
     def flagged(self, task: str, attempt: int) -> bool:
@@ -191,15 +191,13 @@ class Ledger(SqliteFile):
                 (task, attempt),
             )
 
-    def _done(self, task: str, attempt: int) -> set[str]:
-        found = [one for one in self._acts("task = ?", task) if one.receipt is not None]
-        return {
-            one.request.verb
-            for one in found
-            if one.receipt is not None
-            and one.receipt.effect == "done"
-            and one.receipt.attempt == attempt
-        }
+    def _done(self, task: str) -> list[tuple[Act, Receipt]]:
+        """What took effect. A request that was stale or void says nothing about any attempt."""
+        return [
+            (one, one.receipt)
+            for one in self._acts("task = ?", task)
+            if one.receipt is not None and one.receipt.effect == "done"
+        ]
 
     def _put(
         self,
