@@ -30,7 +30,7 @@ from agent.core.model.nouns import (
 )
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
-from agent.errors import QueueUnavailableError
+from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
@@ -49,8 +49,8 @@ class Observer:
         self._views: dict[str, TaskView] = {}
         self._settled: set[str] = set()
         """Settled tasks of which the queue shows something new: a late report, another attempt."""
-        self._old: set[str] = set()
-        """Tasks whose last view is old, because the queue said nothing of them that counts."""
+        self._unread: dict[str, str] = {}
+        """Tasks of which the queue said nothing that can be relied on, and why."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -70,7 +70,7 @@ class Observer:
                 self._settled.discard(task)
         self._forget(set(task_records))
         for task, task_record in task_records.items():
-            unseen = task not in self._views and task not in self._old
+            unseen = task not in self._views and task not in self._unread
             if task_record.status != "planned" and unseen:
                 reachable = self._read_one(task) and reachable
         # The clock is read after the queue: nothing it reported may lie in the future.
@@ -130,11 +130,16 @@ class Observer:
             changes = self._changes()
         except QueueUnavailableError:
             return False
-        self._old = set(changes.unreadable)
+        before, self._unread = self._unread, dict(changes.unreadable)
         for view in changes.tasks:
             self._views[view.id] = view
             self._settled.add(view.id)
         self.cursor = changes.cursor
+        # What could not be read and has not changed since is not among the changes.
+        again = before.keys() - self._unread.keys() - {view.id for view in changes.tasks}
+        for task in sorted(again):
+            if not self._read_one(task):
+                return False
         return True
 
     def _changes(self) -> Changes:
@@ -147,11 +152,14 @@ class Observer:
     def _read_one(self, task: str) -> bool:
         try:
             view = self._ports.queue.get(task)
+        except UnreadableAnswerError as error:
+            self._unread[task] = str(error)
+            return True
         except QueueUnavailableError:
             return False
         if view is not None:
             self._views[task] = view
-        self._old.discard(task)
+        self._unread.pop(task, None)
         return True
 
     def _forget(self, wanted: set[str]) -> None:
@@ -163,8 +171,7 @@ class Observer:
         evidence: Iterable[Evidence] = task_record.evidence
         if self._probing and view is not None and _wants_proof(task_record, view):
             evidence = self._probe(task_record, view, now)
-        seen = reachable and task_record.spec.id not in self._old
-        return self._shown(task_record, evidence, now, reachable=seen)
+        return self._shown(task_record, evidence, now, reachable=reachable)
 
     def _shown(
         self,
@@ -183,8 +190,11 @@ class Observer:
             task_record.spent, spent_by(self._spent, task_record.wave)
         )
         task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
-        if (why := _not_it(task_record, view) or contradiction(task, now)) is not None:
-            return Task(id=task.id, queue=task.queue, kind=task.kind, unreadable=why)
+        why = self._unread.get(task.id) or _not_it(task_record, view) or contradiction(task, now)
+        if why is not None:
+            return Task(
+                id=task.id, queue=task.queue, kind=task.kind, probe="failed", unreadable=why
+            )
         return task.model_copy(update={"tokens_left": left})
 
     def _probe(

@@ -180,6 +180,33 @@ def test_a_row_that_cannot_be_makes_one_task_unreadable_and_stops_nobody(tmp_pat
     assert world.outcome()["T-1"] == ("accepted", 1)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        pytest.param("UPDATE attempt SET judge = 'garbage' WHERE task = 'T-1'", id="no JSON"),
+        pytest.param("UPDATE attempt SET state = 'dancing' WHERE task = 'T-1'", id="no status"),
+        pytest.param("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'", id="no order"),
+        pytest.param(
+            "UPDATE attempt SET lease_until = 0, state = 'running', judge = '{' WHERE task = 'T-1'",
+            id="a lapsed lease",
+        ),
+    ],
+)
+def test_a_row_of_the_queue_that_cannot_be_read_stops_nobody(tmp_path, sql):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec(), spec("T-2"))
+    world.ticker().tick()
+    world.host()
+    world.queue._db.execute("PRAGMA ignore_check_constraints = ON")
+    world.queue._db.execute(sql)
+    world.run(ticks=5)
+    assert world.world.store.task_record("T-2").status == "accepted"
+    assert world.world.store.task_record("T-1").status == "submitted"
+    assert seen(world, "T-1").unreadable.startswith("its row in the queue: ")
+    shown = StatusReader(world.world, HOW).look("me")
+    assert shown.needs_you == ("T-1",)
+
+
 def test_a_row_of_the_state_that_cannot_be_read_stops_nobody(tmp_path):
     world = SmallWorld(tmp_path, {})
     world.submit(spec(), spec("T-2"))

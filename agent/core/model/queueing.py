@@ -128,8 +128,8 @@ class Changes(Noun):
 
     tasks: tuple[TaskView, ...]
     cursor: Cursor
-    unreadable: tuple[TaskId, ...] = ()
-    """Tasks of which the queue said nothing that can be relied on: what is known of them is old."""
+    unreadable: dict[TaskId, str] = {}
+    """Tasks of which the queue said nothing that can be relied on, and why."""
 
 
 class Receipt(Noun):
