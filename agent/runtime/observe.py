@@ -137,10 +137,7 @@ class Observer:
         self.cursor = changes.cursor
         # What could not be read and has not changed since is not among the changes.
         again = before.keys() - self._unread.keys() - {view.id for view in changes.tasks}
-        for task in sorted(again):
-            if not self._read_one(task):
-                return False
-        return True
+        return all(self._read_one(task) for task in sorted(again))
 
     def _changes(self) -> Changes:
         try:
