@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from agent.core.approval.requests import with_declined
 from agent.core.assess.assessment import durable
@@ -84,7 +84,8 @@ class Observer:
         tasks += self._settled_dependencies(task_records)
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
-        self._seen = self._snapshot(now, tasks, self._defects(), reachable=reachable)
+        around = self._around(now, reachable=reachable)
+        self._seen = Snapshot(**around, defects=tuple(self._defects()), tasks=tuple(tasks))
         return self._seen
 
     def look_again(self, task: str | None, *, probe: bool) -> Snapshot:
@@ -112,9 +113,13 @@ class Observer:
             one.model_copy(update={"issue_open": open_issues.get(one.id)})
             for one in self._ports.store.defects()
         ]
-        again = self._snapshot(now, tasks, defects, reachable=reachable)
-        # A supervisor that works on its tick is not away, however long that takes.
-        self._seen = again.model_copy(update={"supervisor": before.supervisor})
+        again = self._around(now, reachable=reachable)
+        # Copied and not built anew: the other tasks were looked through when they were observed. A
+        # supervisor that works on its tick is not away, however long that takes.
+        self._seen = before.model_copy(
+            update={**again, "supervisor": before.supervisor, "defects": tuple(defects),
+                    "tasks": tasks}
+        )  # fmt: skip
         return self._seen
 
     def refresh(self, task: str) -> None:
@@ -256,35 +261,27 @@ class Observer:
         free = machine.free_memory() if machine is not None else None
         return self._supervision.policy.submit.is_low(free)
 
-    def _snapshot(
-        self,
-        now: datetime,
-        tasks: Sequence[Task],
-        defects: Sequence[Defect],
-        *,
-        reachable: bool,
-    ) -> Snapshot:
+    def _around(self, now: datetime, *, reachable: bool) -> dict[str, Any]:
+        """What a snapshot says beside tasks and defects."""
         store = self._ports.store
         notes = store.notes()
         last = notes.get("last_tick_at")
         queues = self._queues(reachable=reachable)
-        return Snapshot(
-            now=now,
-            mode=self._supervision.mode,
-            supervisor=Supervisor(
+        return {
+            "now": now,
+            "mode": self._supervision.mode,
+            "supervisor": Supervisor(
                 last_tick_at=_by(now, datetime.fromisoformat(last)) if last else None,
                 interval=self._supervision.interval,
                 host=_host(self._supervision.host),
                 low_memory=self._low_memory(),
             ),
-            wave=_wave(self._waves_at_work()),
-            window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
-            control_plane=self._control_plane(reachable=reachable),
-            queues=queues,
-            remedies=tuple(self._ports.remedies.known()) if self._ports.remedies else (),
-            defects=tuple(defects),
-            tasks=tuple(tasks),
-        )
+            "wave": _wave(self._waves_at_work()),
+            "window": _window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
+            "control_plane": self._control_plane(reachable=reachable),
+            "queues": queues,
+            "remedies": tuple(self._ports.remedies.known()) if self._ports.remedies else (),
+        }
 
     def _waves_at_work(self) -> Sequence[WaveRecord]:
         """The waves with open tasks; when all is settled, the latest one."""
