@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from agent.core.assess.assessment import Assessment, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
@@ -113,8 +115,15 @@ class Executor:
         return [self._settled(record, tick) for record in self._ports.journal.unresolved()]
 
     def _settled(self, record: Record, tick: int) -> Done:
-        proposal = Proposal.model_validate(record.body["proposal"])
-        key, effect = record.key or "", EFFECTS.get(proposal.action)
+        key = record.key or ""
+        try:
+            proposal = Proposal.model_validate(record.body["proposal"])
+        except (KeyError, ValidationError):
+            said = "this version cannot read what was begun; look at the queue yourself"
+            proposal = Proposal(action=Action.LEAVE_ALONE, task=record.task, reason=said)
+            self._write("settled", key, tick, proposal, {"result": "failed", "said": said})
+            return Done(proposal, "failed", said)
+        effect = EFFECTS.get(proposal.action)
         whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
         try:
             happened = effect.find(self._ports, proposal, key) if effect is not None else None
