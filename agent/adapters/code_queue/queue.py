@@ -27,7 +27,6 @@ from agent.core.model.nouns import TERMINAL, ControlPlane, Status
 from agent.core.model.queueing import (
     Changes,
     Cursor,
-    Order,
     QueueSpec,
     QueueView,
     Receipt,
@@ -36,6 +35,7 @@ from agent.core.model.queueing import (
 )
 from agent.core.queue import rules
 from agent.core.queue.rules import (
+    ActingQueue,
     Attempt,
     Effect,
     Halt,
@@ -207,7 +207,7 @@ class CodeQueueOptions:
     names: Names = field(default_factory=Names)
 
 
-class CodeQueue:
+class CodeQueue(ActingQueue):
     """A `TaskQueue`. `ways` is not empty; the first is acted through, a second is compared.
 
     QueueUnavailableError: it cannot be seen, says nothing that can be relied on, or may or may not
@@ -270,24 +270,6 @@ class CodeQueue:
             submit_lock="held" if busy else "free",
             diagnostics=(*listing.diagnostics, *sorted(own)),
         )
-
-    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
-        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
-
-    def retry(
-        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
-    ) -> Receipt:
-        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
-        return self._act(request, key)
-
-    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
-
-    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
-
-    def move(self, task: str, *, queue: str, key: str) -> Receipt:
-        return self._act(Move(task=task, queue=queue), key)
 
     def mark_read(self, task: str, *, attempt: int) -> None:
         known = self._ledger.tracked(clean(task))
