@@ -1,8 +1,8 @@
 """A Code Queue: port `TaskQueue` over its command line, its proxy, or both.
 
 What this adapter holds to: nothing is sent before it is written down, nothing is sent again before
-the queue was read, and what the queue does not say is unknown. Submits go out one after the other,
-with a distance, on this whole machine. Policy: "submit calls should default to serial or
+the queue was read, and what the queue does not state is unknown. Submits go out one at a time, with
+a distance, on this whole machine. Policy: "submit calls should default to serial or
 near-serial behavior. A short local lock or delay is acceptable if it prevents the control plane
 from being flooded faster than it can acknowledge tasks, especially on low-memory hosts."
 """
@@ -19,7 +19,7 @@ from typing import Final
 from filelock import lock_descriptor
 
 from agent.adapters.code_queue import words as shape
-from agent.adapters.code_queue.ledger import Act, Ledger, Tracked
+from agent.adapters.code_queue.ledger import Act, Ledger, Tracked, attempt_of
 from agent.adapters.code_queue.reader import Reader, Way
 from agent.adapters.code_queue.words import Names, Seen
 from agent.core.model.actions import digest
@@ -63,7 +63,7 @@ CAREFUL: Final = 5.0
 class SubmitDiscipline:
     """The lock in `path` is held during a submit; the next follows `spacing` seconds after it.
 
-    `low_memory` tells whether this host is short of memory; None: nobody knows.
+    `low_memory` answers whether this host is short of memory; None: nobody knows.
     The file keeps when the last one was acknowledged, so that the distance holds between
     processes and across restarts.
     """
@@ -135,10 +135,10 @@ _EARLIER: Final = timedelta(minutes=5)
 """By so much the queue's clock may be behind ours."""
 
 
-def found_again(
+def find_submitted(
     reader: Reader, ledger: Ledger, act: Act, request: Submit, *, keys: bool
 ) -> Seen | None:
-    """The task that a submit made, among those nobody of ours has a name for; None: not seen.
+    """The task that a submit made, among those that are not yet known as ours; None: not seen.
 
     UnreadableAnswerError: two tasks look like it, or, without keys, it may only be out of sight.
     """
@@ -174,7 +174,7 @@ def _looks_like(seen: Seen, act: Act, request: Submit) -> bool:
     return seen.prompt is not None and seen.prompt.strip() == request.prompt.strip()
 
 
-def became(request: Retry | Halt | Move, seen: Seen) -> Effect | None:
+def effect_of(request: Retry | Halt | Move, seen: Seen) -> Effect | None:
     """What a task shows of a request on it; None: nothing."""
     if isinstance(request, Move):
         return "done" if seen.queue == request.queue else None
@@ -210,7 +210,7 @@ class CodeQueueOptions:
 class CodeQueue(ActingQueue):
     """A `TaskQueue`. `ways` is not empty; the first is acted through, a second is compared.
 
-    QueueUnavailableError: it cannot be seen, says nothing that can be relied on, or may or may not
+    QueueUnavailableError: it cannot be seen, gives no reliable answer, or may or may not
     have done what it was asked. NothingDoneError: it is not its turn to submit. UserError,
     KeyReusedError and ValueError (a cursor of another ledger) are about what was asked.
     """
@@ -241,7 +241,7 @@ class CodeQueue(ActingQueue):
         return [self._shown(lane) for lane in (listing or self._reader.list()).lanes]
 
     def _shown(self, lane: shape.Lane) -> QueueView:
-        """What the queue says of itself; where it is silent, what was configured.
+        """What the queue states of itself; otherwise, what was configured.
 
         A risk that nobody names is taken for the highest, so that no defect is sent there.
         """
@@ -281,7 +281,7 @@ class CodeQueue(ActingQueue):
             if view.attempt == attempt and view.state in TERMINAL:
                 self._way.ask("read", {"task": known.remote})
         except UnreadableAnswerError as error:
-            # A mark that cannot be set is a blemish, and no reason to leave proven work unaccepted.
+            # A mark that cannot be set is no reason to leave proven work unaccepted.
             self._reader.notices[about] = f"not-marked-read: {task}: {error}"
         else:
             self._reader.notices.pop(about, None)
@@ -425,13 +425,13 @@ class CodeQueue(ActingQueue):
             return None
 
     def _acknowledged(self, act: Act, seen: Seen) -> Receipt:
-        """The receipt, if the task that came with the answer bears it out."""
+        """The receipt, if the task that came with the answer confirms it."""
         request = act.request
         if isinstance(request, Submit):
             return self._created(act, request, seen)
         if isinstance(request, Move):
             if seen.queue != request.queue:
-                raise UnreadableAnswerError(f"{seen.id} is said to be moved, and was not")
+                raise UnreadableAnswerError(f"{seen.id} is reported as moved, and was not")
         elif seen.attempt != request.attempt:
             raise UnreadableAnswerError(
                 f"{seen.id} answers with attempt {seen.attempt}, not {request.attempt}"
@@ -447,9 +447,7 @@ class CodeQueue(ActingQueue):
 
     def _settled(self, act: Act, seen: Seen, effect: rules.Effect = "done") -> Receipt:
         request = act.request
-        number = None
-        if effect == "done" and not isinstance(request, Move):
-            number = 1 if isinstance(request, Submit) else request.attempt
+        number = attempt_of(request) if effect == "done" else None
         receipt = Receipt(key=act.key, effect=effect, task=request.task, attempt=number)
         flagged = isinstance(request, Retry) and seen.cancel_requested is True
         self._ledger.settle(receipt, request, act.begun_at, flagged=flagged)
@@ -457,7 +455,7 @@ class CodeQueue(ActingQueue):
             try:
                 self._reader.keep(known, seen)
             except QueueUnavailableError as error:
-                # The receipt stands; the next reading looks at the task again.
+                # The receipt is valid; the next reading looks at the task again.
                 self._unreadable[known.task] = str(error)
         return receipt
 
@@ -480,13 +478,13 @@ class CodeQueue(ActingQueue):
     def _trace_of(self, act: Act) -> Receipt | None:
         request = act.request
         if isinstance(request, Submit):
-            seen = found_again(self._reader, self._ledger, act, request, keys=self._manner.keys)
+            seen = find_submitted(self._reader, self._ledger, act, request, keys=self._manner.keys)
             return None if seen is None else self._created(act, request, seen)
         known = self._ledger.tracked(request.task)
         if known is None:
             return None
         seen = self._reader.task(known.remote)
-        effect = became(request, seen)
+        effect = effect_of(request, seen)
         return None if effect is None else self._settled(act, seen, effect)
 
 

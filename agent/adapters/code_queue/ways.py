@@ -16,7 +16,7 @@ import httpx
 
 from agent.adapters.code_queue.words import READING, SIZE, parsed, refused_option
 from agent.adapters.common import process
-from agent.adapters.common.http import Answer, Http, HttpError, trust
+from agent.adapters.common.http import Answer, Http, HttpError, secret, trust
 from agent.core.model.text import one_line
 from agent.errors import ConfigurationError, NoAnswerError, UnreadableAnswerError
 
@@ -104,7 +104,7 @@ _BODY: Final[Mapping[str, tuple[str, ...]]] = {
     "move": ("queue", "idempotencyKey"),
     "read": (),
 }
-"""What the body of each acting call tells; the key goes into the header of that name as well."""
+"""What the body of each acting call holds; the key goes into the header of that name as well."""
 
 
 class Proxy:
@@ -165,11 +165,11 @@ class Proxy:
         known = {"queue": fills.get("queue"), "prompt": body, "idempotencyKey": fills.get("key")}
         if not self._keys:
             del known["idempotencyKey"]
-        told = {name: known[name] for name in _BODY[call] if known.get(name) is not None}
+        fields = {name: known[name] for name in _BODY[call] if known.get(name) is not None}
         headers = self._headers | {"content-type": "application/json"}
-        if (key := told.get("idempotencyKey")) is not None:
+        if (key := fields.get("idempotencyKey")) is not None:
             headers["idempotency-key"] = key
-        sent = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        sent = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         return self._http.ask("POST", url, headers=headers, body=sent)
 
     def _what(self, call: str) -> str:
@@ -189,12 +189,9 @@ def _refuse_unreadable(ca: Path) -> None:
 
 def token_of(variable: str | None) -> str | None:
     """The token in that environment variable. ConfigurationError, without it, if there is none."""
-    if variable is None:
-        return None
-    token = os.environ.get(variable, "").strip()
-    if not token or not token.isascii() or not token.isprintable():
+    try:
+        return secret(variable)
+    except HttpError as error:
         raise ConfigurationError(
-            f"the environment variable {variable} holds no usable token; set it, "
-            "or drop `token_variable` under [queue.http]",
-        )
-    return token
+            f"{error}, or drop `token_variable` under [queue.http]",
+        ) from error

@@ -103,7 +103,7 @@ def secret(name: str | None) -> str | None:
     if not value:
         raise HttpError(f"the environment variable {name} is not set; put the token there")
     if not value.isascii() or not value.isprintable():
-        raise HttpError(f"the environment variable {name} holds what no token can hold")
+        raise HttpError(f"the environment variable {name} holds no usable token; put one there")
     return value
 
 

@@ -15,8 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
+from agent.adapters.common.lock import locked
 from agent.core.model.text import fenced, one_line
 from agent.errors import UnusableStoreError
 from agent.ports import Issue
@@ -120,16 +119,11 @@ class LocalIssues:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._reported():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._folder / ".lock", timeout=_PATIENCE, fallback_to_soft=False)
-            try:
-                held = lock.acquire()
-            except Timeout:
-                raise UnusableStoreError(
-                    f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
-                    "end that process",
-                ) from None
-            with held:
+            busy = UnusableStoreError(
+                f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
+                "end that process",
+            )
+            with locked(self._folder / ".lock", _PATIENCE, busy):
                 yield
 
 
