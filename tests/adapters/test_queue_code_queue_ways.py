@@ -261,7 +261,7 @@ def test_a_token_that_cannot_be_one_is_refused_without_being_told(monkeypatch, v
         monkeypatch.delenv("CQ_TOKEN", raising=False)
     else:
         monkeypatch.setenv("CQ_TOKEN", value)
-    with pytest.raises(ConfigurationError, match="CQ_TOKEN (is not set|holds no usable token)") as refusal:
+    with pytest.raises(ConfigurationError, match="variable CQ_TOKEN ") as refusal:
         token_of("CQ_TOKEN")
     assert str(refusal.value).isprintable()
     assert token_of(None) is None

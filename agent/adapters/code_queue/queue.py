@@ -10,7 +10,7 @@ from being flooded faster than it can acknowledge tasks, especially on low-memor
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -412,17 +412,12 @@ class CodeQueue(ActingQueue):
             raise
         except QueueUnavailableError as error:
             # It may have been done all the same. That it cannot be seen at once proves nothing.
-            if (found := self._seen_at_once(act)) is not None:
-                return found
+            with suppress(QueueUnavailableError):
+                if (found := self._trace_of(act)) is not None:
+                    return found
             raise QueueUnavailableError(
                 f"{error}; whether it took effect is read back before anything is sent again",
             ) from error
-
-    def _seen_at_once(self, act: Act) -> Receipt | None:
-        try:
-            return self._trace_of(act)
-        except QueueUnavailableError:
-            return None
 
     def _acknowledged(self, act: Act, seen: Seen) -> Receipt:
         """The receipt, if the task that came with the answer confirms it."""

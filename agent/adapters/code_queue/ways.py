@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
-from agent.adapters.code_queue.words import READING, SIZE, parsed, refused_option
+from agent.adapters.code_queue.words import READING, SIZE, parse, refuse_option
 from agent.adapters.common import process
 from agent.adapters.common.http import Answer, Http, HttpError, secret, trust
 from agent.core.model.text import one_line
@@ -50,7 +50,7 @@ class CommandLine:
 
     def ask(self, call: str, fills: Mapping[str, str], body: str | None = None) -> dict[str, Any]:
         """The object that `call` prints; `body` goes to its standard input."""
-        arguments = _filled(self._calls[call], fills, keys=self._keys)
+        arguments = _fill(self._calls[call], fills, keys=self._keys)
         try:
             ended = process.run(
                 [*self._command, *arguments],
@@ -73,13 +73,13 @@ class CommandLine:
             raise UnreadableAnswerError(
                 f"{self._what(call)} ended with {ended.code}: {words or 'it gave no reason'}",
             )
-        return parsed(ended.output, self._what(call))
+        return parse(ended.output, self._what(call))
 
     def _what(self, call: str) -> str:
         return f"{self._command[0]} ({call})"
 
 
-def _filled(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -> list[str]:
+def _fill(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -> list[str]:
     """The arguments with each `{name}` filled; without keys, what carries the key is left out."""
     found: list[str] = []
     for argument in arguments:
@@ -90,7 +90,7 @@ def _filled(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -
         text = argument
         for name, value in fills.items():
             if f"{{{name}}}" in argument:
-                refused_option(name, value)
+                refuse_option(name, value)
             text = text.replace(f"{{{name}}}", value)
         found.append(text)
     return found
@@ -157,7 +157,7 @@ class Proxy:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not (kind == "application/json" or kind.endswith("+json")):
             raise UnreadableAnswerError(f"{self._what(call)} answered {kind!r:.60} and no JSON")
-        return parsed(answer.body, self._what(call))
+        return parse(answer.body, self._what(call))
 
     def _send(self, call: str, url: str, fills: Mapping[str, str], body: str | None) -> Answer:
         if call in READING:

@@ -397,7 +397,7 @@ _SHOWN: Final = 60
 """Characters of an answer that is no JSON, in the message about it."""
 
 
-def parsed(raw: bytes, what: str) -> dict[str, Any]:
+def parse(raw: bytes, what: str) -> dict[str, Any]:
     """The one JSON object in `raw`. UnreadableAnswerError, which begins with `what`, for others."""
     if len(raw) > SIZE:
         raise UnreadableAnswerError(f"{what} answered with more than {SIZE} bytes")
@@ -415,7 +415,7 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def refused_option(name: str, value: str) -> None:
+def refuse_option(name: str, value: str) -> None:
     """UserError for a value that a program would take for an option, or that no argument holds."""
     if value.startswith("-") or "\0" in value:
         raise UserError(f"the {name} {value!r:.80} cannot be an argument; give it another name")

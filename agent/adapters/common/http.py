@@ -83,6 +83,13 @@ class Answer:
             kind = self.headers.get("content-type") or "no content type"
             raise HttpError(f"{self.url} answered no JSON ({kind})") from None
 
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object. HttpError for anything else."""
+        found = self.json()
+        if not isinstance(found, dict):
+            raise HttpError(f"{self.url} is no object")
+        return found
+
 
 def origin(url: str) -> str:
     """`scheme://host:port` of `url`, for comparison. HttpError if it has none."""
@@ -105,6 +112,12 @@ def secret(name: str | None) -> str | None:
     if not value.isascii() or not value.isprintable():
         raise HttpError(f"the environment variable {name} holds no usable token; put one there")
     return value
+
+
+def bearer(name: str | None) -> dict[str, str]:
+    """The header with the token in that variable, none without a name. HttpError as in `secret`."""
+    token = secret(name)
+    return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
 class Http:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, secret
+from agent.adapters.common.http import Answer, Http, HttpError, bearer
 from agent.adapters.evidence.probe import Finding, Known, absent, evidence, short
 from agent.adapters.evidence.settings import CiSettings, ServiceSettings
 from agent.core.model.nouns import Evidence, ProofKind
@@ -57,19 +57,14 @@ class Actions:
 
     def get(self, what: str) -> tuple[Any, Answer]:
         """One object. HttpError for everything else."""
-        token = secret(self._ci.token)
         headers = {"accept": "application/vnd.github+json", "x-github-api-version": _VERSION}
-        if token is not None:
-            headers["authorization"] = f"Bearer {token}"
+        headers |= bearer(self._ci.token)
         answer = self._http.ask("GET", self.address(what), headers=headers)
         if answer.status in (401, 403, 404, 429):
             raise HttpError(f"{answer.url} answered {answer.status}: {self._remedy(answer)}")
         if answer.status != 200:  # noqa: PLR2004
             raise HttpError(f"{answer.url} answered {answer.status}")
-        found = answer.json()
-        if not isinstance(found, dict):
-            raise HttpError(f"{answer.url} is no object")
-        return found, answer
+        return answer.object(), answer
 
     def every(self, what: str, key: str) -> tuple[list[Any], Answer]:
         """All items of a list that comes in pages, and the last answer."""

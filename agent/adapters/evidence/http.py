@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, secret
+from agent.adapters.common.http import Answer, Http, HttpError, bearer
 from agent.adapters.evidence.probe import COMMIT, Finding, Known, absent, evidence, named, whole
 from agent.adapters.evidence.settings import COMMIT_PROOFS, DIGEST_PROOFS, Look, ServiceSettings
 from agent.core.model.nouns import Evidence, ProofKind
@@ -55,10 +55,7 @@ class HttpEvidence:
 
 def look_once(service: ServiceSettings, look: Look) -> Answer:
     """The answer at the look's address. HttpError if there is none, or if we are refused."""
-    token = secret(look.token)
-    headers = {"accept": "application/json, */*"}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
+    headers = {"accept": "application/json, */*"} | bearer(look.token)
     http = Http((look.url,), timeout=service.timeout, authority=service.authority)
     answer = http.ask("GET", look.url, headers=headers)
     if answer.status in (401, 403) and answer.status != look.status:
@@ -114,10 +111,10 @@ def value_at(answer: Answer, look: Look) -> Any:  # noqa: ANN401 - JSON of someb
     """The value at the look's pointer or in its header; None: nothing."""
     if look.header is not None:
         return answer.headers.get(look.header)
-    return pointed(answer.json(), look.pointer or "")
+    return resolve_pointer(answer.json(), look.pointer or "")
 
 
-def pointed(document: Any, pointer: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
+def resolve_pointer(document: Any, pointer: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
     """The value at an RFC 6901 pointer; None where there is none."""
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

@@ -117,10 +117,7 @@ class Registry:
             raise HttpError(f"{answer.url} is not there")
         if sha256(answer.body).hexdigest() != digest.removeprefix("sha256:"):
             raise HttpError(f"{answer.url} answered something that has another digest")
-        found = answer.json()
-        if not isinstance(found, dict):
-            raise HttpError(f"{answer.url} is no object")
-        return found
+        return answer.object()
 
     def _ask(self, method: str, what: str, accept: str) -> Answer:
         url = self.address(what)

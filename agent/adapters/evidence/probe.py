@@ -19,7 +19,7 @@ _LEAST: Final = 7
 _SHORT: Final = 12
 
 Known = Callable[[TaskSpec, TaskView, datetime], str | None]
-"""Asks another source for the commit, or the digest, of a delivery. None: not known."""
+"""What another source says this delivery is: its commit, or its digest. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ class GitWorktrees:
     `remote` is an address or a path, and so is `push`, where the agents' `git push origin` goes if
     that is another place. `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
-    git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
+    git's own message; a task's worktree is never removed, whatever is in it. Known flaw: for the
     milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
     """
 
