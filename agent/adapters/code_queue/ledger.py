@@ -157,27 +157,26 @@ class Ledger(SqliteFile):
 
     def asked(self, task: str, attempt: int) -> Literal["interrupt", "cancel"] | None:
         """The stop that was asked of this attempt; a cancel outdoes an interrupt."""
-        receipts = [(one.request.verb, one.receipt) for one in self._acts("task = ?", task)]
-        verbs = {
-            verb
-            for verb, receipt in receipts
-            if receipt is not None and receipt.effect == "done" and receipt.attempt == attempt
-        }
+        done = self._done(task)
+        verbs = {one.request.verb for one, receipt in done if receipt.attempt == attempt}
         if "cancel" in verbs:
             return "cancel"
         return "interrupt" if "interrupt" in verbs else None
 
     def reason(self, task: str, attempt: int) -> str | None:
-        """Why the stop was asked for; the queue is not given it, so only this remembers it."""
-        requests = [one.request for one in self._acts("task = ?", task)]
-        halts = [one for one in requests if isinstance(one, Halt) and one.attempt == attempt]
-        return halts[-1].reason if halts else None
+        """Why the stop was asked for; the queue is not told, so only this remembers it."""
+        halts = [one.request for one, receipt in self._done(task) if receipt.attempt == attempt]
+        said = [one.reason for one in halts if isinstance(one, Halt)]
+        return said[-1] if said else None
 
     def prompt(self, task: str, attempt: int) -> str | None:
         """The prompt that was sent for this attempt."""
-        requests = [one.request for one in self._acts("task = ?", task) if one.state == "settled"]
-        sent = (one for one in requests if isinstance(one, Submit | Retry))
-        return next((one.prompt for one in sent if attempt_of(one) == attempt), None)
+        for act, _ in self._done(task):
+            request = act.request
+            number = 1 if isinstance(request, Submit) else getattr(request, "attempt", 0)
+            if number == attempt and isinstance(request, Submit | Retry):
+                return request.prompt
+        return None
 
     def flagged(self, task: str, attempt: int) -> bool:
         """Whether our retry began with the cancel flag of an earlier attempt."""
@@ -194,6 +193,14 @@ class Ledger(SqliteFile):
                 "UPDATE act SET flagged = 1 WHERE task = ? AND attempt = ? AND verb = 'retry'",
                 (task, attempt),
             )
+
+    def _done(self, task: str) -> list[tuple[Act, Receipt]]:
+        """What took effect. A request that was stale or void says nothing about any attempt."""
+        return [
+            (one, one.receipt)
+            for one in self._acts("task = ?", task)
+            if one.receipt is not None and one.receipt.effect == "done"
+        ]
 
     def _put(
         self,

@@ -1,7 +1,7 @@
 """The reviewers: one asks a model through the Messages API, the other asks nobody.
 
 For the model, untrusted text travels as JSON inside a tool result and nowhere else; the criteria
-and the instructions are outside it. The model has no tool it could call. What its answer is worth
+and the instructions stand outside it. The model has no tool it could call. What its answer is worth
 is decided by `agent.core.review.review`.
 """
 
