@@ -407,7 +407,7 @@ def parse(raw: bytes, what: str) -> dict[str, Any]:
         start = one_line(raw[: 4 * _SHOWN].decode(errors="replace"))[:_SHOWN]
         raise UnreadableAnswerError(f"{what} answered no JSON but {start!r}") from error
     if not isinstance(found, dict):
-        raise UnreadableAnswerError(f"{what} answered JSON that is no object")
+        raise UnreadableAnswerError(f"{what} answered JSON, but no object")
     return found
 
 

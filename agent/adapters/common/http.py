@@ -87,7 +87,7 @@ class Answer:
         """The body as a JSON object. HttpError for anything else."""
         found = self.json()
         if not isinstance(found, dict):
-            raise HttpError(f"{self.url} is no object")
+            raise HttpError(f"{self.url} answered no JSON object")
         return found
 
 

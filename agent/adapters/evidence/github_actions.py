@@ -85,7 +85,7 @@ class Actions:
         if answer.status == 429 or answer.headers.get("x-ratelimit-remaining") == "0":  # noqa: PLR2004
             return "the rate limit is used up; it is asked again later"
         if self._ci.token is None:
-            return "is it there, and public? else name the variable that holds a token"
+            return "check that it exists and is public, or name the variable that holds a token"
         return f"see whether the token in {self._ci.token} may read it"
 
 
@@ -184,7 +184,7 @@ def _latest(run: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        raise HttpError("a run without a number")
+        raise HttpError("GitHub sent a run without a number")
     return value
 
 

@@ -60,7 +60,7 @@ def look_once(service: ServiceSettings, look: Look) -> Answer:
     answer = http.ask("GET", look.url, headers=headers)
     if answer.status in (401, 403) and answer.status != look.status:
         named = f"the token in {look.token}" if look.token else "a token; name its variable"
-        raise HttpError(f"{answer.url} refuses us ({answer.status}): it wants {named}")
+        raise HttpError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
     return answer
 
 

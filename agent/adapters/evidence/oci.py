@@ -147,7 +147,7 @@ class Registry:
             return basic
         challenge = dict(_CHALLENGE.findall(rest))
         if scheme.lower() != "bearer" or "realm" not in challenge:
-            raise HttpError(f"{refused.url} refuses us and does not say what it wants")
+            raise HttpError(f"{refused.url} refuses us and names no way to sign in")
         if origin(challenge["realm"]) != self._realm:
             raise HttpError(
                 f"{refused.url} sends us to {origin(challenge['realm'])} for a token, which is not "

@@ -283,5 +283,5 @@ def _checked(issue: str) -> str:
 def _number(found: Mapping[str, Any]) -> int:
     number = found.get("number")
     if not isinstance(number, int) or number < 1:
-        raise HttpError("an issue without a number")
+        raise HttpError("GitHub sent an issue without a number")
     return number
