@@ -14,7 +14,7 @@ from agent.core.assess.assessment import Assessment, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
-from agent.core.model.actions import Action, Cleared, Proposal, digest
+from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
 from agent.core.plan import decision_basis, planner
 from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
@@ -242,26 +242,7 @@ def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
     several. What may rightly happen twice to one attempt (reading a late report, recording a defect
     that came back, moving, the window) carries the tick as well.
     """
-    once = proposal.task is not None and proposal.action in _ONCE
+    once = proposal.task is not None and VERBS[proposal.action].once
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
     return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")
-
-
-_ONCE = frozenset(
-    {
-        Action.SUBMIT,
-        Action.RETRY,
-        Action.RELEASE,
-        Action.REPLACE,
-        Action.SPLIT_DEFECT,
-        Action.INTERRUPT,
-        Action.CANCEL,
-        Action.ACCEPT,
-        Action.PARK,
-        Action.HAND_OVER,
-        Action.LIVE_REMEDY,
-        Action.DEPLOY,
-        Action.WRITE_REFERENCE,
-    },
-)

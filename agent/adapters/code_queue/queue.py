@@ -311,7 +311,7 @@ class CodeQueue(ActingQueue):
         return Changes(
             tasks=tuple(self._ledger.changed(after)),
             cursor=cursor_at(name, newest),
-            unreadable=tuple(sorted(self._unreadable)),
+            unreadable=dict(sorted(self._unreadable.items())),
         )
 
     def _is_fresh(self) -> bool:

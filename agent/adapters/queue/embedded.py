@@ -3,7 +3,7 @@
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -43,7 +43,7 @@ from agent.core.queue.rules import (
     written,
 )
 from agent.core.queue.states import LEASED
-from agent.errors import QueueUnavailableError
+from agent.errors import QueueUnavailableError, UnreadableAnswerError
 
 _LAPSED: Final = "attempt.state IN ('running', 'judging') AND attempt.lease_until <= ?"
 _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S608 - no input in it
@@ -127,14 +127,17 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
 
     def get(self, task: str) -> TaskView | None:
         with self._reading() as db:
-            found = _views(db, "task.id = ?", clean(task))
+            found, odd = _views(db, "task.id = ?", clean(task))
+            if task in odd:
+                raise UnreadableAnswerError(odd[task])
             return found[0] if found else None
 
     def changed_since(self, cursor: Cursor | None) -> Changes:
         with self._reading() as db:
             name, newest = _store(db)
-            tasks = _views(db, "task.revision > ?", rules.revision_of(cursor, name, newest))
-            return Changes(tasks=tuple(tasks), cursor=rules.cursor_at(name, newest))
+            after = rules.revision_of(cursor, name, newest)
+            tasks, odd = _views(db, "task.revision > ?", after)
+            return Changes(tasks=tuple(tasks), cursor=rules.cursor_at(name, newest), unreadable=odd)
 
     def trace(self, task: str, *, attempt: int, after: int, limit: int) -> Sequence[TraceEvent]:
         with self._reading() as db:
@@ -255,7 +258,8 @@ def _store(db: sqlite3.Connection) -> tuple[str, int]:
 def _expire(db: sqlite3.Connection, now: datetime) -> None:
     """Mark as lost what ran out of time."""
     for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
-        _save(db, rules.expired(attempt_of(row)), now)
+        with suppress(ValueError):  # an odd row, which is reported where it is shown
+            _save(db, rules.expired(attempt_of(row)), now)
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
@@ -265,7 +269,10 @@ def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
 
 def _tally(db: sqlite3.Connection) -> dict[tuple[str, Status], int]:
     rows = db.execute("SELECT queue, state, tasks FROM tally").fetchall()
-    return {(row["queue"], Status(row["state"])): row["tasks"] for row in rows}
+    known = {state.value for state in Status}  # the row of an odd one is reported as its task's
+    return {
+        (row["queue"], Status(row["state"])): row["tasks"] for row in rows if row["state"] in known
+    }
 
 
 def _kept(db: sqlite3.Connection, key: str) -> tuple[Receipt, str] | None:
@@ -278,16 +285,24 @@ def _attempt(db: sqlite3.Connection, lease: Lease) -> Attempt | None:
     return attempt_of(row) if row else None
 
 
-def _views(db: sqlite3.Connection, which: str, value: str | int) -> list[TaskView]:
-    """The tasks for which `which`, a condition of this module, is true of `value`."""
-    late: dict[str, list[LateReport]] = {}
+def _views(
+    db: sqlite3.Connection, which: str, value: str | int
+) -> tuple[list[TaskView], dict[str, str]]:
+    """The tasks for which `which`, a condition of this module, is true of `value`.
+
+    And those whose rows cannot be read, with the reason: one odd row is one task's trouble.
+    """
+    late: dict[str, list[str]] = {}
     for row in db.execute(f"{_LATE} {which} ORDER BY arrival", (value,)):
-        late.setdefault(row["id"], []).append(LateReport.model_validate_json(row["report"]))
-    rows = db.execute(f"{_CURRENT} {which} ORDER BY task.revision", (value,)).fetchall()
-    return [
-        view(attempt_of(row), updated_at=time_of(row["updated_at"]), late=late.get(row["id"], ()))
-        for row in rows
-    ]
+        late.setdefault(row["id"], []).append(row["report"])
+    found, odd = [], {}
+    for row in db.execute(f"{_CURRENT} {which} ORDER BY task.revision", (value,)).fetchall():
+        try:
+            reports = [LateReport.model_validate_json(one) for one in late.get(row["id"], ())]
+            found.append(view(attempt_of(row), updated_at=time_of(row["updated_at"]), late=reports))
+        except ValueError as error:
+            odd[row["id"]] = f"its row in the queue: {' '.join(str(error).split())[:200]}"
+    return found, odd
 
 
 def _save(db: sqlite3.Connection, attempt: Attempt, now: datetime) -> None:

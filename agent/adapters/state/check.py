@@ -93,7 +93,7 @@ def _acts_without_a_task(db: sqlite3.Connection) -> str | None:
 _SETTLING: Final = ", ".join(
     f"('{status}', '{action}')" for status, actions in SETTLES.items() for action in actions
 )
-UNEXPLAINED: Final = f"""task.settled AND task.sequence <> {TAKEN_OVER} AND NOT EXISTS (
+UNEXPLAINED: Final = f"""task.settled = 1 AND task.sequence <> {TAKEN_OVER} AND NOT EXISTS (
     WITH settling(status, action) AS (VALUES {_SETTLING})
     SELECT 1 FROM settling WHERE settling.status = task.status AND (
         EXISTS (SELECT 1 FROM entry
@@ -115,7 +115,7 @@ def _accepted_and_open(db: sqlite3.Connection) -> str | None:
     latest = f"""SELECT max(entry.sequence) FROM entry
         WHERE entry.task = task.id AND {_ACTION} = '%s' AND {_DONE}"""  # noqa: S608 - constants
     later = ", ".join(f"coalesce(({latest % action}), 0)" for action in _GOES_ON)
-    query = f"""SELECT task.id FROM task WHERE NOT task.settled
+    query = f"""SELECT task.id FROM task WHERE task.settled = 0
         AND ({latest % "accept"}) > max({later}) ORDER BY task.place LIMIT 1"""  # noqa: S608
     found = db.execute(query).fetchone()
     return found and f"the journal says that task {found[0]!r} was accepted, and here it is open"

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 from agent.core.assess.assessment import Assessment
 from agent.core.journal.records import Entry, request_in
 from agent.core.model.actions import (
+    DRAFTED,
     SENDS_PROMPT,
-    WORDED,
     Action,
     Cleared,
     NeedsApproval,
@@ -68,7 +68,7 @@ def worded(
     assessment: Assessment, decision: Decision, proposal: Proposal, *, stands: bool
 ) -> Decision:
     """The decision with the words that would be sent, cleared again with them."""
-    if proposal.action not in WORDED:
+    if proposal.action not in DRAFTED:
         return decision
     facts, answer = planner.clear(assessment, proposal, prompt_stands=stands)
     if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
