@@ -358,7 +358,7 @@ def _finished(
 
 
 def _not_started(name: str, error: Exception) -> tuple[int, str]:
-    """What a shell would say; a failure that is not the program's is no verdict on the work."""
+    """A shell's exit code and message; a failure of ours is no verdict on the work."""
     if not isinstance(error, OSError) or error.filename != name:
         raise SpawnError(f"cannot run {name}: {_one_line(error)}") from error
     if isinstance(error, FileNotFoundError):

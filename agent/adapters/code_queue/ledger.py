@@ -1,4 +1,4 @@
-"""What has to be remembered beside a Code Queue: which task is whose, and what was asked of it.
+"""What has to be remembered beside a Code Queue: its names of our tasks, and what was asked of it.
 
 A Code Queue names its tasks itself and cannot be asked what became of an idempotency key. Both are
 written down here: a request before it is sent, and its receipt once it is known.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -50,6 +50,13 @@ class Act:
     receipt: Receipt | None
 
 
+def attempt_of(request: Request) -> int | None:
+    """The attempt that a request creates or stops."""
+    if isinstance(request, Move):
+        return None
+    return 1 if isinstance(request, Submit) else request.attempt
+
+
 class Ledger(SqliteFile):
     """The file beside the journal; UnusableStoreError from any method."""
 
@@ -77,10 +84,6 @@ class Ledger(SqliteFile):
                 (secrets.token_hex(8),),
             )
 
-    def __enter__(self) -> Self:
-        """Use it until the end of the block."""
-        return self
-
     def store(self) -> tuple[str, int]:
         """The name of this ledger and its newest revision."""
         with self._using() as db:
@@ -106,7 +109,7 @@ class Ledger(SqliteFile):
         return found[0].task if found else None
 
     def track(self, task: str, remote: str, order: Order, at: datetime) -> None:
-        """Remember whose task it is; the same again changes nothing."""
+        """Remember that `remote` is our `task`; the same again changes nothing."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO task VALUES (?, ?, ?, ?, 0, NULL, NULL) ON CONFLICT DO NOTHING",
@@ -209,23 +212,13 @@ class Ledger(SqliteFile):
         *,
         flagged: bool = False,
     ) -> None:
-        attempt = 1 if isinstance(request, Submit) else getattr(request, "attempt", None)
+        text = None if receipt is None else written(receipt)
+        values = (
+            *(key, digest(request), written(request), request.verb, request.task),
+            *(attempt_of(request), state, at.isoformat(), text, flagged),
+        )
         with self._transaction() as db:
-            db.execute(
-                "REPLACE INTO act VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    digest(request),
-                    written(request),
-                    request.verb,
-                    request.task,
-                    None if isinstance(request, Move) else attempt,
-                    state,
-                    at.isoformat(),
-                    None if receipt is None else written(receipt),
-                    int(flagged),
-                ),
-            )
+            db.execute("REPLACE INTO act VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _tracked(self, which: str, value: str | int) -> list[Tracked]:
         with self._using() as db:

@@ -1,13 +1,11 @@
-"""What the probes of a service's delivery share: how a finding becomes evidence.
-
-No port stands behind this module.
-"""
+"""What the probes share: how a finding becomes evidence. This module implements no port."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from agent.core.model.nouns import Evidence, ProofKind
@@ -41,15 +39,16 @@ class Finding:
 def evidence(
     probe: str, findings: Iterable[Finding], view: TaskView, now: datetime
 ) -> Sequence[Evidence]:
-    """One item per finding, all seen at `now` and of this attempt."""
+    """One item per finding, all seen at `now` and of this attempt. `probe` is part of their ids."""
     times: Counter[ProofKind] = Counter()
     items = []
     for one in findings:
         times[one.kind] += 1
         number = f"-{times[one.kind]}" if times[one.kind] > 1 else ""
+        name = f".{probe}" if probe else ""
         items.append(
             Evidence(
-                id=f"{one.kind}@{view.attempt}.{probe}{number}",
+                id=f"{one.kind}@{view.attempt}{name}{number}",
                 kind=one.kind,
                 origin="observed",
                 holds=one.holds,
@@ -65,7 +64,7 @@ def evidence(
 
 
 def absent(view: TaskView, now: datetime, patience: float) -> bool | None:
-    """What is to be said of a thing that is not there: None while it may be on its way."""
+    """What the absence of a thing means: None, not known, while it may be on its way."""
     if view.finished_at is None or now < view.finished_at + timedelta(seconds=patience):
         return None
     return False
@@ -83,27 +82,21 @@ def named(
     kind: ProofKind,
     value: str,
     wanted: str | None,
-    late: bool | None,  # noqa: FBT001 - what `absent` says
+    late: bool | None,  # noqa: FBT001 - from `absent`
     *,
     place: str,
     source: str,
     answer: str,
 ) -> Finding:
-    """A commit or digest that stands at `place`. Whether it is the right one, the core compares.
+    """A commit or digest found at `place`. Whether it is the right one, the core compares.
 
-    One that is not `wanted` says nothing as long as the right one may still be on its way.
+    One that is not `wanted` proves nothing as long as the right one may still be on its way.
     """
+    seen = partial(Finding, kind=kind, source=source, answer=answer)
     if wanted is not None and value != wanted and late is None:
         detail = f"{place} still says {short(value)}, not {short(wanted)}; it may be on its way"
-        return Finding(kind=kind, holds=None, detail=detail, source=source, answer=answer)
-    return Finding(
-        kind=kind,
-        holds=True,
-        value=value,
-        detail=f"{place} says {short(value)}",
-        source=source,
-        answer=answer,
-    )
+        return seen(holds=None, detail=detail)
+    return seen(holds=True, value=value, detail=f"{place} says {short(value)}")
 
 
 def short(name: str) -> str:

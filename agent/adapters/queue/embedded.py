@@ -19,7 +19,6 @@ from agent.core.model.queueing import (
     Cursor,
     Lease,
     NewEvent,
-    Order,
     OwnControlPlane,
     QueueSpec,
     QueueView,
@@ -32,12 +31,9 @@ from agent.core.queue import rules
 from agent.core.queue.rules import (
     COLUMNS,
     TASK_COLUMNS,
+    ActingQueue,
     Attempt,
-    Halt,
-    Move,
     Request,
-    Retry,
-    Submit,
     attempt_of,
     clean,
     row_of,
@@ -76,7 +72,7 @@ _PUT: Final = (
 )
 
 
-class SqliteQueue(SqliteFile, OwnControlPlane):
+class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """A `TaskQueue` and `WorkSource` in the file `path`, which is made when it is not there.
 
     `now` gives aware datetimes and is its only clock. UnusableStoreError: the file cannot be a
@@ -128,24 +124,6 @@ class SqliteQueue(SqliteFile, OwnControlPlane):
     def queues(self) -> Sequence[QueueView]:
         with self._reading() as db:
             return rules.queue_views(_specs(db), _tally(db))
-
-    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
-        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
-
-    def retry(
-        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
-    ) -> Receipt:
-        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
-        return self._act(request, key)
-
-    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
-
-    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
-
-    def move(self, task: str, *, queue: str, key: str) -> Receipt:
-        return self._act(Move(task=task, queue=queue), key)
 
     def get(self, task: str) -> TaskView | None:
         with self._reading() as db:
@@ -260,9 +238,9 @@ class SqliteQueue(SqliteFile, OwnControlPlane):
 
 @cache
 def _schema() -> tuple[str, ...]:
-    """The statements of `queue_sqlite.sql`; some hold semicolons inside."""
+    """The statements of `embedded.sql`; some hold semicolons inside."""
     statements, part = [], ""
-    text = (resources.files("agent.adapters") / "queue_sqlite.sql").read_text("utf-8")
+    text = (resources.files("agent.adapters.queue") / "embedded.sql").read_text("utf-8")
     for line in text.splitlines(keepends=True):
         part += line
         if sqlite3.complete_statement(part):
