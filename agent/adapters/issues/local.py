@@ -17,6 +17,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from agent.adapters.issues.settings import IssueSettings
+from agent.backends import IssuesBackend
 from agent.core.model.text import fenced, one_line
 from agent.errors import UnusableStoreError
 from agent.ports import Issue
@@ -188,3 +190,8 @@ def _write(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+BACKEND: Final = IssuesBackend(
+    settings=IssueSettings, open=lambda _own, context: LocalIssues(context.state / "issues")
+)
