@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
@@ -37,7 +37,7 @@ from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.references import GitReferences
 from agent.adapters.git.remote import remote_of
 from agent.adapters.git.worktrees import GitWorktrees
-from agent.adapters.model.reviewer import EvidenceReviewer
+from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.remedies.command import CommandRemedies
@@ -74,6 +74,9 @@ from agent.runtime.loop import Loop
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
+
+if TYPE_CHECKING:
+    from agent.adapters.model.anthropic_api import Asking, Endpoint
 
 
 def settings_above(folder: Path) -> Settings:
@@ -265,8 +268,7 @@ def _writer_of(own: ModelSettings, prompts: Path, key: str | None) -> Writer | N
     return AnthropicWriter(prompts, *_model(own, own.draft_model, key))
 
 
-def _model(own: ModelSettings, model: str, key: str | None) -> tuple[Any, Any]:
-    """An `Endpoint` and an `Asking`."""
+def _model(own: ModelSettings, model: str, key: str | None) -> "tuple[Endpoint, Asking]":
     from agent.adapters.model.anthropic_api import Asking, Endpoint
 
     endpoint = Endpoint(
