@@ -125,7 +125,7 @@ def test_on_a_narrow_page_the_reason_goes_on_below():
     lines = drawn(lambda console: page(console, FULL), COLUMNS="60")
     start = next(index for index, line in enumerate(lines) if line.startswith("? T-4"))
     words = " ".join(lines[start : start + 2]).split()
-    assert words == ["?", "T-4", "handed-over", "its", "attempts", "are", "used", "up"]
+    assert words == ["?", "T-4", "handed-over", "no", "attempts", "are", "left"]
 
 
 def test_the_picture_has_room_for_what_matters_most(monkeypatch):

@@ -283,7 +283,7 @@ def _write(assessed: TaskAssessment, defect: Defect) -> Proposal:
         task=assessed.task.id,
         attempt=assessed.task.attempt,
         reason=(
-            f"{defect.id} stopped {len(defect.seen_in)} tasks; its rule becomes a reference document"
+            f"{defect.id} stopped {len(defect.seen_in)} tasks; its rule becomes a document"
         ),
         defect=defect.id,
     )
