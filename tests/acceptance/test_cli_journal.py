@@ -173,7 +173,7 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
 def test_an_edited_record_stops_verify_and_replay_and_shows_in_explain(own):
     with sqlite3.connect(own.state / "state.db") as db:
         db.execute("DROP TRIGGER entry_keeps")
-        db.execute("UPDATE entry SET body = replace(body, 'nothing stands', 'all stands') "
+        db.execute("UPDATE entry SET body = replace(body, 'nothing blocks', 'all blocks') "
                    "WHERE sequence = 3")  # fmt: skip
     db.close()
     for command in (["verify"], ["replay", "all", "--check"]):

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from agent.adapters.common.sqlite import SqliteFile
 from agent.core.model.actions import digest
 from agent.core.model.queueing import Order, Receipt, TaskView
-from agent.core.queue.rules import Halt, Move, Request, Submit, written
+from agent.core.queue.rules import Halt, Move, Request, Submit, to_json
 
 _TASKS: Final = "SELECT id, remote, task_order, submitted_at, view, output FROM task"
 _ACTS: Final = "SELECT key, request, digest, state, begun_at, receipt FROM act"
@@ -110,12 +110,12 @@ class Ledger(SqliteFile):
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO task VALUES (?, ?, ?, ?, 0, NULL, NULL) ON CONFLICT DO NOTHING",
-                (task, remote, written(order), at.isoformat()),
+                (task, remote, to_json(order), at.isoformat()),
             )
 
     def save(self, view: TaskView, output: str | None) -> None:
         """Keep what was seen; only what differs is a change."""
-        text = written(view)
+        text = to_json(view)
         with self._transaction() as db:
             (before,) = db.execute("SELECT view FROM task WHERE id = ?", (view.id,)).fetchone()
             if before != text:
@@ -218,13 +218,13 @@ class Ledger(SqliteFile):
                 (
                     key,
                     digest(request),
-                    written(request),
+                    to_json(request),
                     request.verb,
                     request.task,
                     None if isinstance(request, Move) else attempt,
                     state,
                     at.isoformat(),
-                    None if receipt is None else written(receipt),
+                    None if receipt is None else to_json(receipt),
                     int(flagged),
                 ),
             )

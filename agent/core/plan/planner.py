@@ -115,8 +115,8 @@ def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
     """What a person declined is not proposed again, and takes no lane, until its basis changes."""
     if not assessed.task.declined:
         return proposal
-    rests_on = decision_basis.of(assessed, proposal)
-    why = assessed.task.declined.get(decision_basis.on_grounds(proposal.action, rests_on))
+    rests_on = decision_basis.derive(assessed, proposal)
+    why = assessed.task.declined.get(decision_basis.declined_key(proposal.action, rests_on))
     if why is None:
         return proposal
     return Proposal(
@@ -151,7 +151,7 @@ def clear(
     *,
     lanes: int | None = None,
     sends: int | None = None,
-    prompt_stands: bool = True,
+    prompt_ok: bool = True,
     approved: bool = False,
     consented: bool = False,
 ) -> tuple[dict[str, str], Clearance]:
@@ -165,7 +165,7 @@ def clear(
         proposal,
         lanes=assessment.lanes.free if lanes is None else lanes,
         sends=sends_of(assessment) if sends is None else sends,
-        prompt_stands=prompt_stands,
+        prompt_ok=prompt_ok,
         approved=approved,
         consented=consented,
     )
@@ -282,8 +282,6 @@ def _write(assessed: TaskAssessment, defect: Defect) -> Proposal:
         action=Action.WRITE_REFERENCE,
         task=assessed.task.id,
         attempt=assessed.task.attempt,
-        reason=(
-            f"{defect.id} stopped {len(defect.seen_in)} tasks; its rule becomes a document"
-        ),
+        reason=(f"{defect.id} stopped {len(defect.seen_in)} tasks; its rule becomes a document"),
         defect=defect.id,
     )
