@@ -157,16 +157,16 @@ class Executor:
             and proposal.action is Action.ACCEPT
         ):
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
         person = consent is not None and consent.by == "person"
         _, answer = planner.clear(
             assessment,
             proposal,
-            prompt_stands=stands,
+            prompt_ok=prompt_ok,
             approved=person,
             consented=consent is not None and not person,
         )
-        rests_on = digest(decision_basis.of(assessed, proposal))
+        rests_on = digest(decision_basis.derive(assessed, proposal))
         if consent is not None and consent.ground not in (None, rests_on):
             return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)
