@@ -111,6 +111,7 @@ def test_a_parked_task_that_somebody_starts_again_is_read_and_judged(tmp_path):
     world.run(ticks=6)
     assert world.outcome()["T-1"] == ("accepted", 2)
     assert ("release", "T-1") not in world.actions("T-1")
+    assert world.world.state.check() is None
 
 
 def test_a_task_that_was_handed_over_goes_on_when_somebody_starts_it_again(tmp_path):
@@ -121,8 +122,12 @@ def test_a_task_that_was_handed_over_goes_on_when_somebody_starts_it_again(tmp_p
     assert world.outcome() == {"T-1": ("handed-over", 3)}
     world.queue.retry("T-1", attempt=4, prompt="by hand", fresh_session=False, key="person")
     world.host()
+    world.run(ticks=1)
+    assert world.world.store.task_record("T-1").status == "submitted"
+    assert world.world.state.check() is None
     world.run(ticks=6)
     assert world.outcome() == {"T-1": ("accepted", 4)}
+    assert world.world.state.check() is None
 
 
 class Odd:

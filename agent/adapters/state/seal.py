@@ -57,7 +57,8 @@ def read_seal(path: Path) -> Seal | None:
 
 def write_seal(path: Path, seal: Seal) -> None:
     """Keep the seal of the state at `path`; after a crash it is the old one or the new one."""
-    file, new = beside(path), path.with_suffix(".seal.new")
+    # The process's own name: two that open the state at once must not take each other's file.
+    file, new = beside(path), path.with_suffix(f".seal.{os.getpid()}.new")
     with new.open("w", encoding="utf-8") as stream:
         json.dump(seal.model_dump(mode="json"), stream)
         stream.flush()
