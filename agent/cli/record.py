@@ -15,7 +15,7 @@ from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.core.journal.records import Entry, Record, request_in
+from agent.core.journal.records import Entry, RecordKind, request_in
 from agent.core.journal.replay import Difference
 from agent.errors import JournalBrokenError, UserError
 from agent.ports import Journal
@@ -73,7 +73,7 @@ class _Told:
             last, self._sentence = self._sentence, str(record.body.get("sentence"))
             if last == self._sentence:
                 return None
-        said = _SAID[record.kind](record.body)
+        said = SENTENCES[record.kind](record.body)
         about = f" {record.task}" if record.task else ""
         when = f"{record.at:%Y-%m-%dT%H:%M:%SZ}"
         return f"{entry.sequence} {when} tick {record.tick} {record.kind}{about}: {said}"
@@ -108,7 +108,7 @@ def _run(body: dict[str, Any]) -> str:
     return f"{body['who']}, mode {body['mode']}, policy {str(body['policy'])[:12]}{refused}"
 
 
-_SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+SENTENCES: Final[dict[RecordKind, Callable[[dict[str, Any]], str]]] = {
     "start": _run,
     "stop": _run,
     "policy": _run,
@@ -119,12 +119,8 @@ _SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "settled": _outcome,
     "answered": _answered,
     "closed": lambda body: f"{body['action']} {body['state']} ({request_in(body)}): {body['why']}",
+    "fixed": lambda body: f"{body['defect']}: {body['why']}",
 }
-
-
-def said(record: Record) -> str:
-    """What a record says, in one sentence."""
-    return _SAID[record.kind](record.body)
 
 
 _MARK: Final = {True: "ok", False: "NO", None: "??"}

@@ -226,6 +226,11 @@ def _mark(task: MappedTask) -> str:
 
 def _next(task: MappedTask) -> str:
     coming, asked = task.next, task.asked
+    if (unknown := task.unknown) is not None:
+        return (
+            f"whether {unknown.action} took effect has been unknown since "
+            f"{unknown.since:%Y-%m-%d %H:%MZ}; `wavekeeper explain {task.id}`"
+        )
     if coming is None:
         return task.why or ""
     if asked is not None and asked.state == "pending":

@@ -187,25 +187,41 @@ def _steps(journal: Journal, task: str | None) -> list[Step]:
     """What was carried out for it, each with its reason."""
     if task is None:
         return []
-    reasons: dict[str, str] = {}
+    intents: dict[str, Entry] = {}
     found = []
     for entry in journal.entries(task=task, kinds=("intent", "outcome", "settled")):
         record, body = entry.record, entry.record.body
         if record.kind == "intent":
-            reasons[record.key or ""] = str(body["proposal"]["reason"])
+            intents[record.key or ""] = entry
             continue
+        intent = intents.pop(record.key or "", None)
         found.append(
             Step(
                 record=entry.sequence,
                 at=record.at,
                 action=Action(body["action"]),
                 result=str(body["result"]),
-                reason=reasons.get(record.key or "", ""),
+                reason=str(intent.record.body["proposal"]["reason"]) if intent else "",
                 said=str(body["said"]),
                 by=whose_yes(body),
             ),
         )
+    found += [_open_step(entry) for entry in intents.values()]
     return found
+
+
+def _open_step(entry: Entry) -> Step:
+    """An intent without an outcome."""
+    proposal = Proposal.model_validate(entry.record.body["proposal"])
+    return Step(
+        record=entry.sequence,
+        at=entry.record.at,
+        action=proposal.action,
+        result="open",
+        reason=proposal.reason,
+        said="begun; whether it took effect could not be read back yet, so nothing else is done",
+        by=whose_yes(entry.record.body),
+    )
 
 
 def whose_yes(body: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from agent.core.assess.assessment import Assessment
 from agent.core.assess.liveness import polls_after
-from agent.core.journal.records import Record
+from agent.core.journal.records import SETTLED_RECORDS, Record
 from agent.core.journal.replay import Ruled, body_of
 from agent.core.model.actions import Action, Cleared, digest
 from agent.core.model.nouns import Snapshot
@@ -167,7 +167,9 @@ class Ticker:
         store, now = self._ports.store, decisions.assessment.snapshot.now
         for task, assessed in decisions.assessment.tasks.items():
             task_record = store.task_record(task)
-            if task_record is None:
+            # A settled task is there for those that depend on it: its evidence is not fetched, and
+            # must not take the place of what it was accepted on.
+            if task_record is None or task_record.status in SETTLED_RECORDS:
                 continue
             update: dict[str, object] = {}
             count = polls_after(

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from agent.cli.evaluation import case_of, cost, decided, scores
+from agent.cli.evaluate import case_of, cost, decided, scores
 from agent.core.model.nouns import CriterionVerdict, Review, Usage
 from agent.core.review.brief import Limits
 from tests.acceptance.program import Project, here

@@ -4,11 +4,15 @@ import json
 import re
 import sqlite3
 import subprocess
+from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
 from agent import wiring
 from agent.adapters.state.db import State
+from agent.cli.record import SENTENCES
+from agent.core.journal.records import Record, RecordKind
 from tests.acceptance.program import Project, here
 from tests.acceptance.terminals import program
 
@@ -59,6 +63,17 @@ def test_the_log_tells_each_thing_once_as_text():
     assert lines[8].endswith("outcome T-1: submit done: submitted to main")
     # Record 7 is the tick; its sentence is that of the tick before and is not said again.
     assert [line.split()[0] for line in lines] == [*"1234568", "9", "10", "11"]
+
+
+def test_the_log_has_a_sentence_for_every_kind_of_record():
+    assert set(get_args(RecordKind)) == set(SENTENCES)
+
+
+def test_the_log_says_which_defect_was_fixed_by_hand(own):
+    body = {"defect": "D-1", "issue": "0001", "why": "its issue was closed"}
+    with State(own.state / "state.db") as state:
+        state.journal.append([Record(kind="fixed", at=datetime.now(UTC), tick=9, body=body)])
+    assert here("log").stdout.endswith("tick 9 fixed: D-1: its issue was closed\n")
 
 
 @pytest.mark.usefixtures("project")

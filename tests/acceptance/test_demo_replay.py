@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from agent.cli.cassette_server import replayed
+from agent.adapters.model.cassettes import replayed
 from agent.cli.demo import model
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT

@@ -7,8 +7,7 @@ from typing import Final
 from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
-from agent.cli.approval.answers import coming, put_off, until
-from agent.cli.approval.panel import what
+from agent.cli.approval.panel import coming, put_off, until, what
 from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console

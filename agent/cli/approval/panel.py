@@ -6,7 +6,7 @@ lines has a mark of ours in front, so it cannot pass for a part of the panel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rich.console import Group
@@ -16,7 +16,9 @@ from agent.cli.console import Console
 from agent.cli.views import duration
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.actions import Action, Proposal
+from agent.core.model.durations import seconds
 from agent.core.prompts.linter import WHAT_FAILED
+from agent.errors import UserError
 
 _PROMPT_SHOWN: Final = 6
 _EVIDENCE_SHOWN: Final = 3
@@ -209,3 +211,27 @@ def _telling(lines: Sequence[str]) -> int:
 
 def _target(proposal: Proposal) -> str:
     return proposal.task or f"to {proposal.limit} lanes"
+
+
+def until(how_long: str | None) -> datetime | None:
+    """When a time from now is over; None: until something changes. UserError: it is no duration."""
+    if not how_long:
+        return None
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds(how_long))
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{how_long!r:.40}: {error}") from error
+
+
+def put_off(request: ApprovalRequest) -> str:
+    """Until when."""
+    if request.deferred_until is None:
+        return "is put off until something changes"
+    return f"is put off until {request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
+
+
+def coming(*, supervised: bool) -> str:
+    """What follows a yes."""
+    if supervised:
+        return "the supervisor looks again and then does it"
+    return "nobody supervises now: `wavekeeper run` looks again and then does it"

@@ -11,8 +11,7 @@ from typing import Final
 
 from rich.text import Text
 
-from agent.cli.approval import answers
-from agent.cli.approval.panel import Panel, asks, what
+from agent.cli.approval.panel import Panel, asks, coming, put_off, until, what
 from agent.cli.approval.terminal import Keys, edited
 from agent.cli.console import Console
 from agent.cli.policy import drafted, made
@@ -143,7 +142,7 @@ class ApprovalPrompt:
 
     def _say_yes(self, requests: list[ApprovalRequest]) -> bool:
         looked = round(time.monotonic() - self._shown_at, 1)
-        then = answers.coming(supervised=self._supervised)
+        then = coming(supervised=self._supervised)
         for request in requests:
             try:
                 self._answering.approve(request, via="panel", looked=looked)
@@ -189,10 +188,10 @@ class ApprovalPrompt:
     def _later(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
         self._keys.forget()
         self._console.ask("for how long (30m, 2h; empty: until something changes):")
-        until = answers.until(self._keys.line())
+        later = until(self._keys.line())
         for one in mates:
-            said = self._answering.defer(one, until)
-            self._console.line(f"{one.id} {answers.put_off(said)}")
+            said = self._answering.defer(one, later)
+            self._console.line(f"{one.id} {put_off(said)}")
         self._at += 1
         return True
 
