@@ -55,7 +55,7 @@ class Case(BaseModel):
     source: str = "unnamed"
     title: str = ""
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
-    """A plain text stands for one criterion of judgement."""
+    """A plain text is one criterion of judgement."""
     final_response: str
     evidence: Observed = Observed()
     label: bool
@@ -165,10 +165,10 @@ def evaluate(
     counted = scores(zip(cases, reviews, strict=True))
     prices = settings.model.price_in, settings.model.price_out
     if as_json:
-        told = [
+        listed = [
             {**one.model_dump(mode="json"), "dollars": cost(one.usage, *prices)} for one in counted
         ]
-        console.json({"schema": "wavekeeper.eval/1", "reviewer": name, "scores": told})
+        console.json({"schema": "wavekeeper.eval/1", "reviewer": name, "scores": listed})
         return
     console.line(f"reviewer: {name}")
     console.show(_table(console, counted, prices))
@@ -199,7 +199,7 @@ def _read(path: Path) -> list[Case]:
             try:
                 cases.append(case_of(line))
             except ValueError as error:
-                raise UserError(f"{path}:{number}: {error}; mend this case") from error
+                raise UserError(f"{path}:{number}: {error}; fix this case") from error
     if not cases:
         raise UserError(f"{path}: there is no case in it; write one JSON object a line")
     return cases

@@ -19,7 +19,7 @@ from agent.core.plan import decision_basis, planner
 from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.drafting import stands_on_its_own
+from agent.runtime.drafting import is_self_contained
 from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
 
@@ -148,12 +148,12 @@ class Executor:
             and proposal.action is Action.ACCEPT
         ):
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
+        complete = is_self_contained(assessment, proposal, self._ports.store)
         person = consent is not None and consent.by == "person"
         _, answer = planner.clear(
             assessment,
             proposal,
-            prompt_stands=stands,
+            prompt_stands=complete,
             approved=person,
             consented=consent is not None and not person,
         )

@@ -58,7 +58,7 @@ def sessions(journal: Journal) -> list[Session]:
 
 
 def chosen(journal: Journal, name: str) -> list[Session]:
-    """The runs that `name` stands for: one id, `last` or `all`. UserError: there is none."""
+    """The runs that `name` means: one id, `last` or `all`. UserError: there is none."""
     found = sessions(journal)
     if name == ALL and found:
         return found

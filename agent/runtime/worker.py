@@ -32,7 +32,7 @@ SameFailure = Callable[[CommandResult, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker host is told. Durations are seconds."""
+    """The settings of a worker host. Durations are seconds."""
 
     name: str
     """A host that is started again under this name adopts what it left."""
@@ -163,7 +163,7 @@ class Worker:
 
 
 class _Attempt:
-    """One attempt, told as one straight line on one thread."""
+    """One attempt, from start to report, on one thread."""
 
     def __init__(self, host: Worker, claim: _Claim, folder: Path) -> None:
         self.title = f"{claim.lease.task} attempt {claim.lease.attempt}"

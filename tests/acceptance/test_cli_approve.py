@@ -13,7 +13,7 @@ import pytest
 from agent import wiring
 from agent.adapters.files.policy import read_policy
 from agent.adapters.state.db import State
-from agent.cli.policy import drafted, made
+from agent.cli.policy import draft_rule, parse_rule
 from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
 from tests.acceptance.program import GOOD, Project, here
@@ -222,10 +222,10 @@ RULES = [
 
 @pytest.mark.parametrize(("old", "new", "said"), RULES)
 def test_a_rule_beyond_the_policy_is_refused(old, new, said):
-    text = drafted(request(action=Action.SUBMIT), datetime.now(UTC))
-    assert made(text, request(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
+    text = draft_rule(request(action=Action.SUBMIT), datetime.now(UTC))
+    assert parse_rule(text, request(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
     with pytest.raises(UserError, match=said):
-        made(text.replace(old, new), request(action=Action.SUBMIT), "ana", POLICY)
+        parse_rule(text.replace(old, new), request(action=Action.SUBMIT), "ana", POLICY)
 
 
 @pytest.mark.long

@@ -60,7 +60,7 @@ def test_without_a_model_everything_is_left_to_a_person():
     ("text", "says"),
     [
         pytest.param("", "there is no case in it", id="empty"),
-        pytest.param("{}", "cases.jsonl:1: id: Field required; mend this case", id="no case"),
+        pytest.param("{}", "cases.jsonl:1: id: Field required; fix this case", id="no case"),
         pytest.param("\n[", "cases.jsonl:2: Invalid JSON", id="no JSON"),
     ],
 )

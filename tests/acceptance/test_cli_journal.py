@@ -59,7 +59,7 @@ def test_the_log_tells_each_thing_once_as_text():
     ]  # fmt: skip
     assert re.search(r"submit \(needs-approval: submit_planned_work, asked as A-1\)", lines[2])
     assert re.search(r"answered T-1: submit approved by \S+ \(A-1\)$", lines[4])
-    assert lines[7].endswith("submit by submit_planned_work, yes of A-1")
+    assert lines[7].endswith("submit by submit_planned_work, approval A-1")
     assert lines[8].endswith("outcome T-1: submit done: submitted to main")
     # Record 7 is the tick; its sentence is that of the tick before and is not said again.
     assert [line.split()[0] for line in lines] == [*"1234568", "9", "10", "11"]
@@ -119,7 +119,7 @@ def test_explain_says_who_decided_on_what():
     assert "guard    submit needs-approval, asked as A-1" in said
     assert re.search(r"rule   submit_planned_work \(guard\.toml:\d+\): A planned task goes", said)
     assert 'policy "Keep queue concurrency bounded by real execution capacity."' in said
-    assert re.search(r"\d\d:\d\d:\d\d submit done, yes of A-1: submitted to main", said)
+    assert re.search(r"\d\d:\d\d:\d\d submit done, approval A-1: submitted to main", said)
     assert re.search(r"person   submit approved by \S+ at \d\d:\d\d:\d\dZ, A-1", said)
     assert "chain ok" in said
 

@@ -67,7 +67,7 @@ def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
 def approve(
     console: Console, settings: Settings, name: str, digest: str | None, confirm: str | None
 ) -> None:
-    """Say yes to one card by its digest."""
+    """Approve one request by its digest."""
     if digest is None:
         raise UserError(f"name what you approve: --digest, as `approve --list` shows it for {name}")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
@@ -81,7 +81,7 @@ def approve(
 def reject(
     console: Console, settings: Settings, name: str, reason: str, digest: str | None
 ) -> None:
-    """Say no to one card, and why."""
+    """Reject one request, and say why."""
     if not reason.strip():
         raise UserError("-m: say why; the reason goes into the record")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
@@ -92,7 +92,7 @@ def reject(
 
 
 def defer(console: Console, settings: Settings, name: str, how_long: str | None) -> None:
-    """Put one card off."""
+    """Put one request off."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        said = answering.defer(answering.request(name), until(how_long))
-    console.line(f"{name} {put_off(said)}")
+        deferred = answering.defer(answering.request(name), until(how_long))
+    console.line(f"{name} {put_off(deferred)}")

@@ -33,7 +33,7 @@ _FRAME: Final = 3
 
 
 class Panel:
-    """One card and the cards that are the same question."""
+    """One request and the others that are the same question."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Panel:
 
     def _guard(self) -> Iterable[Text]:
         rules = ", ".join(f"{rule} ({self._place(rule)})" for rule in self._request.rules)
-        yield self._line(f"  GUARD   permits it with your yes: {rules}")
+        yield self._line(f"  GUARD   permits it with your approval: {rules}")
         for warned in self._request.warnings[:_WARNINGS_SHOWN]:
             yield self._line(f"    WARN  {warned.rule}: {warned.said}", "yellow")
 
@@ -147,7 +147,7 @@ class Panel:
         self, text: str, mark: str, most: int | None, of_what: str, style: str = ""
     ) -> Iterable[Text]:
         lines = self._console.lines(text)
-        start = _telling(lines) if most is not None else 0
+        start = _opening(lines) if most is not None else 0
         for line in lines[start:][:most]:
             yield Text(f"{mark}{line}", style)
         left = 0 if most is None else len(lines) - len(lines[start:][:most])
@@ -203,8 +203,8 @@ def asks(request: ApprovalRequest, mates: int) -> str:
     return f"{about}{prompt}? [{keys}]  digest {request.digest[:_DIGEST]}"
 
 
-def _telling(lines: Sequence[str]) -> int:
-    """Where a folded prompt is opened: at what the worker is to mend, not at what always stands."""
+def _opening(lines: Sequence[str]) -> int:
+    """The line at which a folded prompt is opened: what is to be fixed comes first."""
     heading = f"## {WHAT_FAILED}"
     return lines.index(heading) if heading in lines else 0
 
@@ -231,7 +231,7 @@ def put_off(request: ApprovalRequest) -> str:
 
 
 def coming(*, supervised: bool) -> str:
-    """What follows a yes."""
+    """What follows an approval."""
     if supervised:
         return "the supervisor looks again and then does it"
     return "nobody supervises now: `wavekeeper run` looks again and then does it"

@@ -1,6 +1,6 @@
-"""The line-by-line desk: one question at a time, with the keys of `git add -p`.
+"""The prompt for approvals: one question at a time, with the keys of `git add -p`.
 
-Only y answers yes, and only when it is pressed after the question has stood there for a moment;
+Only y answers yes, and only when it is pressed after the question was visible for a moment;
 Enter, arrows, pasted text and keys typed ahead decide nothing.
 """
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from agent.cli.approval.panel import Panel, asks, coming, put_off, until, what
 from agent.cli.approval.terminal import Keys, edited
 from agent.cli.console import Console
-from agent.cli.policy import drafted, made
+from agent.cli.policy import draft_rule, parse_rule
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError
@@ -98,16 +98,16 @@ class ApprovalPrompt:
     def _questions(
         self, waiting: list[ApprovalRequest]
     ) -> list[tuple[ApprovalRequest, list[ApprovalRequest]]]:
-        """Each question with the cards it is about; a bundle stands where its first card does."""
+        """Each question with its requests; a bundle is at the place of its first request."""
         found: list[tuple[ApprovalRequest, list[ApprovalRequest]]] = []
-        told: set[str] = set()
+        listed: set[str] = set()
         for request in waiting:
-            if request.id in told:
+            if request.id in listed:
                 continue
             mates = [request]
             if request.state == "pending" and request.bundle not in self._apart:
                 mates = bundled(request, waiting)
-            told |= {one.id for one in mates}
+            listed |= {one.id for one in mates}
             found.append((request, mates))
         return found
 
@@ -229,11 +229,11 @@ class ApprovalPrompt:
         return False
 
     def _rule(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
-        new = edited(drafted(request, datetime.now(UTC)), ".toml")
+        new = edited(draft_rule(request, datetime.now(UTC)), ".toml")
         if new is None:
             self._console.line("no rule was made; nothing was decided")
             return False
-        rule = self._answering.add_rule(made(new, request, self._answering.who, self._policy))
+        rule = self._answering.add_rule(parse_rule(new, request, self._answering.who, self._policy))
         self._console.line(
             f"{rule.id}: {rule.action} of {rule.tasks} needs no question until "
             f"{rule.until:%Y-%m-%d}, {rule.most_uses} times at most",

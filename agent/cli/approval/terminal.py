@@ -96,7 +96,7 @@ def edited(text: str, suffix: str) -> str | None:
     try:
         argv = shlex.split(command)
     except ValueError as error:
-        raise UserError(f"$EDITOR {command!r:.80}: {error}; mend it") from error
+        raise UserError(f"$EDITOR {command!r:.80}: {error}; fix it") from error
     with tempfile.TemporaryDirectory(prefix="wavekeeper-edit-") as folder:
         path = Path(folder, f"edit{suffix}")
         path.write_text(text, encoding="utf-8", errors="replace")
