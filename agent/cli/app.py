@@ -5,14 +5,17 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent import __version__
 from agent.cli.console import Console, standard
-from agent.cli.errors import ended
+from agent.cli.errors import run_command
 from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.adapters.files.config import Settings
 
 Own = Annotated[
     Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
@@ -30,7 +33,7 @@ app = typer.Typer(
 def call(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run the command that `arguments` name, by default those of the process; the exit code."""
     console = console or standard()
-    return ended(
+    return run_command(
         lambda: app(arguments, prog_name="wavekeeper", standalone_mode=False, obj=console),
         console,
     )
@@ -40,6 +43,13 @@ def console_of(context: typer.Context) -> Console:
     """The console that `call` was given."""
     console: Console = context.obj
     return console
+
+
+def _here(context: typer.Context) -> "tuple[Console, Settings]":
+    """The console, and the settings that hold in this folder."""
+    from agent import wiring
+
+    return console_of(context), wiring.settings_above(Path.cwd())
 
 
 def _version(context: typer.Context, *, asked: bool) -> None:
@@ -87,10 +97,9 @@ def submit(
     check: Annotated[bool, typer.Option("--check", help="Only check it; store nothing.")] = False,
 ) -> None:
     """Check a wave file and plan its tasks."""
-    from agent import wiring
     from agent.cli.wave import submit as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), wave, check=check)
+    command(*_here(context), wave, check=check)
 
 
 @app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
@@ -114,12 +123,11 @@ def run(
     ] = False,
 ) -> None:
     """Supervise: look at the queues, decide, act, until Ctrl-C."""
-    from agent import wiring
     from agent.cli.run import Asked
     from agent.cli.run import run as command
 
     asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
-    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), asked))
+    raise typer.Exit(command(*_here(context), asked))
 
 
 @app.command(epilog="Example: wavekeeper work --name build-1")
@@ -131,10 +139,9 @@ def work(
     ] = None,
 ) -> None:
     """Run tasks on this machine, until Ctrl-C."""
-    from agent import wiring
     from agent.cli.wave import work as command
 
-    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), name))
+    raise typer.Exit(command(*_here(context), name))
 
 
 @app.command(epilog="Example: wavekeeper status --json")
@@ -147,11 +154,9 @@ def status(
     ] = False,
 ) -> None:
     """Show the live map of the wave, and what comes next."""
-    from agent import wiring
     from agent.cli.wave import status as command
 
-    settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, as_json=as_json, line=line)
+    command(*_here(context), as_json=as_json, line=line)
 
 
 @app.command(epilog="Example: wavekeeper doctor")
@@ -207,11 +212,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the configured reviewer on labelled cases; the labels are not shown to it."""
-    from agent import wiring
     from agent.cli.evaluate import evaluate as command
 
-    settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, tasks, recorded, as_json=as_json)
+    command(*_here(context), tasks, recorded, as_json=as_json)
 
 
 @app.command(epilog="Example: wavekeeper approve A-7 --digest 7f3a91c2")
@@ -231,10 +234,9 @@ def approve(
     as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,
 ) -> None:
     """Answer what waits for a person, one question after the other."""
-    from agent import wiring
     from agent.cli.approval import command
 
-    console, settings = console_of(context), wiring.settings_above(Path.cwd())
+    console, settings = _here(context)
     if listed or as_json:
         command.listing(console, settings, as_json=as_json)
     elif request is not None:
@@ -252,10 +254,9 @@ def reject(
     digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
 ) -> None:
     """Say no to a question; it is asked again only if something changes."""
-    from agent import wiring
     from agent.cli.approval.command import reject as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), request, message, digest)
+    command(*_here(context), request, message, digest)
 
 
 @app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
@@ -268,10 +269,9 @@ def defer(
     ] = None,
 ) -> None:
     """Put a question off."""
-    from agent import wiring
     from agent.cli.approval.command import defer as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), request, how_long)
+    command(*_here(context), request, how_long)
 
 
 @app.command(epilog="Example: wavekeeper log -f --task T-1")
@@ -287,11 +287,9 @@ def log(
     ] = False,
 ) -> None:
     """Show what was seen, decided, answered and done."""
-    from agent import wiring
     from agent.cli.record import log as command
 
-    settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, task=task, follow=follow, as_json=as_json)
+    command(*_here(context), task=task, follow=follow, as_json=as_json)
 
 
 @app.command(epilog="Example: wavekeeper explain T-1")
@@ -304,10 +302,9 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a task was accepted, sent back, left alone or refused, or waits."""
-    from agent import wiring
     from agent.cli.record import explain as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), name, as_json=as_json)
+    command(*_here(context), name, as_json=as_json)
 
 
 @app.command(epilog="Example: wavekeeper verify")
@@ -320,10 +317,9 @@ def verify(
     ] = None,
 ) -> None:
     """Say whether the record of what was done is whole; else name the first bad record."""
-    from agent import wiring
     from agent.cli.record import verify as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), head)
+    command(*_here(context), head)
 
 
 @app.command(epilog="Example: wavekeeper replay last --policies ours --check")
@@ -339,11 +335,9 @@ def replay(
     ] = False,
 ) -> None:
     """Decide again what was decided, offline; 5 if anything comes out otherwise."""
-    from agent import wiring
     from agent.cli.record import again as command
 
-    settings = wiring.settings_above(Path.cwd())
-    raise typer.Exit(command(console_of(context), settings, session, policies, check=check))
+    raise typer.Exit(command(*_here(context), session, policies, check=check))
 
 
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
@@ -385,12 +379,10 @@ def policy_rules(
     revoke: Annotated[str | None, typer.Option(metavar="ID", help="End this rule now.")] = None,
 ) -> None:
     """Show the rules that persons made, with their uses."""
-    from agent import wiring
     from agent.cli.policy import listing
     from agent.cli.policy import revoke as command
 
-    settings = wiring.settings_above(Path.cwd())
     if revoke is not None:
-        command(console_of(context), settings, revoke)
+        command(*_here(context), revoke)
     else:
-        listing(console_of(context), settings, as_json=as_json)
+        listing(*_here(context), as_json=as_json)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from agent import wiring
 from agent.adapters.files.config import Settings
-from agent.adapters.model.cassettes import replayed
+from agent.adapters.model.cassettes import play_back
 from agent.cli.console import Console
 from agent.core.model.nouns import Criterion, Noun, Review, Usage
 from agent.core.model.text import one_line
@@ -182,7 +182,7 @@ def _reviewer(settings: Settings, recorded: Path | None) -> Iterator[Reviewer]:
     if recorded is None:
         yield reviewer_of(settings.model, prompts)
         return
-    with replayed(recorded) as address:
+    with play_back(recorded) as address:
         asked = settings.model.model_copy(update={"reviewer": "anthropic", "base_url": address})
         yield reviewer_of(asked, prompts, "not-a-key")
 

@@ -20,7 +20,7 @@ from agent.core.journal.replay import Difference
 from agent.errors import JournalBrokenError, UserError
 from agent.ports import Journal
 from agent.runtime.explain import Account, PersonSaid, account, approved_by, decision_about
-from agent.runtime.replay import chosen, replay, sessions
+from agent.runtime.replay import replay, select_sessions, sessions
 
 _BETWEEN_LOOKS: Final = 0.2
 """Seconds between two looks for new records when following."""
@@ -252,7 +252,7 @@ def again(
     """
     policy = wiring.policy_in(policies) if policies is not None else wiring.policy_of(settings)
     with wiring.open_journal(settings) as journal:
-        runs = chosen(journal, name)
+        runs = select_sessions(journal, name)
         if check and (broken := journal.verify()) is not None:
             raise JournalBrokenError(f"{broken}; nothing was decided again")
         found = replay(journal, runs, policy)

@@ -197,7 +197,9 @@ class Answering:
         return lint(proposal.prompt, proposal.spec or task_record.spec, previous=previous)
 
 
-def kin(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[ApprovalRequest]:
+def similar_to(
+    request: ApprovalRequest, requests: Sequence[ApprovalRequest]
+) -> list[ApprovalRequest]:
     """The requests that `a` answers together: same action and tier, never a high one."""
     if request.tier == "high":
         return []
@@ -209,7 +211,9 @@ def kin(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[A
     ]
 
 
-def bundled(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[ApprovalRequest]:
+def bundle_of(
+    request: ApprovalRequest, requests: Sequence[ApprovalRequest]
+) -> list[ApprovalRequest]:
     """The requests that are one question with this one, itself included."""
     if request.bundle is None:
         return [request]

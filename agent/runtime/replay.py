@@ -57,7 +57,7 @@ def sessions(journal: Journal) -> list[Session]:
     return found
 
 
-def chosen(journal: Journal, name: str) -> list[Session]:
+def select_sessions(journal: Journal, name: str) -> list[Session]:
     """The runs that `name` means: one id, `last` or `all`. UserError: there is none."""
     found = sessions(journal)
     if name == ALL and found:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from agent.adapters.model.cassettes import replayed
+from agent.adapters.model.cassettes import play_back
 from agent.cli.demo import model
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT
@@ -25,7 +25,7 @@ def asked(address, body):
 def test_only_hashes_may_differ_from_what_was_recorded():
     told = json.loads(CASSETTE.read_text(encoding="utf-8"))["interactions"]
     assert len(told) == 2
-    with replayed(CASSETTE) as address:
+    with play_back(CASSETTE) as address:
         for one in told:
             body = one["request"]["body"]
             recorded = json.loads(one["response"]["body"]["string"])
@@ -42,7 +42,7 @@ def test_a_broken_recording_is_told_in_one_line(tmp_path, text):
     if text is not None:
         path.write_text(text)
     says = "no recording of a model; name one"
-    with pytest.raises(ConfigurationError, match=says), replayed(path):
+    with pytest.raises(ConfigurationError, match=says), play_back(path):
         pass
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
-from agent.cli.approval.panel import coming, put_off, until, what
+from agent.cli.approval.panel import describe_deferral, parse_deferral, what, what_follows
 from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
@@ -75,7 +75,7 @@ def approve(
         if request.tier == "high" and confirm != request.proposal.task:
             raise UserError(f"{name} is of high risk: add --confirm with the id of its task")
         answering.approve(request, via="command", looked=None)
-    console.line(f"{name} approved; {coming(supervised=wiring.holder(settings) is not None)}")
+    console.line(f"{name} approved; {what_follows(supervised=wiring.holder(settings) is not None)}")
 
 
 def reject(
@@ -94,5 +94,5 @@ def reject(
 def defer(console: Console, settings: Settings, name: str, how_long: str | None) -> None:
     """Put one request off."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        deferred = answering.defer(answering.request(name), until(how_long))
-    console.line(f"{name} {put_off(deferred)}")
+        deferred = answering.defer(answering.request(name), parse_deferral(how_long))
+    console.line(f"{name} {describe_deferral(deferred)}")

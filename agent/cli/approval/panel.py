@@ -213,7 +213,7 @@ def _target(proposal: Proposal) -> str:
     return proposal.task or f"to {proposal.limit} lanes"
 
 
-def until(how_long: str | None) -> datetime | None:
+def parse_deferral(how_long: str | None) -> datetime | None:
     """When a time from now is over; None: until something changes. UserError: it is no duration."""
     if not how_long:
         return None
@@ -223,14 +223,14 @@ def until(how_long: str | None) -> datetime | None:
         raise UserError(f"{how_long!r:.40}: {error}") from error
 
 
-def put_off(request: ApprovalRequest) -> str:
+def describe_deferral(request: ApprovalRequest) -> str:
     """Until when."""
     if request.deferred_until is None:
         return "is put off until something changes"
     return f"is put off until {request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
 
 
-def coming(*, supervised: bool) -> str:
+def what_follows(*, supervised: bool) -> str:
     """What follows an approval."""
     if supervised:
         return "the supervisor looks again and then does it"

@@ -11,14 +11,21 @@ from typing import Final
 
 from rich.text import Text
 
-from agent.cli.approval.panel import Panel, asks, coming, put_off, until, what
-from agent.cli.approval.terminal import Keys, edited
+from agent.cli.approval.panel import (
+    Panel,
+    asks,
+    describe_deferral,
+    parse_deferral,
+    what,
+    what_follows,
+)
+from agent.cli.approval.terminal import Keys, edit_text
 from agent.cli.console import Console
 from agent.cli.policy import draft_rule, parse_rule
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError
-from agent.runtime.approval_answers import Answering, bundled, kin
+from agent.runtime.approval_answers import Answering, bundle_of, similar_to
 
 _HELP: Final = (
     "y  do it; a high risk asks for the task's id",
@@ -106,7 +113,7 @@ class ApprovalPrompt:
                 continue
             mates = [request]
             if request.state == "pending" and request.bundle not in self._apart:
-                mates = bundled(request, waiting)
+                mates = bundle_of(request, waiting)
             listed |= {one.id for one in mates}
             found.append((request, mates))
         return found
@@ -142,7 +149,7 @@ class ApprovalPrompt:
 
     def _say_yes(self, requests: list[ApprovalRequest]) -> bool:
         looked = round(time.monotonic() - self._shown_at, 1)
-        then = coming(supervised=self._supervised)
+        then = what_follows(supervised=self._supervised)
         for request in requests:
             try:
                 self._answering.approve(request, via="panel", looked=looked)
@@ -167,7 +174,7 @@ class ApprovalPrompt:
         if not request.proposal.prompt:
             self._console.line("there is no prompt to edit")
             return False
-        new = edited(request.proposal.prompt, ".md")
+        new = edit_text(request.proposal.prompt, ".md")
         if new is None:
             self._console.line("not edited; nothing was decided")
             return False
@@ -188,10 +195,10 @@ class ApprovalPrompt:
     def _later(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
         self._keys.forget()
         self._console.ask("for how long (30m, 2h; empty: until something changes):")
-        later = until(self._keys.line())
+        later = parse_deferral(self._keys.line())
         for one in mates:
             said = self._answering.defer(one, later)
-            self._console.line(f"{one.id} {put_off(said)}")
+            self._console.line(f"{one.id} {describe_deferral(said)}")
         self._at += 1
         return True
 
@@ -204,7 +211,7 @@ class ApprovalPrompt:
         return True
 
     def _all(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
-        alike = kin(request, self._answering.waiting())
+        alike = similar_to(request, self._answering.waiting())
         if not alike:
             self._console.line("high risks are answered one by one")
             return False
@@ -229,7 +236,7 @@ class ApprovalPrompt:
         return False
 
     def _rule(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
-        new = edited(draft_rule(request, datetime.now(UTC)), ".toml")
+        new = edit_text(draft_rule(request, datetime.now(UTC)), ".toml")
         if new is None:
             self._console.line("no rule was made; nothing was decided")
             return False

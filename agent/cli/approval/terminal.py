@@ -87,7 +87,7 @@ def _at_once(number: int, _frame: FrameType | None) -> None:
     raise AtOnce(SIGNALLED + number)
 
 
-def edited(text: str, suffix: str) -> str | None:
+def edit_text(text: str, suffix: str) -> str | None:
     """`text` as it left `$VISUAL`, `$EDITOR` or vi; None: given up, emptied or left as it was.
 
     UserError: there is no such editor.

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from agent import wiring
 from agent.adapters.files.config import read_settings
-from agent.adapters.model.cassettes import replayed
+from agent.adapters.model.cassettes import play_back
 from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
 from agent.cli.demo.story import BLOCKED, Row, faults, rows, sentence
@@ -85,7 +85,7 @@ def model() -> Iterator[Answering]:
         said = f"Results are read by a model: {KEY} is set, and the real API is asked."
         yield Answering(API, key, said)
         return
-    with replayed(wiring.shipped("cassettes") / "demo.json") as address:
+    with play_back(wiring.shipped("cassettes") / "demo.json") as address:
         said = f"Results are read by a model played from a recording: {KEY} is not set."
         yield Answering(address, "not-a-key", said)
 
