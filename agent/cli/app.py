@@ -66,7 +66,7 @@ def root(
         Path | None, typer.Option("-C", metavar="DIR", help="Work as if started in DIR.")
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does the work
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Supervises a wave of coding-agent tasks: accepts only what is proven, sends the rest back."""
@@ -161,7 +161,7 @@ def status(
 
 @app.command(epilog="Example: wavekeeper doctor")
 def doctor(context: typer.Context, *, as_json: Json = False) -> None:
-    """Say what is missing on this machine, and how to fix it."""
+    """Show what is missing on this machine, and how to fix it."""
     from agent.cli.doctor import doctor as command
 
     raise typer.Exit(command(console_of(context), Path.cwd(), as_json=as_json))
@@ -221,7 +221,7 @@ def evaluate(
 def approve(
     context: typer.Context,
     request: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Say yes to this one; none: ask.")
+        str | None, typer.Argument(metavar="[ID]", help="Approve this one; none: ask.")
     ] = None,
     *,
     digest: Annotated[
@@ -233,7 +233,7 @@ def approve(
     listed: Annotated[bool, typer.Option("--list", help="Show what waits for a person.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,
 ) -> None:
-    """Answer what waits for a person, one question after the other."""
+    """Answer what waits for a person, one request after the other."""
     from agent.cli.approval import command
 
     console, settings = _here(context)
@@ -248,12 +248,12 @@ def approve(
 @app.command(epilog='Example: wavekeeper reject A-7 -m "use the fake clock"')
 def reject(
     context: typer.Context,
-    request: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    request: Annotated[str, typer.Argument(metavar="ID", help="The request.")],
     *,
     message: Annotated[str, typer.Option("-m", metavar="WHY", help="Why; for the record.")],
     digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
 ) -> None:
-    """Say no to a question; it is asked again only if something changes."""
+    """Reject a request; it is asked again only if something changes."""
     from agent.cli.approval.command import reject as command
 
     command(*_here(context), request, message, digest)
@@ -262,13 +262,13 @@ def reject(
 @app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
 def defer(
     context: typer.Context,
-    request: Annotated[str, typer.Argument(metavar="ID", help="The question.")],
+    request: Annotated[str, typer.Argument(metavar="ID", help="The request.")],
     *,
     how_long: Annotated[
         str | None, typer.Option("--for", metavar="30m", help="Else: until something changes.")
     ] = None,
 ) -> None:
-    """Put a question off."""
+    """Put a request off."""
     from agent.cli.approval.command import defer as command
 
     command(*_here(context), request, how_long)
@@ -301,7 +301,7 @@ def explain(
     *,
     as_json: Json = False,
 ) -> None:
-    """Say why a task was accepted, sent back, left alone or refused, or waits."""
+    """Show why a task was accepted, sent back, left alone or refused, or waits."""
     from agent.cli.record import explain as command
 
     command(*_here(context), name, as_json=as_json)
@@ -313,10 +313,12 @@ def verify(
     *,
     head: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER:DIGEST", help="Hold it to a head that was printed before."),
+        typer.Option(
+            metavar="NUMBER:DIGEST", help="Compare it with a head that was printed before."
+        ),
     ] = None,
 ) -> None:
-    """Say whether the record of what was done is whole; else name the first bad record."""
+    """Check that the record of what was done is whole; else name the first bad record."""
     from agent.cli.record import verify as command
 
     command(*_here(context), head)
@@ -334,7 +336,7 @@ def replay(
         bool, typer.Option("--check", help="Verify the record first; print findings only.")
     ] = False,
 ) -> None:
-    """Decide again what was decided, offline; 5 if anything comes out otherwise."""
+    """Decide again what was decided, offline; exit code 5 if any decision differs."""
     from agent.cli.record import again as command
 
     raise typer.Exit(command(*_here(context), session, policies, check=check))

@@ -65,7 +65,7 @@ def draft_rule(request: ApprovalRequest, now: datetime) -> str:
     """What the editor shows: the narrowest rule that would have covered this request."""
     until = now + timedelta(days=_DAYS)
     return (
-        "# Say yes to this action without being asked. Save to make the rule; leave the file as\n"
+        "# Approve this action without being asked. Save to make the rule; leave the file as\n"
         "# it is, or empty it, to make none. `wavekeeper policy rules` lists and revokes rules.\n"
         f'action = "{request.proposal.action}"\n'
         f'tasks = "{request.proposal.task or "*"}"  # a glob over task ids, such as "T-4*"\n'

@@ -155,7 +155,7 @@ def _lines(shown: Account, policy: str, broken: str | None) -> Iterable[str]:
     yield f"  guard    {shown.action} {shown.clearance}{request}"
     for rule in shown.rules:
         where = f" ({rule.where})" if rule.where else ""
-        yield f"    rule   {rule.id}{where}: {rule.why or 'not in the policy of now'}"
+        yield f"    rule   {rule.id}{where}: {rule.why or 'not in the present policy'}"
         if rule.source:
             yield f'    policy "{rule.source}"'
     yield from _evidence(shown)
@@ -172,7 +172,7 @@ def _lines(shown: Account, policy: str, broken: str | None) -> Iterable[str]:
         yield "  person   nobody was asked, or nobody has answered"
     if shown.not_chosen:
         yield f"  instead  not chosen: {', '.join(shown.not_chosen)}"
-    chain = f"the journal does not hold: {broken}" if broken else "chain ok"
+    chain = f"the journal is broken: {broken}" if broken else "chain ok"
     yield f"  record   {shown.record} of tick {shown.tick}, sha256 {shown.digest[:_SHORT]}, {chain}"
     if shown.policy is not None and shown.policy != policy:
         yield f"  policy   decided under {shown.policy[:_SHORT]}, in force now {policy[:_SHORT]}"
@@ -216,10 +216,10 @@ def verify(console: Console, settings: Settings, head: str | None) -> None:
             last = entry
         runs = len(sessions(journal))
     if last is None:
-        console.line("the journal holds: it is empty")
+        console.line("the journal is whole: it is empty")
         return
     console.line(
-        f"the journal holds: {last.sequence} records of {runs} session{'s' * (runs != 1)}, "
+        f"the journal is whole: {last.sequence} records of {runs} session{'s' * (runs != 1)}, "
         f"the last one of {last.record.at:%Y-%m-%d %H:%M:%SZ}",
     )
     console.line(f"head {last.sequence}:{last.digest}")
@@ -240,7 +240,7 @@ def _held_to(journal: Journal, head: str) -> None:
 
 
 DIFFERS: Final = 5
-"""The exit code when a decision comes out otherwise."""
+"""The exit code when a decision differs."""
 
 
 def again(
@@ -248,7 +248,7 @@ def again(
 ) -> int:
     """List every decision of the session that differs; the exit code.
 
-    `check` holds the journal to its chain first and leaves out what is not a finding.
+    `check` verifies the journal's chain first and leaves out what is not a finding.
     """
     policy = wiring.policy_in(policies) if policies is not None else wiring.policy_of(settings)
     with wiring.open_journal(settings) as journal:

@@ -1,7 +1,7 @@
-"""A person's side of the queue of questions: look once more, then say yes, no or later.
+"""A person's side of the approval queue: look once more, then approve, reject or defer.
 
-Nothing is done here. A yes is kept for the supervisor, which observes and clears again and acts
-only if everything is still as it was shown.
+Nothing is done here. An approval is kept for the supervisor, which observes and clears again and
+acts only if everything is still as it was shown.
 """
 
 import difflib
@@ -73,7 +73,7 @@ class Answering:
     def approve(
         self, request: ApprovalRequest, *, via: str, looked: float | None
     ) -> ApprovalRequest:
-        """Say yes, if it is still what was shown.
+        """Approve it, if it is still what was shown.
 
         Raises:
             ChangedMeanwhileError: it is not, or somebody answered before; nothing will be done.
@@ -88,7 +88,7 @@ class Answering:
     def reject(
         self, request: ApprovalRequest, reason: str, *, via: str, looked: float | None
     ) -> ApprovalRequest:
-        """Say no, and why; it is asked again only when something changes."""
+        """Reject it, and say why; it is asked again only when something changes."""
         return self._answer(request, "rejected", via=via, looked=looked, reason=reason)
 
     def defer(self, request: ApprovalRequest, until: datetime | None) -> ApprovalRequest:

@@ -1,4 +1,4 @@
-"""The supervisor's side of the queue of questions: it asks, reads answers, closes requests.
+"""The supervisor's side of the approval queue: it asks, reads answers, closes requests.
 
 An approval whose outcome is in the journal is never used again, and what the journal lacks about a
 request is written at the next look: after a kill anywhere in between nothing is lost or done twice.

@@ -31,9 +31,9 @@ class TickResult:
     policy: Policy
     """The one that was in force."""
     policy_said: str | None = None
-    """What became of a policy that was edited, if one was found before this tick."""
+    """One line if the policy was edited before this tick: taken up, or refused and why."""
     clock: str | None = None
-    """What is to be said of a clock that was set back since the last tick."""
+    """One line if the clock was set back since the last tick."""
     requests: Mapping[str | None, str] = field(default_factory=dict)
     """The question put to a person about a task's decision, by task."""
 
@@ -114,7 +114,7 @@ class Ticker:
             yield from self._executor.carry_out_reviews(batch, self._number)
 
     def _carry_out(self, ruled: Ruled, cleared: Cleared) -> Done:
-        """Act with whatever yes there is, and close the question it came from."""
+        """Act with the approval there is, and close its request."""
         proposal, now = cleared.proposal, self._ports.clock.now()
         if not self._approvals.may(ruled.consent, now, proposal):
             return Done(proposal, "void", "the rule that covered it has no use left")

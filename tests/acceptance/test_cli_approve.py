@@ -94,9 +94,9 @@ def test_yes_to_all_of_a_kind_lists_them_and_wants_their_number(project):
         project,
         [
             (QUESTION, "a"),
-            ("type 3 to say yes to all of these:", "y\n"),
+            ("type 3 to approve all of these:", "y\n"),
             ("not confirmed; nothing was decided.*" + QUESTION, "a"),
-            ("type 3 to say yes to all of these:", "3\n"),
+            ("type 3 to approve all of these:", "3\n"),
         ],
     )
     for name in ("T-1", "T-2", "T-3"):
@@ -198,7 +198,7 @@ def test_an_edited_prompt_is_shown_as_a_difference_asked_anew_and_sent(
         project,
         [
             (QUESTION, "e"),
-            (r"\+ Use it\..*edited; linter and guard agree; A-1 is asked anew.*" + QUESTION, "y"),
+            (r"\+ Use it\..*edited; linter and guard agree; A-1 is asked again.*" + QUESTION, "y"),
             ("A-1 approved.*" + QUESTION, "q"),
         ],
     )

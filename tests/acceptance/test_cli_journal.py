@@ -161,7 +161,7 @@ def test_before_anything_was_recorded_it_says_so(tmp_path, monkeypatch):
 def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
     said = here("verify").stdout
     head = HEAD.search(said)[1]
-    assert said.startswith("the journal holds: 11 records of 2 sessions, the last one of ")
+    assert said.startswith("the journal is whole: 11 records of 2 sessions, the last one of ")
     assert here("verify", "--head", head).returncode == 0
     with sqlite3.connect(own.state / "state.db") as db:  # as somebody would who knows it well
         for name in ("entry_stays", "entry_keeps"):
@@ -195,7 +195,7 @@ def test_an_edited_record_stops_verify_and_replay_and_shows_in_explain(own):
         ended = here(*command)
         assert ended.returncode == 1
         assert "record 3 was edited after it was written" in ended.stderr
-    assert "the journal does not hold: record 3" in here("explain", "T-1").stdout
+    assert "the journal is broken: record 3" in here("explain", "T-1").stdout
 
 
 def test_replay_is_the_same_under_the_same_policy_and_lists_what_differs_under_another(own):

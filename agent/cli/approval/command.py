@@ -32,7 +32,7 @@ def at_terminal(console: Console, settings: Settings) -> int:
             console.error(
                 f"{len(waiting)} {verb} for a person and this is no terminal; `wavekeeper approve "
                 f"--list --json` shows them, `wavekeeper approve {first.id} --digest "
-                f"{first.digest[:_DIGEST]}` says yes to the first",
+                f"{first.digest[:_DIGEST]}` approves the first",
             )
             return NEEDS_A_TERMINAL
         held_by = wiring.holder(settings)

@@ -1,6 +1,6 @@
 """The prompt for approvals: one question at a time, with the keys of `git add -p`.
 
-Only y answers yes, and only when it is pressed after the question was visible for a moment;
+Only y approves, and only when it is pressed after the question was visible for a moment;
 Enter, arrows, pasted text and keys typed ahead decide nothing.
 """
 
@@ -33,7 +33,7 @@ _HELP: Final = (
     "e  edit the prompt in $EDITOR; linter and guard look at it again",
     "d  put it off: for a time (30m, 2h), or until something changes",
     "j  next question    k  the one before; both leave this one undecided",
-    "a  say yes to all of the same action and risk, listed first",
+    "a  approve all of the same action and risk, listed first",
     "s  take a bundle apart and ask one by one",
     "o  show everything: the whole prompt, all evidence, what was not chosen",
     "R  make a rule for this action, with an end date and a use count",
@@ -189,7 +189,7 @@ class ApprovalPrompt:
         if result.findings:
             self._console.line("the prompt is as it was drafted; nothing was decided")
             return False
-        self._console.line(f"edited; linter and guard agree; {request.id} is asked anew")
+        self._console.line(f"edited; linter and guard agree; {request.id} is asked again")
         return True
 
     def _later(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
@@ -218,7 +218,7 @@ class ApprovalPrompt:
         for one in alike:
             self._console.line(f"  {one.id} {what(one.proposal)}")
         self._keys.forget()
-        self._console.ask(f"type {len(alike)} to say yes to all of these:")
+        self._console.ask(f"type {len(alike)} to approve all of these:")
         if self._keys.line() != str(len(alike)):
             self._console.line("not confirmed; nothing was decided")
             return False
