@@ -50,7 +50,7 @@ class Observer:
         self._settled: set[str] = set()
         """Settled tasks of which the queue shows something new: a late report, another attempt."""
         self._old: set[str] = set()
-        """Tasks whose last view is old, because the queue shows nothing usable of them."""
+        """Tasks whose last view is old, because the queue said nothing of them that counts."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -286,7 +286,7 @@ class Observer:
         return [wave for wave in waves if wave.id in at_work] or waves[-1:]
 
     def _control_plane(self, *, reachable: bool) -> ControlPlane:
-        """The state the queue last reported; a queue that does not answer is not reachable."""
+        """What the queue last said of itself; a queue that does not answer is not reachable."""
         said = self._ports.queue.control_plane()
         if reachable:
             return said
@@ -324,14 +324,14 @@ def wanted_proof(task_record: TaskRecord, policy: Policy) -> frozenset[ProofKind
 
 
 def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
-    """The queue's status; None: it has none, or shows nothing usable."""
+    """The queue's word; None: it has none, or says nothing that counts."""
     if view is not None:
         return view.state
     return Status.PLANNED if task_record.status == "planned" else None
 
 
 def _held(task_record: TaskRecord, view: TaskView | None = None) -> Held | None:
-    """What the supervisor adds to the queue's status.
+    """What the supervisor adds to the queue's word.
 
     Whoever starts a task again in the queue ends its waiting: the new attempt is read and judged.
     """
