@@ -19,10 +19,10 @@ from agent.adapters.model.cassettes import play_back
 from agent.cli.console import Console
 from agent.core.model.nouns import Criterion, Noun, Review, Usage
 from agent.core.model.text import one_line
-from agent.core.review.brief import Brief, Limits, exhibited
+from agent.core.review.brief import Brief, Limits, collect_exhibits
 from agent.errors import UserError
 from agent.ports import Reviewer
-from agent.wiring_reading import review_limits, reviewer_of
+from agent.wiring import review_limits, reviewer_of
 
 _HEADINGS = (
     "SOURCE", "CASES", "ACCEPTED", "FALSELY", "SENT BACK", "FALSELY", "ABSTAINED", "TOKENS", "US$",
@@ -77,7 +77,9 @@ class Case(BaseModel):
             attempt=1,
             title=one_line(self.title) or "as the criteria say",
             criteria=self.criteria,
-            exhibits=exhibited((), checks, self.evidence.patch, self.final_response, limits=limits),
+            exhibits=collect_exhibits(
+                (), checks, self.evidence.patch, self.final_response, limits=limits
+            ),
         )
 
 

@@ -6,6 +6,7 @@ before one that is already there (`_at`). Leases are the exception, because they
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,38 @@ class Move(Noun):
 
 Request = Submit | Retry | Halt | Move
 
+
+class ActingQueue(ABC):
+    """The acting calls of a `TaskQueue`; the queue carries out the request that each makes."""
+
+    @abstractmethod
+    def _act(self, request: Request, key: str) -> Receipt:
+        """Carry it out once per key."""
+
+    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
+        """Create a task with its attempt 1."""
+        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
+
+    def retry(
+        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
+    ) -> Receipt:
+        """Create `attempt` of a task whose attempt before it is over."""
+        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
+        return self._act(request, key)
+
+    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """Stop this attempt."""
+        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
+
+    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """End the task."""
+        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
+
+    def move(self, task: str, *, queue: str, key: str) -> Receipt:
+        """Put a queued task into another queue."""
+        return self._act(Move(task=task, queue=queue), key)
+
+
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
 _TASK_ID: Final = TypeAdapter(TaskId)
 _UNCONFIGURED: Final = QueueSpec(id="unconfigured")
@@ -134,14 +167,14 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def written(noun: Noun) -> str:
+def to_json(noun: Noun) -> str:
     """The JSON of `noun`, cleaned, which its `model_validate_json` reads back."""
     return clean(json.dumps(noun.model_dump(mode="json"), ensure_ascii=False))
 
 
-def cleaned(noun: AnyNoun) -> AnyNoun:
+def clean_noun(noun: AnyNoun) -> AnyNoun:
     """`noun` with every text in it cleaned."""
-    return type(noun).model_validate_json(written(noun))
+    return type(noun).model_validate_json(to_json(noun))
 
 
 def act(current: Attempt | None, request: Request, now: datetime) -> tuple[Effect, Attempt | None]:
@@ -231,7 +264,7 @@ def receipt(key: str, request: Request, effect: Effect, after: Attempt | None) -
     return Receipt(key=key, effect=effect, task=request.task, attempt=attempt)
 
 
-def replayed(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
+def receipt_again(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
     """The receipt of a key that was used before. KeyReusedError if for another request."""
     if digest(request) != kept_digest:
         raise KeyReusedError(
@@ -241,7 +274,7 @@ def replayed(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
     return kept
 
 
-def claimed(current: Attempt, *, worker: str, token: str, now: datetime, lease: float) -> Attempt:
+def claim(current: Attempt, *, worker: str, token: str, now: datetime, lease: float) -> Attempt:
     """The attempt in the hands of `worker` for `lease` seconds."""
     return replace(
         current,
@@ -282,7 +315,7 @@ def answer(current: Attempt) -> Beat:
     return "ok" if current.stop is None else "cancel"
 
 
-def numbered(current: Attempt, events: Sequence[NewEvent], now: datetime) -> list[TraceEvent]:
+def number_events(current: Attempt, events: Sequence[NewEvent], now: datetime) -> list[TraceEvent]:
     """The events in their place in the attempt's trace, cut to what is kept."""
     end = _at(current, now)
     return [
@@ -297,7 +330,7 @@ def numbered(current: Attempt, events: Sequence[NewEvent], now: datetime) -> lis
     ][-TRACE_KEPT:]
 
 
-def beaten(
+def add_heartbeat(
     current: Attempt, traced: Sequence[TraceEvent], *, now: datetime, extend: float
 ) -> Attempt:
     """The attempt after a heartbeat that brought the events `traced`."""
@@ -314,20 +347,20 @@ def beaten(
     )
 
 
-def judged(current: Attempt) -> Attempt:
+def begin_judging(current: Attempt) -> Attempt:
     """The attempt as its judge step begins; unchanged when the worker is told to stop instead."""
     if answer(current) == "cancel":
         return current
     return replace(current, state=step(current.state, Event.JUDGE))
 
 
-def expired(current: Attempt) -> Attempt:
+def expire(current: Attempt) -> Attempt:
     """The attempt whose lease ran out. Only the supervisor may have it run again."""
     end = _at(current, current.lease_until)
     return replace(current, state=step(current.state, Event.EXPIRE), finished_at=end)
 
 
-def settled(
+def apply_report(
     current: Attempt, lease: Lease, report: Report, now: datetime
 ) -> Attempt | LateReport | None:
     """What a report does: it ends the attempt, or is kept as late, or (None) was taken before."""
@@ -504,7 +537,7 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
         case datetime():
             return stamp(value)
         case Order() | JudgeRecord():
-            return written(value)
+            return to_json(value)
         case bool():
             return int(value)
         case Status():
