@@ -1,4 +1,4 @@
-"""The demonstration's recording answers what was recorded, and nothing else."""
+"""The demonstration: its recording answers what was recorded, and its map is looked at."""
 
 import http.client
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 
 from agent.adapters.model.cassettes import play_back
-from agent.cli.demo import model
+from agent.cli.demo import map_fault, model
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT
 
@@ -55,3 +55,11 @@ def test_with_a_key_the_real_api_is_asked(monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     with model() as answering:
         assert answering.address.startswith("http://127.0.0.1:")
+
+
+def test_a_map_that_cannot_be_drawn_is_a_fault_of_the_demonstration():
+    class Odd:
+        def look(self, _supervised_by):
+            raise KeyError("T-3")
+
+    assert map_fault(Odd()) == "the map cannot be drawn: KeyError: 'T-3'"
