@@ -5,16 +5,22 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent import __version__
-from agent.cli.app_record import record_app, rules_app
 from agent.cli.console import Console, standard
-from agent.cli.errors import ended
-from agent.cli.options import Json, Own, console_of
+from agent.cli.errors import run_command
 from agent.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.adapters.files.config import Settings
+
+Own = Annotated[
+    Path | None, typer.Option("--policies", metavar="DIR", help="Policy files of your own.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 app = typer.Typer(
     name="wavekeeper",
@@ -27,10 +33,23 @@ app = typer.Typer(
 def call(arguments: Sequence[str] | None = None, console: Console | None = None) -> int:
     """Run the command that `arguments` name, by default those of the process; the exit code."""
     console = console or standard()
-    return ended(
+    return run_command(
         lambda: app(arguments, prog_name="wavekeeper", standalone_mode=False, obj=console),
         console,
     )
+
+
+def console_of(context: typer.Context) -> Console:
+    """The console that `call` was given."""
+    console: Console = context.obj
+    return console
+
+
+def _here(context: typer.Context) -> "tuple[Console, Settings]":
+    """The console, and the settings that hold in this folder."""
+    from agent import wiring
+
+    return console_of(context), wiring.settings_above(Path.cwd())
 
 
 def _version(context: typer.Context, *, asked: bool) -> None:
@@ -47,7 +66,7 @@ def root(
         Path | None, typer.Option("-C", metavar="DIR", help="Work as if started in DIR.")
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does the work
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Supervises a wave of coding-agent tasks: accepts only what is proven, sends the rest back."""
@@ -78,10 +97,9 @@ def submit(
     check: Annotated[bool, typer.Option("--check", help="Only check it; store nothing.")] = False,
 ) -> None:
     """Check a wave file and plan its tasks."""
-    from agent import wiring
     from agent.cli.wave import submit as command
 
-    command(console_of(context), wiring.settings_above(Path.cwd()), wave, check=check)
+    command(*_here(context), wave, check=check)
 
 
 @app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
@@ -105,12 +123,11 @@ def run(
     ] = False,
 ) -> None:
     """Supervise: look at the queues, decide, act, until Ctrl-C."""
-    from agent import wiring
     from agent.cli.run import Asked
     from agent.cli.run import run as command
 
     asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
-    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), asked))
+    raise typer.Exit(command(*_here(context), asked))
 
 
 @app.command(epilog="Example: wavekeeper work --name build-1")
@@ -122,10 +139,9 @@ def work(
     ] = None,
 ) -> None:
     """Run tasks on this machine, until Ctrl-C."""
-    from agent import wiring
     from agent.cli.wave import work as command
 
-    raise typer.Exit(command(console_of(context), wiring.settings_above(Path.cwd()), name))
+    raise typer.Exit(command(*_here(context), name))
 
 
 @app.command(epilog="Example: wavekeeper status --json")
@@ -138,16 +154,14 @@ def status(
     ] = False,
 ) -> None:
     """Show the live map of the wave, and what comes next."""
-    from agent import wiring
     from agent.cli.wave import status as command
 
-    settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, as_json=as_json, line=line)
+    command(*_here(context), as_json=as_json, line=line)
 
 
 @app.command(epilog="Example: wavekeeper doctor")
 def doctor(context: typer.Context, *, as_json: Json = False) -> None:
-    """Say what is missing on this machine, and how to fix it."""
+    """Show what is missing on this machine, and how to fix it."""
     from agent.cli.doctor import doctor as command
 
     raise typer.Exit(command(console_of(context), Path.cwd(), as_json=as_json))
@@ -198,17 +212,137 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the configured reviewer on labelled cases; the labels are not shown to it."""
-    from agent import wiring
     from agent.cli.evaluate import evaluate as command
 
-    settings = wiring.settings_above(Path.cwd())
-    command(console_of(context), settings, tasks, recorded, as_json=as_json)
+    command(*_here(context), tasks, recorded, as_json=as_json)
 
 
-app.add_typer(record_app)
+@app.command(epilog="Example: wavekeeper approve A-7 --digest 7f3a91c2")
+def approve(
+    context: typer.Context,
+    request: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Approve this one; none: ask.")
+    ] = None,
+    *,
+    digest: Annotated[
+        str | None, typer.Option(metavar="D", help="What is approved, as --list shows it.")
+    ] = None,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="TASK", help="The task's id, where the risk is high.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show what waits for a person.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,
+) -> None:
+    """Answer what waits for a person, one request after the other."""
+    from agent.cli.approval import command
+
+    console, settings = _here(context)
+    if listed or as_json:
+        command.listing(console, settings, as_json=as_json)
+    elif request is not None:
+        command.approve(console, settings, request, digest, confirm)
+    else:
+        raise typer.Exit(command.at_terminal(console, settings))
+
+
+@app.command(epilog='Example: wavekeeper reject A-7 -m "use the fake clock"')
+def reject(
+    context: typer.Context,
+    request: Annotated[str, typer.Argument(metavar="ID", help="The request.")],
+    *,
+    message: Annotated[str, typer.Option("-m", metavar="WHY", help="Why; for the record.")],
+    digest: Annotated[str | None, typer.Option(metavar="D", help="Only if it is this.")] = None,
+) -> None:
+    """Reject a request; it is asked again only if something changes."""
+    from agent.cli.approval.command import reject as command
+
+    command(*_here(context), request, message, digest)
+
+
+@app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
+def defer(
+    context: typer.Context,
+    request: Annotated[str, typer.Argument(metavar="ID", help="The request.")],
+    *,
+    how_long: Annotated[
+        str | None, typer.Option("--for", metavar="30m", help="Else: until something changes.")
+    ] = None,
+) -> None:
+    """Put a request off."""
+    from agent.cli.approval.command import defer as command
+
+    command(*_here(context), request, how_long)
+
+
+@app.command(epilog="Example: wavekeeper log -f --task T-1")
+def log(
+    context: typer.Context,
+    *,
+    task: Annotated[str | None, typer.Option(metavar="T", help="Only of this task.")] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on with what is recorded, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every record, one JSON object a line.")
+    ] = False,
+) -> None:
+    """Show what was seen, decided, answered and done."""
+    from agent.cli.record import log as command
+
+    command(*_here(context), task=task, follow=follow, as_json=as_json)
+
+
+@app.command(epilog="Example: wavekeeper explain T-1")
+def explain(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="TASK|#RECORD", help="A task, or a decision of the log.")
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show why a task was accepted, sent back, left alone or refused, or waits."""
+    from agent.cli.record import explain as command
+
+    command(*_here(context), name, as_json=as_json)
+
+
+@app.command(epilog="Example: wavekeeper verify")
+def verify(
+    context: typer.Context,
+    *,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER:DIGEST", help="Compare it with a head that was printed before."
+        ),
+    ] = None,
+) -> None:
+    """Check that the record of what was done is whole; else name the first bad record."""
+    from agent.cli.record import verify as command
+
+    command(*_here(context), head)
+
+
+@app.command(epilog="Example: wavekeeper replay last --policies ours --check")
+def replay(
+    context: typer.Context,
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="One run of the supervisor: S-1, last or all.")
+    ],
+    *,
+    policies: Own = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify the record first; print findings only.")
+    ] = False,
+) -> None:
+    """Decide again what was decided, offline; exit code 5 if any decision differs."""
+    from agent.cli.record import again as command
+
+    raise typer.Exit(command(*_here(context), session, policies, check=check))
+
 
 policy_app = typer.Typer(help="Check a policy, show what it permits, record a review.")
-policy_app.add_typer(rules_app)
 app.add_typer(policy_app, name="policy")
 
 
@@ -237,3 +371,20 @@ def policy_lock(
     from agent.cli.policy import lock as command
 
     command(console_of(context), policies)
+
+
+@policy_app.command("rules", epilog="Example: wavekeeper policy rules")
+def policy_rules(
+    context: typer.Context,
+    *,
+    as_json: Json = False,
+    revoke: Annotated[str | None, typer.Option(metavar="ID", help="End this rule now.")] = None,
+) -> None:
+    """Show the rules that persons made, with their uses."""
+    from agent.cli.policy import listing
+    from agent.cli.policy import revoke as command
+
+    if revoke is not None:
+        command(*_here(context), revoke)
+    else:
+        listing(*_here(context), as_json=as_json)

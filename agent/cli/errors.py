@@ -19,7 +19,7 @@ _SHOWN: Final = 300
 """Characters of an unexpected exception's own words."""
 
 
-def ended(command: Callable[[], object], console: Console) -> int:
+def run_command(command: Callable[[], object], console: Console) -> int:
     """Run `command`; its exit code, as `agent.errors` lists them. It never raises.
 
     A command says its own code by `typer.Exit`, which Typer turns into a return value.

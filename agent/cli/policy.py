@@ -52,7 +52,7 @@ def lock(console: Console, own: Path) -> None:
         path.write_text(lock_of(policy), encoding="utf-8")
     except OSError as error:
         raise PolicyError(
-            f"{path}: cannot be written ({error.strerror}); mend its rights"
+            f"{path}: cannot be written ({error.strerror}); fix its permissions"
         ) from error
     console.line(f"wrote {path}; commit it with the name of whoever reviewed it")
 
@@ -61,11 +61,11 @@ _DAYS: int = 7
 _USES: int = 5
 
 
-def drafted(request: ApprovalRequest, now: datetime) -> str:
-    """What the editor shows: the narrowest rule that would have covered this card."""
+def draft_rule(request: ApprovalRequest, now: datetime) -> str:
+    """What the editor shows: the narrowest rule that would have covered this request."""
     until = now + timedelta(days=_DAYS)
     return (
-        "# Say yes to this action without being asked. Save to make the rule; leave the file as\n"
+        "# Approve this action without being asked. Save to make the rule; leave the file as\n"
         "# it is, or empty it, to make none. `wavekeeper policy rules` lists and revokes rules.\n"
         f'action = "{request.proposal.action}"\n'
         f'tasks = "{request.proposal.task or "*"}"  # a glob over task ids, such as "T-4*"\n'
@@ -74,7 +74,7 @@ def drafted(request: ApprovalRequest, now: datetime) -> str:
     )
 
 
-def made(text: str, request: ApprovalRequest, who: str, policy: Policy) -> StandingRule:
+def parse_rule(text: str, request: ApprovalRequest, who: str, policy: Policy) -> StandingRule:
     """The rule in `text`. UserError, one line, for anything that is not one."""
     try:
         data = tomllib.loads(text)

@@ -15,12 +15,12 @@ from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.core.journal.records import Entry, Record, request_in
+from agent.core.journal.records import Entry, RecordKind, request_in
 from agent.core.journal.replay import Difference
 from agent.errors import JournalBrokenError, UserError
 from agent.ports import Journal
-from agent.runtime.explain import Account, PersonSaid, account, decision_about, whose_yes
-from agent.runtime.replay import chosen, replay, sessions
+from agent.runtime.explain import Account, PersonSaid, account, approved_by, decision_about
+from agent.runtime.replay import replay, select_sessions, sessions
 
 _BETWEEN_LOOKS: Final = 0.2
 """Seconds between two looks for new records when following."""
@@ -33,12 +33,12 @@ def log(
 
     `follow` goes on until Ctrl-C, or until nobody reads the output any more.
     """
-    told = _Told()
+    lines = _LogLines()
     with wiring.open_journal(settings) as journal:
         for entry in _entries(journal, task, follow=follow):
             if as_json:
                 console.json_line(entry.model_dump(mode="json", exclude_none=True))
-            elif (line := told.line(entry)) is not None:
+            elif (line := lines.line(entry)) is not None:
                 console.line(line)
 
 
@@ -53,8 +53,8 @@ def _entries(journal: Journal, task: str | None, *, follow: bool) -> Iterator[En
         time.sleep(_BETWEEN_LOOKS)
 
 
-class _Told:
-    """Remembers each task's last decision, so that the same one is not told every five minutes."""
+class _LogLines:
+    """Remembers each task's last decision, so that a decision is printed once, not every tick."""
 
     def __init__(self) -> None:
         self._last: dict[str | None, tuple[object, ...]] = {}
@@ -73,7 +73,7 @@ class _Told:
             last, self._sentence = self._sentence, str(record.body.get("sentence"))
             if last == self._sentence:
                 return None
-        said = _SAID[record.kind](record.body)
+        said = SENTENCES[record.kind](record.body)
         about = f" {record.task}" if record.task else ""
         when = f"{record.at:%Y-%m-%dT%H:%M:%SZ}"
         return f"{entry.sequence} {when} tick {record.tick} {record.kind}{about}: {said}"
@@ -88,8 +88,8 @@ def _decision(body: dict[str, Any]) -> str:
 
 
 def _intent(body: dict[str, Any]) -> str:
-    whose = whose_yes(body)
-    yes = f", yes of {whose}" if whose else ""
+    approver = approved_by(body)
+    yes = f", approval {approver}" if approver else ""
     return f"{body['action']} by {', '.join(body['rules'])}{yes}"
 
 
@@ -108,7 +108,7 @@ def _run(body: dict[str, Any]) -> str:
     return f"{body['who']}, mode {body['mode']}, policy {str(body['policy'])[:12]}{refused}"
 
 
-_SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+SENTENCES: Final[dict[RecordKind, Callable[[dict[str, Any]], str]]] = {
     "start": _run,
     "stop": _run,
     "policy": _run,
@@ -119,12 +119,8 @@ _SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "settled": _outcome,
     "answered": _answered,
     "closed": lambda body: f"{body['action']} {body['state']} ({request_in(body)}): {body['why']}",
+    "fixed": lambda body: f"{body['defect']}: {body['why']}",
 }
-
-
-def said(record: Record) -> str:
-    """What a record says, in one sentence."""
-    return _SAID[record.kind](record.body)
 
 
 _MARK: Final = {True: "ok", False: "NO", None: "??"}
@@ -140,56 +136,56 @@ def explain(console: Console, settings: Settings, name: str, *, as_json: bool) -
         entry = decision_about(journal, name, task_record)
         if task_record is None and entry.record.task is not None:
             task_record = ports.store.task_record(entry.record.task)
-        told = account(journal, entry, task_record, policy, places)
+        shown = account(journal, entry, task_record, policy, places)
         broken = journal.verify()
     if as_json:
-        console.json({**told.model_dump(mode="json"), "chain": broken or "ok"})
+        console.json({**shown.model_dump(mode="json"), "chain": broken or "ok"})
         return
-    for line in _lines(told, policy.hash, broken):
+    for line in _lines(shown, policy.hash, broken):
         console.line_as_it_is(line)
 
 
-def _lines(told: Account, policy: str, broken: str | None) -> Iterable[str]:
-    wave = f" of wave {told.wave}" if told.wave else ""
-    mode = f", mode {told.mode}" if told.mode else ""
-    yield f"{told.task or 'the window'}{wave}: {told.title}".rstrip(": ")
-    yield f"{told.verdict.upper()} at {told.at:%Y-%m-%d %H:%M:%SZ}{mode}"
-    yield f"  because  {told.reason}"
-    request = f", asked as {told.asked}" if told.asked else ""
-    yield f"  guard    {told.action} {told.clearance}{request}"
-    for rule in told.rules:
+def _lines(shown: Account, policy: str, broken: str | None) -> Iterable[str]:
+    wave = f" of wave {shown.wave}" if shown.wave else ""
+    mode = f", mode {shown.mode}" if shown.mode else ""
+    yield f"{shown.task or 'the window'}{wave}: {shown.title}".rstrip(": ")
+    yield f"{shown.verdict.upper()} at {shown.at:%Y-%m-%d %H:%M:%SZ}{mode}"
+    yield f"  because  {shown.reason}"
+    request = f", asked as {shown.asked}" if shown.asked else ""
+    yield f"  guard    {shown.action} {shown.clearance}{request}"
+    for rule in shown.rules:
         where = f" ({rule.where})" if rule.where else ""
-        yield f"    rule   {rule.id}{where}: {rule.why or 'not in the policy of now'}"
+        yield f"    rule   {rule.id}{where}: {rule.why or 'not in the present policy'}"
         if rule.source:
             yield f'    policy "{rule.source}"'
-    yield from _evidence(told)
-    if told.attempts:
-        counted = f"{told.attempts}, {told.charged} of them counted"
-        yield f"  attempts {counted}; {told.tokens:,} tokens for reviews and drafts"
-    for step in told.steps:
-        by = f", yes of {step.by}" if step.by else ""
+    yield from _evidence(shown)
+    if shown.attempts:
+        counted = f"{shown.attempts}, {shown.charged} of them counted"
+        yield f"  attempts {counted}; {shown.tokens:,} tokens for reviews and drafts"
+    for step in shown.steps:
+        by = f", approval {step.by}" if step.by else ""
         why = f" ({step.reason})" if step.reason else ""
         yield f"  {step.at:%H:%M:%S} {step.action} {step.result}{by}: {step.said}{why}"
-    for said in told.persons:
+    for said in shown.persons:
         yield f"  person   {_person(said)}"
-    if not told.persons:
+    if not shown.persons:
         yield "  person   nobody was asked, or nobody has answered"
-    if told.not_chosen:
-        yield f"  instead  not chosen: {', '.join(told.not_chosen)}"
-    chain = f"the journal does not hold: {broken}" if broken else "chain ok"
-    yield f"  record   {told.record} of tick {told.tick}, sha256 {told.digest[:_SHORT]}, {chain}"
-    if told.policy is not None and told.policy != policy:
-        yield f"  policy   decided under {told.policy[:_SHORT]}, in force now {policy[:_SHORT]}"
-    yield f"see: wavekeeper log --task {told.task or 'T'}   wavekeeper verify"
+    if shown.not_chosen:
+        yield f"  instead  not chosen: {', '.join(shown.not_chosen)}"
+    chain = f"the journal is broken: {broken}" if broken else "chain ok"
+    yield f"  record   {shown.record} of tick {shown.tick}, sha256 {shown.digest[:_SHORT]}, {chain}"
+    if shown.policy is not None and shown.policy != policy:
+        yield f"  policy   decided under {shown.policy[:_SHORT]}, in force now {policy[:_SHORT]}"
+    yield f"see: wavekeeper log --task {shown.task or 'T'}   wavekeeper verify"
 
 
-def _evidence(told: Account) -> Iterable[str]:
-    for item in told.evidence:
+def _evidence(shown: Account) -> Iterable[str]:
+    for item in shown.evidence:
         if item.origin == "observed":
             value = f" {item.value:.{_SHORT}}" if item.value else ""
             detail = f": {item.detail}" if item.detail else ""
             yield f"    {_MARK[item.holds]}     {item.kind}{value}{detail}"
-    if told.claimed:
+    if shown.claimed:
         yield "    --     the worker's own words were not used as evidence"
 
 
@@ -220,10 +216,10 @@ def verify(console: Console, settings: Settings, head: str | None) -> None:
             last = entry
         runs = len(sessions(journal))
     if last is None:
-        console.line("the journal holds: it is empty")
+        console.line("the journal is whole: it is empty")
         return
     console.line(
-        f"the journal holds: {last.sequence} records of {runs} session{'s' * (runs != 1)}, "
+        f"the journal is whole: {last.sequence} records of {runs} session{'s' * (runs != 1)}, "
         f"the last one of {last.record.at:%Y-%m-%d %H:%M:%SZ}",
     )
     console.line(f"head {last.sequence}:{last.digest}")
@@ -244,7 +240,7 @@ def _held_to(journal: Journal, head: str) -> None:
 
 
 DIFFERS: Final = 5
-"""The exit code when a decision comes out otherwise."""
+"""The exit code when a decision differs."""
 
 
 def again(
@@ -252,11 +248,11 @@ def again(
 ) -> int:
     """List every decision of the session that differs; the exit code.
 
-    `check` holds the journal to its chain first and leaves out what is not a finding.
+    `check` verifies the journal's chain first and leaves out what is not a finding.
     """
     policy = wiring.policy_in(policies) if policies is not None else wiring.policy_of(settings)
     with wiring.open_journal(settings) as journal:
-        runs = chosen(journal, name)
+        runs = select_sessions(journal, name)
         if check and (broken := journal.verify()) is not None:
             raise JournalBrokenError(f"{broken}; nothing was decided again")
         found = replay(journal, runs, policy)

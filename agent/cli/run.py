@@ -27,7 +27,7 @@ _COSTLY: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says."""
+    """The options of the command line."""
 
     mode: str | None = None
     interval: str | None = None
@@ -69,7 +69,7 @@ def was_answered(ports: Ports) -> bool:
 
 
 class Show:
-    """Tells of each tick: `tell` for every one, `refresh` while the loop waits for the next."""
+    """Shows each tick: `tell` for every one, `refresh` while the loop waits for the next."""
 
     def __init__(self, console: Console, ports: Ports, how: Supervision) -> None:
         self.stop: Stop | None = None
@@ -135,19 +135,19 @@ class Lines:
     def of(self, result: TickResult, *, sentences: bool) -> list[str]:
         """The lines about this tick; its sentence if nothing else is said and it is a new one."""
         front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
-        told = [said for said in (result.policy_said, result.clock) if said]
-        told += [_done(one) for one in result.done]
+        lines = [said for said in (result.policy_said, result.clock) if said]
+        lines += [_done(one) for one in result.done]
         held = {_key(one): one for one in result.decisions if _is_held(one)}
-        told += [
+        lines += [
             _not_done(one, result.requests.get(one.proposal.task))
             for key, one in held.items()
             if key not in self._held
         ]
         self._held = set(held)
-        if not told and sentences and result.sentence != self._sentence:
-            told = [result.sentence]
+        if not lines and sentences and result.sentence != self._sentence:
+            lines = [result.sentence]
         self._sentence = result.sentence
-        return [f"{front} {line}" for line in told]
+        return [f"{front} {line}" for line in lines]
 
 
 def _done(one: Done) -> str:

@@ -39,9 +39,9 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     """The whole map, one renderable after another."""
     for wave in here.waves:
-        told = f"{wave.accepted} of {wave.tasks} accepted"
-        told += f", {wave.tokens:,} tokens" if wave.tokens else ""
-        yield console.text(f"wave {wave.id}: {wave.goal} ({told})", "bold")
+        done = f"{wave.accepted} of {wave.tasks} accepted"
+        done += f", {wave.tokens:,} tokens" if wave.tokens else ""
+        yield console.text(f"wave {wave.id}: {wave.goal} ({done})", "bold")
     yield console.text(f"lanes: {_lanes(here)}; {here.lanes.advice}: {here.lanes.reason}")
     yield console.text(f"queues: {'; '.join(map(_queue, here.queues)) or 'none can be seen'}")
     yield console.text(f"supervisor: {_supervisor(here)}")
@@ -157,7 +157,7 @@ def _table(
     headings: bool,
     whole: bool,
 ) -> Table:
-    """As wide as all the tasks `among` which they stand need it.
+    """As wide as all the tasks in `among` need it.
 
     `whole`: what is too long goes on below; else it is cut off.
     """
@@ -198,7 +198,7 @@ def _layout(console: Console, tasks: Iterable[MappedTask]) -> tuple[dict[str, in
 
 
 def _room(width: int, widths: Mapping[str, int]) -> int:
-    """What is left for the last column; one blank stands behind each."""
+    """What is left for the last column; one blank follows each."""
     return width - sum(widths.values()) - len(widths) - 1
 
 
@@ -226,6 +226,11 @@ def _mark(task: MappedTask) -> str:
 
 def _next(task: MappedTask) -> str:
     coming, asked = task.next, task.asked
+    if (unknown := task.unknown) is not None:
+        return (
+            f"whether {unknown.action} took effect has been unknown since "
+            f"{unknown.since:%Y-%m-%d %H:%MZ}; `wavekeeper explain {task.id}`"
+        )
     if coming is None:
         return task.why or ""
     if asked is not None and asked.state == "pending":

@@ -40,16 +40,14 @@ def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> 
     """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
     if check:
         wave, task_records = wiring.check(settings, path)
-        console.line(
-            f"wave {wave.id}: {_tasks(len(task_records))}, nothing amiss; nothing was stored"
-        )
+        console.line(f"wave {wave.id}: {_tasks(len(task_records))}, no errors; nothing was stored")
         return
     wave, count, new = wiring.submit(settings, path)
     if new:
-        told = f"{_tasks(count)} planned; `wavekeeper run` submits them as the window allows"
+        what = f"{_tasks(count)} planned; `wavekeeper run` submits them as the window allows"
     else:
-        told = "already there, nothing changed"
-    console.line(f"wave {wave.id}: {told}")
+        what = "already there, nothing changed"
+    console.line(f"wave {wave.id}: {what}")
 
 
 def _tasks(count: int) -> str:

@@ -1,7 +1,7 @@
-"""A person's side of the queue of questions: look once more, then say yes, no or later.
+"""A person's side of the approval queue: look once more, then approve, reject or defer.
 
-Nothing is done here. A yes is kept for the supervisor, which observes and clears again and acts
-only if everything is still as it was shown.
+Nothing is done here. An approval is kept for the supervisor, which observes and clears again and
+acts only if everything is still as it was shown.
 """
 
 import difflib
@@ -29,17 +29,17 @@ from agent.core.prompts.linter import Finding, lint
 from agent.errors import ChangedMeanwhileError, GuardRefusesError, UserError
 from agent.runtime.approval_queue import record
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.drafting import stands_on_its_own
+from agent.runtime.drafting import is_self_contained
 from agent.runtime.observe import Observer
 
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What came of a person's words in the place of the drafted ones."""
+    """The result of replacing the drafted prompt by a person's."""
 
     request: ApprovalRequest
     findings: tuple[Finding, ...]
-    """Why they do not stand on their own; empty: the card has them now."""
+    """Why the prompt is not complete in itself; empty: the request has the new words."""
     difference: tuple[str, ...]
     """Lines that were taken out and put in."""
 
@@ -60,7 +60,7 @@ class Answering:
         return sorted(fresh, key=lambda one: one.state == "deferred")
 
     def request(self, name: str, digest: str | None = None) -> ApprovalRequest:
-        """The card called `name`. UserError: there is none; ChangedMeanwhileError: it changed."""
+        """The request `name`. UserError: there is none; ChangedMeanwhileError: it changed."""
         if digest is not None:
             return self._ports.approvals.change(name, digest, lambda one: one)
         request = self._ports.approvals.request(name)
@@ -73,7 +73,7 @@ class Answering:
     def approve(
         self, request: ApprovalRequest, *, via: str, looked: float | None
     ) -> ApprovalRequest:
-        """Say yes, if it is still what was shown.
+        """Approve it, if it is still what was shown.
 
         Raises:
             ChangedMeanwhileError: it is not, or somebody answered before; nothing will be done.
@@ -88,7 +88,7 @@ class Answering:
     def reject(
         self, request: ApprovalRequest, reason: str, *, via: str, looked: float | None
     ) -> ApprovalRequest:
-        """Say no, and why; it is asked again only when something changes."""
+        """Reject it, and say why; it is asked again only when something changes."""
         return self._answer(request, "rejected", via=via, looked=looked, reason=reason)
 
     def defer(self, request: ApprovalRequest, until: datetime | None) -> ApprovalRequest:
@@ -98,7 +98,7 @@ class Answering:
         )
 
     def edit(self, request: ApprovalRequest, words: str) -> Edited:
-        """Put other words into the card, if they stand on their own and the guard permits them."""
+        """Replace the prompt of the request, if linter and guard permit the new one."""
         before = request.proposal.prompt or ""
         compared = difflib.unified_diff(before.split("\n"), words.split("\n"), n=0, lineterm="")
         changed = tuple(line for line in list(compared)[2:] if not line.startswith("@@"))
@@ -157,19 +157,19 @@ class Answering:
         return said
 
     def _look_again(self, request: ApprovalRequest) -> None:
-        """Observe the task and clear the action again; what changed closes the card."""
+        """Observe the task and clear the action again; a change closes the request."""
         assessment = self._assessment(request)
         proposal = request.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
         found = list(
             decision_basis.list_changes(request.grounds, decision_basis.derive(assessed, proposal))
         )
-        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = is_self_contained(assessment, proposal, self._ports.store)
         facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
         found += decision_basis.list_changes(request.facts, facts)
         if not found and isinstance(answer, NeedsApproval):
             return
-        why = "; ".join(found) or "it needs nobody's yes any more"
+        why = "; ".join(found) or "it needs no approval any more"
         self._ports.approvals.change(
             request.id, request.digest, lambda one: close(one, "stale", why, seen=False)
         )
@@ -179,12 +179,12 @@ class Answering:
         raise ChangedMeanwhileError(f"{request.id} changed: {why}; nothing was done")
 
     def _assessment(self, request: ApprovalRequest) -> Assessment:
-        """The world as it is now, seen in the mode in which the question was asked."""
+        """The assessment of this moment, in the mode in which the question was asked."""
         known: dict[str, Mode] = {"approve": "approve", "auto": "auto"}
         mode = known.get(request.facts.get("mode", ""), "approve")
         how = Supervision(policy=self._policy, mode=mode, interval=1.0)
         snapshot = Observer(self._ports, how, probing=False).observe()
-        # Whether the supervisor is away is no matter of this question.
+        # Whether a supervisor runs has nothing to do with this question.
         absent = Supervisor(interval=None, host=snapshot.supervisor.host)
         snapshot = snapshot.model_copy(update={"supervisor": absent})
         return assess(snapshot, self._policy)
@@ -200,8 +200,10 @@ class Answering:
         return lint(proposal.prompt, proposal.spec or task_record.spec, previous=previous)
 
 
-def kin(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[ApprovalRequest]:
-    """The cards that `a` answers together with this one: same action and tier, never a high one."""
+def similar_to(
+    request: ApprovalRequest, requests: Sequence[ApprovalRequest]
+) -> list[ApprovalRequest]:
+    """The requests that `a` answers together: same action and tier, never a high one."""
     if request.tier == "high":
         return []
     return [
@@ -212,8 +214,10 @@ def kin(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[A
     ]
 
 
-def bundled(request: ApprovalRequest, requests: Sequence[ApprovalRequest]) -> list[ApprovalRequest]:
-    """The cards that are one question with this one, itself included."""
+def bundle_of(
+    request: ApprovalRequest, requests: Sequence[ApprovalRequest]
+) -> list[ApprovalRequest]:
+    """The requests that are one question with this one, itself included."""
     if request.bundle is None:
         return [request]
     mates = [one for one in requests if one.bundle == request.bundle and one.tier == request.tier]

@@ -1,7 +1,7 @@
-"""The supervisor's side of the queue of questions: it asks, takes up answers, and closes cards.
+"""The supervisor's side of the approval queue: it asks, reads answers, closes requests.
 
-An approval whose outcome the journal has is never used again, and what the journal has not heard of
-a card is written at the next look: killed anywhere in between, nothing is lost or done twice.
+An approval whose outcome is in the journal is never used again, and what the journal lacks about a
+request is written at the next look: after a kill anywhere in between nothing is lost or done twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ from agent.core.plan.planner import Decision
 from agent.errors import ChangedMeanwhileError, UserError
 from agent.ports import Approvals, Journal
 from agent.runtime.context import Ports
-from agent.runtime.drafting import draft, stands_on_its_own
+from agent.runtime.drafting import draft, is_self_contained
 from agent.runtime.executor import Done
 
 _ENDED: dict[str, RequestState] = {"done": "done", "failed": "failed", "void": "stale"}
-"""How a card ends with what came of the action."""
+"""The end of a request by the result of its action."""
 
 
 class ApprovalQueue:
@@ -63,7 +63,7 @@ class ApprovalQueue:
         record(self._approvals, self._ports.journal, tick, now)
 
     def rule(self, assessment: Assessment, decision: Decision, snapshot: str) -> DecisionRecord:
-        """The decision with its words, and the yes there is to it; asks where there is none."""
+        """The decision with its prompt and its approval; asks for one where it is missing."""
         proposal = decision.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
         request = None
@@ -71,14 +71,14 @@ class ApprovalQueue:
             request = self._approvals.last(proposal.task, proposal.action)
         fits = request is not None and request.grounds == decision_basis.derive(assessed, proposal)
         if request is not None and fits and request.state in ("pending", "approved"):
-            # What was shown is what is done: nothing is drafted anew while a person looks at it.
+            # What was shown is what is sent: nothing is drafted anew while a person looks at it.
             kept = {name: getattr(request.proposal, name) for name in ("prompt", "spec", "queue")}
             proposal = proposal.model_copy(update=kept)
         else:
-            # A model is paid for words that may be sent, not for those that are refused anyway.
+            # A model is not paid for a prompt that is refused anyway.
             writer = None if isinstance(decision.clearance, Refused) else self._ports.writer
             proposal = draft(assessment, proposal, self._ports.store, self._ports.drafter, writer)
-        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = is_self_contained(assessment, proposal, self._ports.store)
         decision = clear_prompt(assessment, decision, proposal, prompt_ok=prompt_ok)
         if not asking.needs_a_person(decision):
             return DecisionRecord(decision, prompt_ok)
@@ -95,11 +95,11 @@ class ApprovalQueue:
         )
 
     def end(self, assessment: Assessment, decisions: Sequence[DecisionRecord]) -> None:
-        """Close what is no longer proposed, and what was asked on other grounds."""
+        """Close what is no longer proposed, and what was asked on another basis."""
         now = assessment.snapshot.now
         coming = {one.decision.proposal.task: one.decision.proposal for one in decisions}
         for request in self._approvals.requests(live=True):
-            if request.id not in self._kept and not self._still_stands(assessment, request):
+            if request.id not in self._kept and not self._still_holds(assessment, request):
                 new = coming.get(request.proposal.task)
                 why = f"now {new.action}: {new.reason}" if new else "there is nothing left to do"
                 self._close(request, "stale", why)
@@ -107,11 +107,11 @@ class ApprovalQueue:
         for request in self._approvals.unseen():
             self._change(request, lambda one: one.model_copy(update={"seen": True}))
 
-    def _still_stands(self, assessment: Assessment, request: ApprovalRequest) -> bool:
-        """Whether a card that is not proposed just now rests on the same, so that it may wait."""
+    def _still_holds(self, assessment: Assessment, request: ApprovalRequest) -> bool:
+        """Whether a request that is not proposed just now has the same basis, so it may wait."""
         proposal = request.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
-        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = is_self_contained(assessment, proposal, self._ports.store)
         facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
         same = facts == request.facts and request.grounds == decision_basis.derive(
             assessed, proposal
@@ -135,7 +135,7 @@ class ApprovalQueue:
         return True
 
     def carried_out(self, consent: Consent | None, done: Done) -> None:
-        """Close the card of an approved action with what came of it; an open one stays."""
+        """Close the request of an approved action with its result; an open one stays."""
         if consent is None or consent.by != "person" or done.result not in _ENDED:
             return
         request = self._approvals.request(consent.name)
@@ -149,7 +149,7 @@ class ApprovalQueue:
         before: ApprovalRequest | None,
         snapshot: str,
     ) -> ApprovalRequest:
-        """The live card about exactly this, or a new one in the place of the last."""
+        """The live request about exactly this, or a new one that replaces the last."""
         proposal, facts = decision.proposal, dict(decision.facts)
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
         seal = digest_of(proposal, facts, decision_basis.derive(assessed, proposal))
@@ -166,7 +166,7 @@ class ApprovalQueue:
         return self._approvals.ask(request.model_copy(update={"title": title}))
 
     def _outcome(self, request: ApprovalRequest) -> dict[str, Any] | None:
-        """What the journal says came of an approved card; None: nothing yet."""
+        """The outcome of an approved request in the journal; None: there is none yet."""
         entries = self._ports.journal.entries(
             task=request.proposal.task, kinds=("outcome", "settled")
         )
@@ -194,12 +194,12 @@ class ApprovalQueue:
 
 
 def record(approvals: Approvals, journal: Journal, tick: int, now: datetime) -> None:
-    """Write into the journal what it has not heard of a card, whoever was killed before that."""
+    """Write into the journal what it lacks about a request, if a process died before that."""
     for request in approvals.unseen():
         if request.recorded:
             continue
         task = request.proposal.task
-        heard = {
+        recorded = {
             entry.record.kind
             for entry in journal.entries(task=task, kinds=("answered", "closed"))
             if request_in(entry.record.body) == request.id
@@ -209,19 +209,19 @@ def record(approvals: Approvals, journal: Journal, tick: int, now: datetime) -> 
             "digest": request.digest,
             "action": request.proposal.action.value,
         }
-        if request.answer is not None and "answered" not in heard:
+        if request.answer is not None and "answered" not in recorded:
             said = request.answer.model_dump(mode="json", exclude_none=True, exclude={"at"})
             body = {**about, "tier": request.tier, "edited": request.drafted is not None, **said}
             at = request.answer.at
             journal.append([Record(kind="answered", at=at, tick=tick, task=task, body=body)])
-        if request.state in ENDS and "closed" not in heard:
+        if request.state in ENDS and "closed" not in recorded:
             body = {**about, "state": request.state, "why": request.why or ""}
             journal.append([Record(kind="closed", at=now, tick=tick, task=task, body=body)])
         with suppress(ChangedMeanwhileError):
-            approvals.change(request.id, request.digest, _heard(request))
+            approvals.change(request.id, request.digest, _as_recorded(request))
 
 
-def _heard(request: ApprovalRequest) -> Callable[[ApprovalRequest], ApprovalRequest]:
+def _as_recorded(request: ApprovalRequest) -> Callable[[ApprovalRequest], ApprovalRequest]:
     """Marks it as recorded, unless it went on meanwhile."""
 
     def how(one: ApprovalRequest) -> ApprovalRequest:

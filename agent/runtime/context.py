@@ -47,7 +47,7 @@ class Ports:
     policies: PolicySource | None = None
     """None: the policy at the start is in force until the end."""
     writer: Writer | None = None
-    """None: prompts are worded from facts alone."""
+    """None: prompts are made from facts alone."""
     remedies: Remedies | None = None
     """None: nothing may be done to a running system."""
     references: References | None = None
@@ -58,7 +58,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class ReviewLimits:
-    """How reviews are asked for, and what models may use up."""
+    """How reviews are asked for, and how many tokens models may use."""
 
     limits: Limits = field(default_factory=Limits)
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -72,7 +72,7 @@ class ReviewLimits:
     def tokens_left(self, spent: int, spent_by_wave: int) -> int:
         """What is left after one more call for the task, and as many for the wave as run at once.
 
-        Above 0, these calls can be paid for even if each is as dear as can be.
+        Above 0, these calls can be paid for even if each costs the most it can.
         """
         of_task = self.task_tokens - spent - self.worst_case
         of_wave = self.wave_tokens - spent_by_wave - self.worst_case * self.at_once

@@ -1,4 +1,4 @@
-"""Words for a proposal: gather the facts, let the drafter word them, lint what it made."""
+"""Prompts for a proposal: gather the facts, let the drafter render them, lint the result."""
 
 from itertools import chain, count
 from typing import Final
@@ -57,16 +57,16 @@ def draft(
     request = _request(assessment, assessed, proposal, task_record)
     if writer is None or assessed.task.tokens_left is None or assessed.task.tokens_left <= 0:
         return proposal.model_copy(update={"prompt": drafter.draft(request)})
-    prompt, usage = worded(request, drafter, writer)
+    prompt, usage = fill_slots(request, drafter, writer)
     if usage.total:
         charge(store, task_record, usage.total, {})
     return proposal.model_copy(update={"prompt": prompt})
 
 
-def worded(request: DraftRequest, drafter: Drafter, writer: Writer) -> tuple[str, Usage]:
-    """The prompt with a model's slots, and what they took; the linter decides.
+def fill_slots(request: DraftRequest, drafter: Drafter, writer: Writer) -> tuple[str, Usage]:
+    """The prompt with slots filled by a model, and the tokens used; the linter decides.
 
-    A draft that fails is mended once, told the linter's findings; else the facts alone must do.
+    The model gets one more try with the linter's findings; after that the facts alone must do.
     """
     findings: tuple[str, ...] = ()
     usage = Usage()
@@ -83,8 +83,8 @@ def worded(request: DraftRequest, drafter: Drafter, writer: Writer) -> tuple[str
     return drafter.draft(request), usage
 
 
-def stands_on_its_own(assessment: Assessment, proposal: Proposal, store: WaveStore) -> bool:
-    """What the linter says of the words that would be sent; True if none would be."""
+def is_self_contained(assessment: Assessment, proposal: Proposal, store: WaveStore) -> bool:
+    """Whether the linter passes the prompt that would be sent; True if none would be."""
     if proposal.action not in SENDS_PROMPT or not proposal.prompt:
         return True
     task_record = store.task_record(proposal.task) if proposal.task else None

@@ -1,9 +1,9 @@
-"""What each action does to the world, whether it happened, and what is remembered of it.
+"""What each action does, how it is read back whether it happened, and what is remembered of it.
 
 One row per action. `do` acts, at most once per key; `find` reads back what became of it, so that
 after a crash or an error nothing is lost or repeated; `remember` writes what follows into the state
 file. The executor calls `remember` in the transaction of the outcome's record, so it reaches
-nothing outside that file: whatever it needs from the world, `do` and `find` bring along.
+nothing outside that file: whatever else it needs, `do` and `find` bring along.
 """
 
 from collections.abc import Callable
@@ -383,7 +383,7 @@ def _remember_handed_over(
 
 
 def _touch(ports: Ports, proposal: Proposal, key: str) -> Happened:
-    """A remedy in dev or a deploy: rehearsed, done once, verified; its issue says what came of it.
+    """A remedy in dev or a deploy: rehearsed, done once, verified; its issue gets the result.
 
     Policy: "apply the smallest controlled deploy needed to restore the queue, then verify".
     """
@@ -415,7 +415,7 @@ def _reported(ports: Ports, proposal: Proposal, key: str, done: Remedied) -> Hap
 def _remember_touched(
     ports: Ports, proposal: Proposal, _key: str, _at: datetime, happened: Happened
 ) -> None:
-    """A remedy whose success was not seen is none; it is not tried again for this defect."""
+    """A remedy counts only if its success was seen; it is not tried again for this defect."""
     defect, done = _defect(ports, proposal.defect), happened.remedied
     if defect is not None and done is not None:
         in_place = done.verified is True
@@ -470,7 +470,7 @@ def _remember_read(
             # Somebody started it in the queue; what it was held for belongs to the attempt before,
             # and this result is judged like any other.
             update |= {"status": "submitted", "blocked_by": None, "canary": False}
-        # With a cause it was nobody's word to cancel it, and the task goes on.
+        # With a cause nobody decided to cancel it, and the task goes on.
         by_word = view.state is Status.CANCELLED and proposal.cause is None
         if by_word and task_record.status == "submitted":
             update |= {"status": "cancelled", "why": "it was cancelled"}

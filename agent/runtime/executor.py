@@ -3,7 +3,7 @@
 The only way to an effect leads through `Executor.carry_out`, which takes a `Cleared` and nothing
 else. What was done and what is remembered of it are one transaction with the outcome's record. If
 it cannot be written, or nobody knows whether the effect took place, the intent stays open; killed
-at any point and started again, `settle` reads the world back by idempotency key.
+at any point and started again, `settle` reads back by idempotency key what happened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from agent.core.plan import decision_basis, planner
 from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.drafting import stands_on_its_own
+from agent.runtime.drafting import is_self_contained
 from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
 
@@ -56,9 +56,9 @@ class Executor:
         self._assessed = assessment
 
     def carry_out(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done:
-        """Do it, unless the world has moved on since it was cleared.
+        """Do it, unless something changed since it was cleared.
 
-        `consent`: whose yes the clearance rests on, if it rests on one.
+        `consent`: the approval that the clearance rests on, if it needs one.
         """
         proposal = cleared.proposal
         if proposal.action is Action.REVIEW:
@@ -157,7 +157,7 @@ class Executor:
             and proposal.action is Action.ACCEPT
         ):
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
-        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = is_self_contained(assessment, proposal, self._ports.store)
         person = consent is not None and consent.by == "person"
         _, answer = planner.clear(
             assessment,
@@ -235,7 +235,7 @@ def _line(error: Exception) -> str:
 
 
 def _named(consent: Consent | None) -> dict[str, object]:
-    """Whose yes it was, for the journal."""
+    """Who approved it, for the journal."""
     return {} if consent is None else {"consent": consent.model_dump(exclude_none=True)}
 
 

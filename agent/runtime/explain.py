@@ -1,4 +1,4 @@
-"""Why one task stands where it stands, told from the journal alone: `wavekeeper.explain/1`."""
+"""Why one task is where it is, from the journal alone: `wavekeeper.explain/1`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
@@ -23,7 +23,7 @@ _VERDICTS: Final = {
     "cancelled": "cancelled",
     "parked": "parked",
 }
-"""Where the supervisor's own word on a task says it."""
+"""For the tasks whose record has a word of its own."""
 
 _SETTLED_BY: Final = {
     "accepted": Action.ACCEPT,
@@ -53,7 +53,7 @@ class Step(Noun):
     reason: str
     said: str
     by: str | None = None
-    """Whose yes it was, if it took one."""
+    """The request or the rule that approved it, if it needed approval."""
 
 
 class PersonSaid(Noun):
@@ -87,7 +87,7 @@ class Account(Noun):
     clearance: str
     rules: tuple[RuleSaid, ...]
     asked: str | None = None
-    """The card a person was asked with."""
+    """The approval request that a person was asked with."""
     evidence: tuple[Evidence, ...] = ()
     claimed: bool = False
     """The worker said something of its own; it was not used as evidence."""
@@ -139,7 +139,7 @@ def account(
     snapshot = journal.snapshot(str(body["snapshot"]))
     seen = next((one for one in snapshot.tasks if one.id == task), None) if snapshot else None
     rules = {rule.id: rule for rule in policy.guard.rule}
-    told = [
+    applied = [
         RuleSaid(id=one, where=places.get(one), why=rules[one].why, source=rules[one].source)
         if one in rules
         else RuleSaid(id=one)
@@ -155,7 +155,7 @@ def account(
         action=proposal.action,
         reason=proposal.reason,
         clearance=str(body["clearance"]),
-        rules=tuple(told),
+        rules=tuple(applied),
         asked=request_in(body),
         evidence=seen.evidence if seen else (),
         claimed=bool(seen and seen.final_response),
@@ -187,29 +187,45 @@ def _steps(journal: Journal, task: str | None) -> list[Step]:
     """What was carried out for it, each with its reason."""
     if task is None:
         return []
-    reasons: dict[str, str] = {}
+    intents: dict[str, Entry] = {}
     found = []
     for entry in journal.entries(task=task, kinds=("intent", "outcome", "settled")):
         record, body = entry.record, entry.record.body
         if record.kind == "intent":
-            reasons[record.key or ""] = str(body["proposal"]["reason"])
+            intents[record.key or ""] = entry
             continue
+        intent = intents.pop(record.key or "", None)
         found.append(
             Step(
                 record=entry.sequence,
                 at=record.at,
                 action=Action(body["action"]),
                 result=str(body["result"]),
-                reason=reasons.get(record.key or "", ""),
+                reason=str(intent.record.body["proposal"]["reason"]) if intent else "",
                 said=str(body["said"]),
-                by=whose_yes(body),
+                by=approved_by(body),
             ),
         )
+    found += [_open_step(entry) for entry in intents.values()]
     return found
 
 
-def whose_yes(body: Mapping[str, Any]) -> str | None:
-    """The card or the rule that said yes; None: it took nobody's yes, or the tier is only told."""
+def _open_step(entry: Entry) -> Step:
+    """An intent without an outcome."""
+    proposal = Proposal.model_validate(entry.record.body["proposal"])
+    return Step(
+        record=entry.sequence,
+        at=entry.record.at,
+        action=proposal.action,
+        result="open",
+        reason=proposal.reason,
+        said="begun; whether it took effect could not be read back yet, so nothing else is done",
+        by=approved_by(entry.record.body),
+    )
+
+
+def approved_by(body: Mapping[str, Any]) -> str | None:
+    """The request or the rule that approved it; None: it needed no approval."""
     consent = body.get("consent")
     return str(consent["name"]) if consent and consent["by"] != "policy" else None
 
@@ -228,7 +244,7 @@ def _persons(journal: Journal, task: str | None) -> list[PersonSaid]:
 
 
 def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -> tuple[str, ...]:
-    """What else there was, with the guard's word on it in that very world."""
+    """The other actions there were, with the guard's answer to each at that moment."""
     if snapshot is None or proposal.task is None:
         return ()
     assessment = assess(snapshot, policy)

@@ -22,9 +22,9 @@ class HeartbeatSender:
     """Beats for one lease on a thread of its own, whatever agent, git and judge are doing.
 
     A beat prolongs the lease by `seconds`, brings the events said since the last one, and comes
-    every `every` seconds; `keep` is told until when the lease holds now. `why` is the first reason
-    to stop, and `halted` is set with it. A queue out of reach is one only when the lease has run
-    out by our own clock: for all we know we are fenced then.
+    every `every` seconds; `keep` gets the new end of the lease. `why` is the first reason to stop,
+    and `halted` is set with it. A queue out of reach is a reason only when the lease has run out by
+    our own clock: for all we know another host has the task then.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class HeartbeatSender:
         self._thread.join()
 
     def halt(self, why: Halt) -> None:
-        """Give a reason to stop; the first one stands."""
+        """Give a reason to stop; the first one counts."""
         self.why = self.why or why
         self.halted.set()
 

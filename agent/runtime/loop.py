@@ -98,7 +98,7 @@ class Loop:
             self._report(f"tick {result.number} cannot be shown: {type(error).__name__}: {error}")
 
     def _under_its_policy(self, ticker: Ticker) -> tuple[Ticker, str | None]:
-        """A new ticker if the policy was edited and may be used, and what is to be told of it."""
+        """A new ticker if the policy was edited and may be used, and the line that reports it."""
         try:
             edited = self._ports.policies.changed() if self._ports.policies else None
         except UnusableStoreError:

@@ -57,8 +57,8 @@ def sessions(journal: Journal) -> list[Session]:
     return found
 
 
-def chosen(journal: Journal, name: str) -> list[Session]:
-    """The runs that `name` stands for: one id, `last` or `all`. UserError: there is none."""
+def select_sessions(journal: Journal, name: str) -> list[Session]:
+    """The runs that `name` means: one id, `last` or `all`. UserError: there is none."""
     found = sessions(journal)
     if name == ALL and found:
         return found

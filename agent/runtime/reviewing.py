@@ -1,4 +1,4 @@
-"""Reviews: what is shown is gathered, what is known is reused, the rest is asked all at once."""
+"""Reviews: gather what is shown, reuse what is known, ask for the rest all at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,10 +87,10 @@ def _known(ports: Ports, task_record: TaskRecord, shown: Brief) -> Review | None
     """The verdict of the same reviewer on the same content, from the journal."""
     wanted = shown.digest()
     for entry in ports.journal.entries(task=task_record.spec.id, kinds=("outcome",)):
-        told = entry.record.body.get("review")
-        if not isinstance(told, dict):
+        found = entry.record.body.get("review")
+        if not isinstance(found, dict):
             continue
-        review = Review.model_validate(told)
+        review = Review.model_validate(found)
         if (
             (review.digest, review.attempt, review.by)
             == (wanted, shown.attempt, ports.reviewer.name)
@@ -114,7 +114,7 @@ def _answered(ports: Ports, how: Supervision, task_record: TaskRecord, review: R
 def charge(
     store: WaveStore, task_record: TaskRecord, tokens: int, update: dict[str, object]
 ) -> None:
-    """Save the standing with `update`, and count the tokens to its task and its wave."""
+    """Save the record with `update`, and count the tokens to its task and its wave."""
     store.save(
         task_record.model_copy(update={**update, "spent": task_record.spent + tokens}),
     )

@@ -7,7 +7,7 @@ recently completed tasks, unread terminal tasks, evidence gaps, blockers, and ne
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
-from agent.core.journal.records import SETTLED_RECORDS, TaskRecord, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
@@ -36,6 +36,9 @@ from agent.runtime.observe import Observer
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
 """In the order in which they are shown."""
+UNKNOWN_AFTER: Final = timedelta(minutes=30)
+"""For so long an effect that cannot be read back is tried again quietly; then a person is shown it,
+because its task waits for the answer and nothing else is done about it."""
 
 
 class Next(Noun):
@@ -57,6 +60,13 @@ class Asked(Noun):
     at: AwareDatetime
     expires_at: AwareDatetime
     answered_by: str | None = None
+
+
+class UnknownEffect(Noun):
+    """An action that was begun and could not be read back since, so nobody knows if it happened."""
+
+    action: Action
+    since: AwareDatetime
 
 
 class MappedTask(Noun):
@@ -97,8 +107,10 @@ class MappedTask(Noun):
     """None: the task is settled."""
     asked: Asked | None = None
     """None: no question about it waits for a person, or for being carried out."""
+    unknown: UnknownEffect | None = None
+    """Set once the bound `UNKNOWN_AFTER` has passed."""
     why: str | None = None
-    """How it came to where it stands, where the supervisor noted it."""
+    """How it came to this, where the supervisor noted it."""
 
 
 class MappedWave(Noun):
@@ -186,16 +198,25 @@ def live_map(
     task_records: Sequence[TaskRecord],
     supervised: Supervised,
     requests: Sequence[ApprovalRequest] = (),
+    unresolved: Sequence[Record] = (),
 ) -> LiveMap:
-    """The map of all `standings`, the settled ones included, as `decisions` saw them.
+    """The map of all `task_records`, the settled ones included, as `decisions` saw them.
 
-    `cards`: the live questions; one that waits for an answer comes before one that has it.
+    `requests`: the live ones; one that waits for an answer comes before one that has it.
+    `unresolved`: the intents whose outcome is not known, oldest first.
     """
     assessment = decisions.assessment
     decided = {one.proposal.task: one for one in decisions.tasks}
     by_task = {one.proposal.task: one for one in sorted(requests, key=_open_last)}
+    unknown = _unknown(unresolved, assessment.snapshot.now)
     tasks = [
-        _task(one, assessment, decided.get(one.spec.id), by_task.get(one.spec.id))
+        _task(
+            one,
+            assessment,
+            decided.get(one.spec.id),
+            by_task.get(one.spec.id),
+            unknown.get(one.spec.id),
+        )
         for one in task_records
     ]
     tasks.sort(key=lambda one: (GROUPS.index(one.group), _natural(one.id)))
@@ -227,6 +248,15 @@ def _open_last(request: ApprovalRequest) -> bool:
     return request.state == "pending"
 
 
+def _unknown(unresolved: Iterable[Record], now: datetime) -> dict[str | None, UnknownEffect]:
+    found: dict[str | None, UnknownEffect] = {}
+    for record in unresolved:
+        if now - record.at >= UNKNOWN_AFTER:
+            action = Action(record.body["proposal"]["action"])
+            found.setdefault(record.task, UnknownEffect(action=action, since=record.at))
+    return found
+
+
 def _asked(request: ApprovalRequest) -> dict[str, object]:
     return {
         "request": request.id,
@@ -243,17 +273,18 @@ def _task(
     assessment: Assessment,
     decision: Decision | None,
     request: ApprovalRequest | None,
+    unknown: UnknownEffect | None,
 ) -> MappedTask:
     spec, assessed = task_record.spec, assessment.tasks.get(task_record.spec.id)
     settled = task_record.status in SETTLED_RECORDS
-    told: dict[str, object] = {}
+    seen: dict[str, object] = {}
     if assessed is not None:
         # Of a settled task that another one depends on hardly anything is looked at.
-        told = {
+        seen = {
             k: v for k, v in _assessed(assessed, assessment.snapshot.now).items() if v is not None
         }
     if settled or assessed is None:
-        told |= {
+        seen |= {
             "status": None if task_record.status == "submitted" else task_record.status,
             "attempt": task_record.inspected_attempt or None,
             "age": _seconds(task_record.changed_at, assessment.snapshot.now),
@@ -268,8 +299,9 @@ def _task(
             "blocked_by": task_record.blocked_by,
             "why": task_record.why,
             "tokens": task_record.spent,
-            **told,
-            "group": _group(task_record, assessed, decision, request),
+            **seen,
+            "group": "needs-you" if unknown else _group(task_record, assessed, decision, request),
+            "unknown": unknown,
             "asked": None if settled or request is None else _asked(request),
             "next": None if settled or decision is None else _next(decision),
         },
@@ -299,7 +331,7 @@ def _assessed(assessed: TaskAssessment, now: datetime) -> dict[str, object]:
 
 
 def _quiet(task: Task, now: datetime) -> float | None:
-    """Seconds without a word of this attempt; a heartbeat says that it lives, not that it works."""
+    """Seconds without output of this attempt; a heartbeat proves life, not work."""
     trace = task.trace
     last = trace.last_event_at if trace and trace.attempt in (None, task.attempt) else None
     since = last or task.started_at
@@ -432,6 +464,7 @@ class StatusReader:
                 for one in self._ports.approvals.requests(live=True)
                 if snapshot.now < one.expires_at
             ],
+            self._ports.journal.unresolved(),
         )
 
     def _task_records(self) -> list[TaskRecord]:

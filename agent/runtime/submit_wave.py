@@ -1,4 +1,4 @@
-"""Takes a checked wave in: words each task's first prompt, lints it, and plans the tasks.
+"""Takes a checked wave in: renders each task's first prompt, lints it, and plans the tasks.
 
 Nothing enters a queue here; the supervisor submits planned tasks as the window allows.
 """
@@ -16,7 +16,7 @@ from agent.ports import Drafter
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A task that could not be accepted, or whose prompt does not stand on its own."""
+    """A task that could never be accepted, or whose prompt is not complete in itself."""
 
     task: str
     findings: tuple[Finding, ...]

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from agent.core.assess.assessment import Assessment
 from agent.core.assess.liveness import polls_after
-from agent.core.journal.records import Record
+from agent.core.journal.records import SETTLED_RECORDS, Record
 from agent.core.journal.replay import DecisionRecord, record_body
 from agent.core.model.actions import Action, Cleared, digest
 from agent.core.model.nouns import Snapshot
@@ -31,9 +31,9 @@ class TickResult:
     policy: Policy
     """The one that was in force."""
     policy_said: str | None = None
-    """What became of a policy that was edited, if one was found before this tick."""
+    """One line if the policy was edited before this tick: taken up, or refused and why."""
     clock: str | None = None
-    """What is to be said of a clock that was set back since the last tick."""
+    """One line if the clock was set back since the last tick."""
     requests: Mapping[str | None, str] = field(default_factory=dict)
     """The question put to a person about a task's decision, by task."""
 
@@ -114,7 +114,7 @@ class Ticker:
             yield from self._executor.carry_out_reviews(batch, self._number)
 
     def _carry_out(self, ruled: DecisionRecord, cleared: Cleared) -> Done:
-        """Act with whatever yes there is, and close the question it came from."""
+        """Act with the approval there is, and close its request."""
         proposal, now = cleared.proposal, self._ports.clock.now()
         if not self._approvals.may(ruled.consent, now, proposal):
             return Done(proposal, "void", "the rule that covered it has no use left")
@@ -167,7 +167,9 @@ class Ticker:
         store, now = self._ports.store, decisions.assessment.snapshot.now
         for task, assessed in decisions.assessment.tasks.items():
             task_record = store.task_record(task)
-            if task_record is None:
+            # A settled task is there for those that depend on it: its evidence is not fetched, and
+            # must not take the place of what it was accepted on.
+            if task_record is None or task_record.status in SETTLED_RECORDS:
                 continue
             update: dict[str, object] = {}
             count = polls_after(

@@ -32,7 +32,7 @@ SameFailure = Callable[[CommandResult, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker host is told. Durations are seconds."""
+    """The settings of a worker host. Durations are seconds."""
 
     name: str
     """A host that is started again under this name adopts what it left."""
@@ -83,7 +83,7 @@ class Worker:
         self.stopping = threading.Event()
         self._attempts: list[_Attempt] = []
         self._cut_off = False
-        """The last claim found the queue out of reach, and that was said."""
+        """The last claim found the queue out of reach, and that was reported."""
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`; then no agent of ours runs any more, and all is reported.
@@ -163,7 +163,7 @@ class Worker:
 
 
 class _Attempt:
-    """One attempt, told as one straight line on one thread."""
+    """One attempt, from start to report, on one thread."""
 
     def __init__(self, host: Worker, claim: _Claim, folder: Path) -> None:
         self.title = f"{claim.lease.task} attempt {claim.lease.attempt}"
@@ -198,7 +198,7 @@ class _Attempt:
             self._host.tell(f"{self.title}: a bug stops the host: {type(error).__name__}")
 
     def _work(self) -> Report | None:
-        """None: fenced off, and there is nothing worth telling."""
+        """None: fenced off, and there is nothing to report."""
         try:
             self._run = self._adopt() or self._start()
             ended = self._watch(self._run) if self._run else None

@@ -13,7 +13,7 @@ import pytest
 from agent import wiring
 from agent.adapters.files.policy import read_policy
 from agent.adapters.state.db import State
-from agent.cli.policy import drafted, made
+from agent.cli.policy import draft_rule, parse_rule
 from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
 from tests.acceptance.program import GOOD, Project, here
@@ -94,9 +94,9 @@ def test_yes_to_all_of_a_kind_lists_them_and_wants_their_number(project):
         project,
         [
             (QUESTION, "a"),
-            ("type 3 to say yes to all of these:", "y\n"),
+            ("type 3 to approve all of these:", "y\n"),
             ("not confirmed; nothing was decided.*" + QUESTION, "a"),
-            ("type 3 to say yes to all of these:", "3\n"),
+            ("type 3 to approve all of these:", "3\n"),
         ],
     )
     for name in ("T-1", "T-2", "T-3"):
@@ -198,7 +198,7 @@ def test_an_edited_prompt_is_shown_as_a_difference_asked_anew_and_sent(
         project,
         [
             (QUESTION, "e"),
-            (r"\+ Use it\..*edited; linter and guard agree; A-1 is asked anew.*" + QUESTION, "y"),
+            (r"\+ Use it\..*edited; linter and guard agree; A-1 is asked again.*" + QUESTION, "y"),
             ("A-1 approved.*" + QUESTION, "q"),
         ],
     )
@@ -222,10 +222,10 @@ RULES = [
 
 @pytest.mark.parametrize(("old", "new", "said"), RULES)
 def test_a_rule_beyond_the_policy_is_refused(old, new, said):
-    text = drafted(request(action=Action.SUBMIT), datetime.now(UTC))
-    assert made(text, request(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
+    text = draft_rule(request(action=Action.SUBMIT), datetime.now(UTC))
+    assert parse_rule(text, request(action=Action.SUBMIT), "ana", POLICY).most_uses == 5
     with pytest.raises(UserError, match=said):
-        made(text.replace(old, new), request(action=Action.SUBMIT), "ana", POLICY)
+        parse_rule(text.replace(old, new), request(action=Action.SUBMIT), "ana", POLICY)
 
 
 @pytest.mark.long

@@ -113,7 +113,7 @@ def test_submit_plans_once(project):
 
 def test_submit_check_stores_nothing(project):
     ended = here("submit", "--check", "w.toml")
-    assert ended.stdout == "wave w1: 1 task, nothing amiss; nothing was stored\n"
+    assert ended.stdout == "wave w1: 1 task, no errors; nothing was stored\n"
     assert not project.state.exists()
 
 

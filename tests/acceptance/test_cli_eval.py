@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from agent.cli.evaluation import case_of, cost, decided, scores
+from agent.cli.evaluate import case_of, cost, decided, scores
 from agent.core.model.nouns import CriterionVerdict, Review, Usage
 from agent.core.review.brief import Limits
 from tests.acceptance.program import Project, here
@@ -60,7 +60,7 @@ def test_without_a_model_everything_is_left_to_a_person():
     ("text", "says"),
     [
         pytest.param("", "there is no case in it", id="empty"),
-        pytest.param("{}", "cases.jsonl:1: id: Field required; mend this case", id="no case"),
+        pytest.param("{}", "cases.jsonl:1: id: Field required; fix this case", id="no case"),
         pytest.param("\n[", "cases.jsonl:2: Invalid JSON", id="no JSON"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from agent.adapters.common.lock import FileLock
 from agent.cli.console import Console, standard
-from agent.cli.errors import ended
+from agent.cli.errors import run_command
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 
 
@@ -209,7 +209,7 @@ def test_a_bug_is_one_line_that_asks_for_a_report(monkeypatch, capsys, debug):
     def broken():
         raise RuntimeError("two\nlines \x1b[31m")
 
-    assert ended(broken, standard()) == 1
+    assert run_command(broken, standard()) == 1
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith(
         "wavekeeper: RuntimeError: two lines ␛; this is a bug, please report"
@@ -225,7 +225,7 @@ def test_a_full_disk_under_the_output_is_said_once():
     err = io.StringIO()
     with full.open("w", encoding="utf-8") as out:
         console = Console(out, err, {})
-        code = ended(lambda: console.line("x"), console)
+        code = run_command(lambda: console.line("x"), console)
         console.give_up_output()
     assert code == 1
     assert (

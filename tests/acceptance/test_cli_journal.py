@@ -4,11 +4,15 @@ import json
 import re
 import sqlite3
 import subprocess
+from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
 from agent import wiring
 from agent.adapters.state.db import State
+from agent.cli.record import SENTENCES
+from agent.core.journal.records import Record, RecordKind
 from tests.acceptance.program import Project, here
 from tests.acceptance.terminals import program
 
@@ -55,10 +59,21 @@ def test_the_log_tells_each_thing_once_as_text():
     ]  # fmt: skip
     assert re.search(r"submit \(needs-approval: submit_planned_work, asked as A-1\)", lines[2])
     assert re.search(r"answered T-1: submit approved by \S+ \(A-1\)$", lines[4])
-    assert lines[7].endswith("submit by submit_planned_work, yes of A-1")
+    assert lines[7].endswith("submit by submit_planned_work, approval A-1")
     assert lines[8].endswith("outcome T-1: submit done: submitted to main")
     # Record 7 is the tick; its sentence is that of the tick before and is not said again.
     assert [line.split()[0] for line in lines] == [*"1234568", "9", "10", "11"]
+
+
+def test_the_log_has_a_sentence_for_every_kind_of_record():
+    assert set(get_args(RecordKind)) == set(SENTENCES)
+
+
+def test_the_log_says_which_defect_was_fixed_by_hand(own):
+    body = {"defect": "D-1", "issue": "0001", "why": "its issue was closed"}
+    with State(own.state / "state.db") as state:
+        state.journal.append([Record(kind="fixed", at=datetime.now(UTC), tick=9, body=body)])
+    assert here("log").stdout.endswith("tick 9 fixed: D-1: its issue was closed\n")
 
 
 @pytest.mark.usefixtures("project")
@@ -104,7 +119,7 @@ def test_explain_says_who_decided_on_what():
     assert "guard    submit needs-approval, asked as A-1" in said
     assert re.search(r"rule   submit_planned_work \(guard\.toml:\d+\): A planned task goes", said)
     assert 'policy "Keep queue concurrency bounded by real execution capacity."' in said
-    assert re.search(r"\d\d:\d\d:\d\d submit done, yes of A-1: submitted to main", said)
+    assert re.search(r"\d\d:\d\d:\d\d submit done, approval A-1: submitted to main", said)
     assert re.search(r"person   submit approved by \S+ at \d\d:\d\d:\d\dZ, A-1", said)
     assert "chain ok" in said
 
@@ -146,7 +161,7 @@ def test_before_anything_was_recorded_it_says_so(tmp_path, monkeypatch):
 def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
     said = here("verify").stdout
     head = HEAD.search(said)[1]
-    assert said.startswith("the journal holds: 11 records of 2 sessions, the last one of ")
+    assert said.startswith("the journal is whole: 11 records of 2 sessions, the last one of ")
     assert here("verify", "--head", head).returncode == 0
     with sqlite3.connect(own.state / "state.db") as db:  # as somebody would who knows it well
         for name in ("entry_stays", "entry_keeps"):
@@ -180,7 +195,7 @@ def test_an_edited_record_stops_verify_and_replay_and_shows_in_explain(own):
         ended = here(*command)
         assert ended.returncode == 1
         assert "record 3 was edited after it was written" in ended.stderr
-    assert "the journal does not hold: record 3" in here("explain", "T-1").stdout
+    assert "the journal is broken: record 3" in here("explain", "T-1").stdout
 
 
 def test_replay_is_the_same_under_the_same_policy_and_lists_what_differs_under_another(own):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agent.cli.console import standard
-from agent.cli.errors import ended
+from agent.cli.errors import run_command
 from agent.cli.stopping import AtOnce, Stop, signals
 
 CODES = [
@@ -50,7 +50,7 @@ def test_the_second_signal_ends_at_once_whatever_is_under_way(number, code):
             os.kill(os.getpid(), number)
             time.sleep(30)
 
-    assert ended(command, standard()) == code
+    assert run_command(command, standard()) == code
 
 
 def test_another_end_may_be_chosen_for_the_second_signal():
@@ -66,7 +66,7 @@ def test_another_end_may_be_chosen_for_the_second_signal():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
 
-    assert ended(command, standard()) == 143
+    assert run_command(command, standard()) == 143
     assert chosen == [143]
 
 

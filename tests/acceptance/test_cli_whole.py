@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.acceptance.program import Project, here
+from tests.acceptance.program import GOOD, Project, here
 from tests.adapters.git_hostile import Person
 from tests.adapters.processes import pids, running, until
 
@@ -87,6 +87,37 @@ def test_a_task_is_submitted_worked_on_proven_and_accepted(hostile, project, tmp
     assert [one.kind for one in project.records("start", "stop")] == ["start", "stop"]
     assert not person.asked.exists()
     assert not hostile or (tmp_path / "signs").read_text() == "true\n"
+
+
+FIRST = GOOD[GOOD.index("[[task]]") :]
+CHAIN = GOOD + FIRST.replace('id = "T-1"', 'id = "T-2"\ndepends_on = ["T-1"]')
+
+
+def test_a_wave_with_a_dependency_can_be_looked_at_after_every_tick(project, tmp_path):
+    """Above all once T-1 is accepted while T-2 is planned, the one depending on the other."""
+    project.write("chain.toml", CHAIN)
+    assert project.run("submit", "chain.toml").returncode == 0
+    with (tmp_path / "work.log").open("wb") as out:
+        host = project.start("work", "--name", "host-1", stdout=out)
+    seen = []
+
+    def tick_and_look():
+        for command in (["run", "--once"], ["status", "--line"], ["status"], ["status", "--json"]):
+            ended = here(*command)
+            assert (ended.returncode, ended.stderr) == (0, ""), (command, seen)
+        seen.append({one["id"]: one["status"] for one in json.loads(ended.stdout)["tasks"]})
+        return set(seen[-1].values()) == {"accepted"}
+
+    try:
+        until(lambda: tick_and_look() or {"T-1": "accepted", "T-2": "planned"} in seen, 60)
+        piped = project.run("run", "--until-done", "--interval", "0.2s")
+        assert tick_and_look()
+    finally:
+        host.terminate()
+        host.wait(30)
+    assert {"T-1": "accepted", "T-2": "planned"} in seen
+    assert (piped.returncode, piped.stderr) == (0, "")
+    assert piped.stdout.splitlines()[-1] == "every task is accepted, 2 of 2"
 
 
 def test_a_supervisor_and_a_host_end_cleanly_on_a_signal(project, tmp_path):

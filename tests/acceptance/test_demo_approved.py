@@ -84,10 +84,10 @@ def test_a_wave_of_the_demonstration_with_every_question_answered(tmp_path, monk
     finally:
         person.over.set()
         person.join()
-    assert ending.amiss == []
+    assert ending.faults == []
     assert person.edited is not None
     monkeypatch.chdir(tmp_path / "shop")
-    for row in ending.told:
+    for row in ending.table:
         said = here("explain", row.task)
         assert said.returncode == 0
         assert "ACCEPTED at" in said.stdout

@@ -1,12 +1,12 @@
-"""The demonstration's recording answers what was recorded, and nothing else."""
+"""The demonstration: its recording answers what was recorded, and its map is looked at."""
 
 import http.client
 import json
 
 import pytest
 
-from agent.cli.cassette_server import replayed
-from agent.cli.demo import model
+from agent.adapters.model.cassettes import play_back
+from agent.cli.demo import map_fault, model
 from agent.errors import ConfigurationError
 from tests.acceptance.test_readme import ROOT
 
@@ -25,7 +25,7 @@ def asked(address, body):
 def test_only_hashes_may_differ_from_what_was_recorded():
     told = json.loads(CASSETTE.read_text(encoding="utf-8"))["interactions"]
     assert len(told) == 2
-    with replayed(CASSETTE) as address:
+    with play_back(CASSETTE) as address:
         for one in told:
             body = one["request"]["body"]
             recorded = json.loads(one["response"]["body"]["string"])
@@ -42,7 +42,7 @@ def test_a_broken_recording_is_told_in_one_line(tmp_path, text):
     if text is not None:
         path.write_text(text)
     says = "no recording of a model; name one"
-    with pytest.raises(ConfigurationError, match=says), replayed(path):
+    with pytest.raises(ConfigurationError, match=says), play_back(path):
         pass
 
 
@@ -55,3 +55,11 @@ def test_with_a_key_the_real_api_is_asked(monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     with model() as answering:
         assert answering.address.startswith("http://127.0.0.1:")
+
+
+def test_a_map_that_cannot_be_drawn_is_a_fault_of_the_demonstration():
+    class Odd:
+        def look(self, _supervised_by):
+            raise KeyError("T-3")
+
+    assert map_fault(Odd()) == "the map cannot be drawn: KeyError: 'T-3'"

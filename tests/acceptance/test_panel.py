@@ -84,7 +84,7 @@ def test_what_will_be_done_comes_first_and_the_claim_last():
     assert any(
         re.fullmatch(r"    … \d\d more lines of the prompt; `o` shows all", one) for one in said
     )
-    assert "  GUARD   permits it with your yes: retry_the_same_task (guard.toml:53)" in said
+    assert "  GUARD   permits it with your approval: retry_the_same_task (guard.toml:53)" in said
     assert "  CLAIM   the worker says this; it is no evidence:" in said
 
 

@@ -102,14 +102,7 @@ def test_the_demonstration_ends_as_it_says_whatever_git_is_configured_to_do(tmp_
     assert not person.asked.exists()
     (shown,) = [text for text in _blocks("text") if text.startswith("TASK")]
     table = ended.stdout[ended.stdout.index("TASK ") :]
-    # Which of the two blocked tasks is read first, and records the defect, is up to the machine.
-    assert _known(table) == _known(shown)
-
-
-def _known(table):
-    recorded = r"recorded \(missing-tool: demo-lint; it is recorded before it is fixed\); "
-    plain = re.sub(recorded, "", re.sub(r"\s+", " ", table))
-    return _shape(re.sub(r"through \d+ s|in \d+ attempts and \d+ s", "", plain))
+    assert _shape(table) == _shape(shown)
 
 
 def test_the_question_it_shows_fits_a_small_terminal_and_puts_the_claim_last():

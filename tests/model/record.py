@@ -18,7 +18,7 @@ import anthropic
 from agent.cli.console import standard
 from agent.cli.demo import Answering
 from agent.cli.demo import play as play_demo
-from agent.cli.evaluation import case_of, decided
+from agent.cli.evaluate import case_of, decided
 from agent.core.review.brief import Limits
 from tests.model.cassettes import API, FOLDER, LABEL, SECRET, recorder
 from tests.model.scenarios import (
@@ -60,11 +60,11 @@ def record(name: str, source: str, folder: Path, key: str) -> str:
 
 
 def record_demo(url: str, key: str) -> str:
-    """Play the demonstration; what was amiss."""
+    """Play the demonstration; what went wrong."""
     with tempfile.TemporaryDirectory() as scene:
         answering = Answering(url, key, "This is being recorded.")
         ending = play_demo(standard(), Path(scene), answering)
-    return "; ".join(ending.amiss) or "as it should be"
+    return "; ".join(ending.faults) or "as it should be"
 
 
 def record_cases(url: str, key: str) -> str:

@@ -84,7 +84,7 @@ DEMO = {
         ),
     ),
     "Add the reduced tax rate": (
-        said("C1", "met", ("check-1", "shop/tax.py: 0 lines to mend")),
+        said("C1", "met", ("check-1", "shop/tax.py: 0 lines to fix")),
         said("C2", "met", ("diff", "+    return price * 1.07")),
     ),
 }

@@ -8,7 +8,7 @@ from agent.adapters.model.templates import TemplateDrafter
 from agent.core.model.nouns import Usage
 from agent.core.model.text import lines_with_quoting
 from agent.core.prompts.linter import Slots, lint
-from agent.runtime.drafting import worded
+from agent.runtime.drafting import fill_slots
 from tests.core.prompt_specs import PLAIN
 from tests.model.cassettes import API, FOLDER, replayed
 from tests.model.scenarios import FOLLOW_UP, PROMPTS, WORDED, words_the_draft, writer
@@ -29,13 +29,13 @@ def step(text, criterion="C1"):
 def drafted(*answers):
     """The prompt that comes of these answers, in turn, and the server that gave them."""
     with StandIn(lambda request, number: message(request, answers[number - 1])) as server:
-        prompt, usage = worded(FOLLOW_UP, TEMPLATES, writer(server.url))
+        prompt, usage = fill_slots(FOLLOW_UP, TEMPLATES, writer(server.url))
     return prompt, usage, server
 
 
 def test_the_recorded_slots_make_a_prompt_that_stands_on_its_own():
     with replayed("draft", folder=FOLDER.parent):
-        prompt, usage = worded(FOLLOW_UP, TEMPLATES, writer(API))
+        prompt, usage = fill_slots(FOLLOW_UP, TEMPLATES, writer(API))
     assert lint(prompt, PLAIN, previous=FOLLOW_UP.previous) == ()
     assert "1. C1: Make the loop run three times.\n2. C2: Push the commit.\n" in prompt
     assert "- failed: The test of the third try failed: assert 2 == 3." in prompt
@@ -97,7 +97,7 @@ def test_what_is_not_the_agreed_form_is_left_out(text):
 )
 def test_without_an_answer_the_facts_must_do(reply):
     with StandIn(lambda *_: reply) as server:
-        assert worded(FOLLOW_UP, TEMPLATES, writer(server.url)) == (FACTS, Usage(requests=1))
+        assert fill_slots(FOLLOW_UP, TEMPLATES, writer(server.url)) == (FACTS, Usage(requests=1))
 
 
 def test_markup_in_a_slot_stays_one_line_of_its_list():

@@ -11,7 +11,7 @@ from agent.core.journal.replay import Consent
 from agent.core.model.actions import Action
 from agent.core.plan import planner
 from agent.errors import ChangedMeanwhileError, GuardRefusesError
-from agent.runtime.approval_answers import Answering, bundled
+from agent.runtime.approval_answers import Answering, bundle_of
 from agent.runtime.approval_queue import ApprovalQueue
 from agent.runtime.replay import Session, replay
 from tests.core import worlds as w
@@ -113,7 +113,7 @@ def test_one_question_per_cause(tmp_path):
     for _ in range(25):
         waiting = world.person.waiting()
         seen += [one.proposal.action for one in waiting]
-        bundles = {frozenset(one.id for one in bundled(request, waiting)) for request in waiting}
+        bundles = {frozenset(one.id for one in bundle_of(request, waiting)) for request in waiting}
         release = [one for one in waiting if one.proposal.action is Action.RELEASE]
         if len(release) > 1:
             assert len(bundles) == 1

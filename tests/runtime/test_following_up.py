@@ -10,7 +10,7 @@ from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Defect
 from agent.core.plan.defects import narrower_of
 from agent.runtime.context import Supervision
-from agent.runtime.drafting import draft, stands_on_its_own
+from agent.runtime.drafting import draft, is_self_contained
 from agent.runtime.effects import EFFECTS
 from agent.runtime.observe import Observer
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
@@ -77,7 +77,7 @@ def proposed(world: SmallWorld, **over: object) -> Proposal:
         action=Action.REPLACE, task="T-1", attempt=1, reason="it cannot go on", **over
     )
     worded = draft(assessment, wanted, world.world.store, world.world.drafter)
-    assert stands_on_its_own(assessment, worded, world.world.store)
+    assert is_self_contained(assessment, worded, world.world.store)
     return worded
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from agent.core.journal.records import Record
 from agent.errors import JournalBrokenError, UserError
-from agent.runtime.replay import chosen, replay, sessions
+from agent.runtime.replay import replay, select_sessions, sessions
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
 MISSING = "sh: 1: demo-lint: not found"
@@ -42,7 +42,7 @@ def played(tmp_path_factory):
 
 def test_everything_is_decided_the_same_again(played):
     journal = played.world.journal
-    found = replay(journal, chosen(journal, "all"), POLICY)
+    found = replay(journal, select_sessions(journal, "all"), POLICY)
     assert found.differing == []
     assert found.other_policy == set()
     assert found.ticks == journal.last_tick()
@@ -51,7 +51,7 @@ def test_everything_is_decided_the_same_again(played):
 
 def test_under_another_policy_the_differences_are_named(played):
     journal = played.world.journal
-    found = replay(journal, chosen(journal, "S-2"), STRICTER)
+    found = replay(journal, select_sessions(journal, "S-2"), STRICTER)
     assert found.other_policy == {POLICY.hash}
     first = found.differing[0]
     assert (first.task, first.recorded, first.now) == (
@@ -68,7 +68,9 @@ def test_a_decision_that_is_not_in_the_record_is_a_difference(played):
     started(world)
     snapshot = journal.snapshot(tick.record.body["snapshot"])
     world.world.journal.append([tick.record, *(one.record for one in kept)], snapshot)
-    (found,) = replay(world.world.journal, chosen(world.world.journal, "last"), POLICY).differing
+    (found,) = replay(
+        world.world.journal, select_sessions(world.world.journal, "last"), POLICY
+    ).differing
     assert (found.task, found.recorded) == ("T-1", "no decision")
 
 
@@ -84,7 +86,7 @@ def test_a_run_begins_with_its_start_and_ends_before_the_next(played):
 @pytest.mark.parametrize("name", ["S-9", "s-1", "", "T-1"])
 def test_a_run_that_is_not_there_is_named(played, name):
     with pytest.raises(UserError, match="there are S-1 to S-2, `last` and `all`"):
-        chosen(played.world.journal, name)
+        select_sessions(played.world.journal, name)
 
 
 def test_a_missing_snapshot_is_no_difference_but_a_broken_journal(tmp_path):
@@ -93,4 +95,4 @@ def test_a_missing_snapshot_is_no_difference_but_a_broken_journal(tmp_path):
     body = {"sentence": "x", "snapshot": "0" * 64, "policy": POLICY.hash}
     world.world.journal.append([Record(kind="tick", at=world.clock.now(), tick=1, body=body)])
     with pytest.raises(JournalBrokenError, match="record 2: its snapshot 000000000000 is missing"):
-        replay(world.world.journal, chosen(world.world.journal, "last"), POLICY)
+        replay(world.world.journal, select_sessions(world.world.journal, "last"), POLICY)

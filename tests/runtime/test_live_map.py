@@ -9,9 +9,18 @@ from agent.core.model.actions import NeedsApproval, Refused
 from agent.core.model.queueing import NewEvent
 from agent.core.plan import planner
 from agent.core.plan.planner import Decisions
+from agent.errors import QueueUnavailableError
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
-from agent.runtime.status import GROUPS, StatusReader, Supervised, live_map
+from agent.runtime.explain import account, decision_about
+from agent.runtime.status import (
+    GROUPS,
+    UNKNOWN_AFTER,
+    StatusReader,
+    Supervised,
+    UnknownEffect,
+    live_map,
+)
 from tests.acceptance.test_cli_views import drawn
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, replace, spec
 
@@ -263,7 +272,7 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
         "id", "title", "wave", "queue", "kind", "group", "status", "queueStatus", "attempt",
         "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
         "recommendedAction", "unread", "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy",
-        "next", "asked", "why",
+        "next", "asked", "unknown", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 
@@ -293,3 +302,48 @@ def test_decisions_are_taken_as_they_are(world):
     decided = replace(planner.decide(snapshot, POLICY), sentence="Something else.")
     assert isinstance(decided, Decisions)
     assert live_map(decided, [], [], Supervised()).sentence == "Something else."
+
+
+class _Silent:
+    """A queue that takes what it is asked to do and gives no answer."""
+
+    def __init__(self, queue):
+        self._queue = queue
+
+    def __getattr__(self, name):
+        return getattr(self._queue, name)
+
+    def submit(self, *arguments, **named):  # noqa: ARG002 - as the port has it
+        raise QueueUnavailableError("the queue does not answer")
+
+    def receipt(self, key):  # noqa: ARG002 - as the port has it
+        raise QueueUnavailableError("the queue does not answer")
+
+
+def test_an_effect_that_stays_unknown_needs_you_after_a_while(world):
+    world.wrap = lambda ports: replace(ports, queue=_Silent(ports.queue))
+    world.submit(spec("T-1"))
+    world.ticker().tick()
+    began = world.clock.now()
+    world.clock.move(UNKNOWN_AFTER.total_seconds() - 1)
+    assert (the(look(world), "T-1").group, the(look(world), "T-1").unknown) == ("waiting", None)
+    world.clock.move(1)
+    here = look(world)
+    assert here.needs_you == ("T-1",)
+    assert the(here, "T-1").unknown == UnknownEffect(action="submit", since=began)
+    (line,) = [one for one in drawn(lambda console: page(console, here)) if one.startswith("? T-1")]
+    assert (
+        "whether submit took effect has been unknown since 2026-11-22 10:00Z; "
+        "`wavekeeper explain T-1`"
+    ) in line
+    told = account_of(world, "T-1")
+    assert [(one.action, one.result) for one in told.steps] == [("submit", "open")]
+    world.wrap = lambda ports: ports
+    world.ticker().tick()
+    assert (the(look(world), "T-1").group, the(look(world), "T-1").unknown) == ("waiting", None)
+    assert "open" not in [one.result for one in account_of(world, "T-1").steps]
+
+
+def account_of(world, task):
+    journal, task_record = world.world.journal, world.world.store.task_record(task)
+    return account(journal, decision_about(journal, task, task_record), task_record, POLICY, {})

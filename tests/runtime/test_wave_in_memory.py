@@ -173,6 +173,16 @@ def test_dependencies_wait_for_acceptance(tmp_path):
     assert world.outcome()["T-2"] == ("accepted", 1)
 
 
+def test_what_a_dependency_was_accepted_on_is_kept(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec("T-1"), spec("T-2", depends_on=("T-1",)))
+    world.run()
+    assert world.outcome() == {"T-1": ("accepted", 1), "T-2": ("accepted", 1)}
+    kept = {one.spec.id: {item.kind for item in one.evidence if item.holds}
+            for one in world.world.store.task_records()}  # fmt: skip
+    assert kept["T-1"] == kept["T-2"] != set()
+
+
 def test_the_window_bounds_what_is_in_the_queue(tmp_path):
     world = SmallWorld(tmp_path, {})
     world.submit(*[spec(f"T-{n}") for n in range(1, 13)])

@@ -7,8 +7,7 @@ from typing import Final
 from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import rule_lines
-from agent.cli.approval.answers import coming, put_off, until
-from agent.cli.approval.panel import what
+from agent.cli.approval.panel import describe_deferral, parse_deferral, what, what_follows
 from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
@@ -33,7 +32,7 @@ def at_terminal(console: Console, settings: Settings) -> int:
             console.error(
                 f"{len(waiting)} {verb} for a person and this is no terminal; `wavekeeper approve "
                 f"--list --json` shows them, `wavekeeper approve {first.id} --digest "
-                f"{first.digest[:_DIGEST]}` says yes to the first",
+                f"{first.digest[:_DIGEST]}` approves the first",
             )
             return NEEDS_A_TERMINAL
         held_by = wiring.holder(settings)
@@ -68,7 +67,7 @@ def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
 def approve(
     console: Console, settings: Settings, name: str, digest: str | None, confirm: str | None
 ) -> None:
-    """Say yes to one card by its digest."""
+    """Approve one request by its digest."""
     if digest is None:
         raise UserError(f"name what you approve: --digest, as `approve --list` shows it for {name}")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
@@ -76,13 +75,13 @@ def approve(
         if request.tier == "high" and confirm != request.proposal.task:
             raise UserError(f"{name} is of high risk: add --confirm with the id of its task")
         answering.approve(request, via="command", looked=None)
-    console.line(f"{name} approved; {coming(supervised=wiring.holder(settings) is not None)}")
+    console.line(f"{name} approved; {what_follows(supervised=wiring.holder(settings) is not None)}")
 
 
 def reject(
     console: Console, settings: Settings, name: str, reason: str, digest: str | None
 ) -> None:
-    """Say no to one card, and why."""
+    """Reject one request, and say why."""
     if not reason.strip():
         raise UserError("-m: say why; the reason goes into the record")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
@@ -93,7 +92,7 @@ def reject(
 
 
 def defer(console: Console, settings: Settings, name: str, how_long: str | None) -> None:
-    """Put one card off."""
+    """Put one request off."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        said = answering.defer(answering.request(name), until(how_long))
-    console.line(f"{name} {put_off(said)}")
+        deferred = answering.defer(answering.request(name), parse_deferral(how_long))
+    console.line(f"{name} {describe_deferral(deferred)}")

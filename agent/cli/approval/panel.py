@@ -6,7 +6,7 @@ lines has a mark of ours in front, so it cannot pass for a part of the panel.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rich.console import Group
@@ -16,7 +16,9 @@ from agent.cli.console import Console
 from agent.cli.views import duration
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.actions import Action, Proposal
+from agent.core.model.durations import seconds
 from agent.core.prompts.linter import WHAT_FAILED
+from agent.errors import UserError
 
 _PROMPT_SHOWN: Final = 6
 _EVIDENCE_SHOWN: Final = 3
@@ -31,7 +33,7 @@ _FRAME: Final = 3
 
 
 class Panel:
-    """One card and the cards that are the same question."""
+    """One request and the others that are the same question."""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class Panel:
 
     def _guard(self) -> Iterable[Text]:
         rules = ", ".join(f"{rule} ({self._place(rule)})" for rule in self._request.rules)
-        yield self._line(f"  GUARD   permits it with your yes: {rules}")
+        yield self._line(f"  GUARD   permits it with your approval: {rules}")
         for warned in self._request.warnings[:_WARNINGS_SHOWN]:
             yield self._line(f"    WARN  {warned.rule}: {warned.said}", "yellow")
 
@@ -145,7 +147,7 @@ class Panel:
         self, text: str, mark: str, most: int | None, of_what: str, style: str = ""
     ) -> Iterable[Text]:
         lines = self._console.lines(text)
-        start = _telling(lines) if most is not None else 0
+        start = _opening(lines) if most is not None else 0
         for line in lines[start:][:most]:
             yield Text(f"{mark}{line}", style)
         left = 0 if most is None else len(lines) - len(lines[start:][:most])
@@ -201,11 +203,35 @@ def asks(request: ApprovalRequest, mates: int) -> str:
     return f"{about}{prompt}? [{keys}]  digest {request.digest[:_DIGEST]}"
 
 
-def _telling(lines: Sequence[str]) -> int:
-    """Where a folded prompt is opened: at what the worker is to mend, not at what always stands."""
+def _opening(lines: Sequence[str]) -> int:
+    """The line at which a folded prompt is opened: what is to be fixed comes first."""
     heading = f"## {WHAT_FAILED}"
     return lines.index(heading) if heading in lines else 0
 
 
 def _target(proposal: Proposal) -> str:
     return proposal.task or f"to {proposal.limit} lanes"
+
+
+def parse_deferral(how_long: str | None) -> datetime | None:
+    """When a time from now is over; None: until something changes. UserError: it is no duration."""
+    if not how_long:
+        return None
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds(how_long))
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{how_long!r:.40}: {error}") from error
+
+
+def describe_deferral(request: ApprovalRequest) -> str:
+    """Until when."""
+    if request.deferred_until is None:
+        return "is put off until something changes"
+    return f"is put off until {request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
+
+
+def what_follows(*, supervised: bool) -> str:
+    """What follows an approval."""
+    if supervised:
+        return "the supervisor looks again and then does it"
+    return "nobody supervises now: `wavekeeper run` looks again and then does it"

@@ -1,6 +1,6 @@
-"""The line-by-line desk: one question at a time, with the keys of `git add -p`.
+"""The prompt for approvals: one question at a time, with the keys of `git add -p`.
 
-Only y answers yes, and only when it is pressed after the question has stood there for a moment;
+Only y approves, and only when it is pressed after the question was visible for a moment;
 Enter, arrows, pasted text and keys typed ahead decide nothing.
 """
 
@@ -11,15 +11,21 @@ from typing import Final
 
 from rich.text import Text
 
-from agent.cli.approval import answers
-from agent.cli.approval.panel import Panel, asks, what
-from agent.cli.approval.terminal import Keys, edited
+from agent.cli.approval.panel import (
+    Panel,
+    asks,
+    describe_deferral,
+    parse_deferral,
+    what,
+    what_follows,
+)
+from agent.cli.approval.terminal import Keys, edit_text
 from agent.cli.console import Console
-from agent.cli.policy import drafted, made
+from agent.cli.policy import draft_rule, parse_rule
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.model.policy import Policy
 from agent.errors import WavekeeperError
-from agent.runtime.approval_answers import Answering, bundled, kin
+from agent.runtime.approval_answers import Answering, bundle_of, similar_to
 
 _HELP: Final = (
     "y  do it; a high risk asks for the task's id",
@@ -27,7 +33,7 @@ _HELP: Final = (
     "e  edit the prompt in $EDITOR; linter and guard look at it again",
     "d  put it off: for a time (30m, 2h), or until something changes",
     "j  next question    k  the one before; both leave this one undecided",
-    "a  say yes to all of the same action and risk, listed first",
+    "a  approve all of the same action and risk, listed first",
     "s  take a bundle apart and ask one by one",
     "o  show everything: the whole prompt, all evidence, what was not chosen",
     "R  make a rule for this action, with an end date and a use count",
@@ -99,16 +105,16 @@ class ApprovalPrompt:
     def _questions(
         self, waiting: list[ApprovalRequest]
     ) -> list[tuple[ApprovalRequest, list[ApprovalRequest]]]:
-        """Each question with the cards it is about; a bundle stands where its first card does."""
+        """Each question with its requests; a bundle is at the place of its first request."""
         found: list[tuple[ApprovalRequest, list[ApprovalRequest]]] = []
-        told: set[str] = set()
+        listed: set[str] = set()
         for request in waiting:
-            if request.id in told:
+            if request.id in listed:
                 continue
             mates = [request]
             if request.state == "pending" and request.bundle not in self._apart:
-                mates = bundled(request, waiting)
-            told |= {one.id for one in mates}
+                mates = bundle_of(request, waiting)
+            listed |= {one.id for one in mates}
             found.append((request, mates))
         return found
 
@@ -143,7 +149,7 @@ class ApprovalPrompt:
 
     def _say_yes(self, requests: list[ApprovalRequest]) -> bool:
         looked = round(time.monotonic() - self._shown_at, 1)
-        then = answers.coming(supervised=self._supervised)
+        then = what_follows(supervised=self._supervised)
         for request in requests:
             try:
                 self._answering.approve(request, via="panel", looked=looked)
@@ -168,7 +174,7 @@ class ApprovalPrompt:
         if not request.proposal.prompt:
             self._console.line("there is no prompt to edit")
             return False
-        new = edited(request.proposal.prompt, ".md")
+        new = edit_text(request.proposal.prompt, ".md")
         if new is None:
             self._console.line("not edited; nothing was decided")
             return False
@@ -183,16 +189,16 @@ class ApprovalPrompt:
         if result.findings:
             self._console.line("the prompt is as it was drafted; nothing was decided")
             return False
-        self._console.line(f"edited; linter and guard agree; {request.id} is asked anew")
+        self._console.line(f"edited; linter and guard agree; {request.id} is asked again")
         return True
 
     def _later(self, _request: ApprovalRequest, mates: list[ApprovalRequest]) -> bool:
         self._keys.forget()
         self._console.ask("for how long (30m, 2h; empty: until something changes):")
-        until = answers.until(self._keys.line())
+        later = parse_deferral(self._keys.line())
         for one in mates:
-            said = self._answering.defer(one, until)
-            self._console.line(f"{one.id} {answers.put_off(said)}")
+            said = self._answering.defer(one, later)
+            self._console.line(f"{one.id} {describe_deferral(said)}")
         self._at += 1
         return True
 
@@ -205,14 +211,14 @@ class ApprovalPrompt:
         return True
 
     def _all(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
-        alike = kin(request, self._answering.waiting())
+        alike = similar_to(request, self._answering.waiting())
         if not alike:
             self._console.line("high risks are answered one by one")
             return False
         for one in alike:
             self._console.line(f"  {one.id} {what(one.proposal)}")
         self._keys.forget()
-        self._console.ask(f"type {len(alike)} to say yes to all of these:")
+        self._console.ask(f"type {len(alike)} to approve all of these:")
         if self._keys.line() != str(len(alike)):
             self._console.line("not confirmed; nothing was decided")
             return False
@@ -230,11 +236,11 @@ class ApprovalPrompt:
         return False
 
     def _rule(self, request: ApprovalRequest, _mates: list[ApprovalRequest]) -> bool:
-        new = edited(drafted(request, datetime.now(UTC)), ".toml")
+        new = edit_text(draft_rule(request, datetime.now(UTC)), ".toml")
         if new is None:
             self._console.line("no rule was made; nothing was decided")
             return False
-        rule = self._answering.add_rule(made(new, request, self._answering.who, self._policy))
+        rule = self._answering.add_rule(parse_rule(new, request, self._answering.who, self._policy))
         self._console.line(
             f"{rule.id}: {rule.action} of {rule.tasks} needs no question until "
             f"{rule.until:%Y-%m-%d}, {rule.most_uses} times at most",

@@ -87,7 +87,7 @@ def _at_once(number: int, _frame: FrameType | None) -> None:
     raise AtOnce(SIGNALLED + number)
 
 
-def edited(text: str, suffix: str) -> str | None:
+def edit_text(text: str, suffix: str) -> str | None:
     """`text` as it left `$VISUAL`, `$EDITOR` or vi; None: given up, emptied or left as it was.
 
     UserError: there is no such editor.
@@ -96,7 +96,7 @@ def edited(text: str, suffix: str) -> str | None:
     try:
         argv = shlex.split(command)
     except ValueError as error:
-        raise UserError(f"$EDITOR {command!r:.80}: {error}; mend it") from error
+        raise UserError(f"$EDITOR {command!r:.80}: {error}; fix it") from error
     with tempfile.TemporaryDirectory(prefix="wavekeeper-edit-") as folder:
         path = Path(folder, f"edit{suffix}")
         path.write_text(text, encoding="utf-8", errors="replace")

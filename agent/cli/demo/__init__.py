@@ -5,6 +5,7 @@ the guard and the supervisor are the real ones. The reviewer is the real one as 
 the environment it asks the real API, without one it is answered from a recording.
 """
 
+import io
 import os
 import shutil
 import tempfile
@@ -19,20 +20,21 @@ from rich.table import Table
 
 from agent import wiring
 from agent.adapters.files.config import read_settings
-from agent.cli.cassette_server import replayed
+from agent.adapters.model.cassettes import play_back
 from agent.cli.console import Console
 from agent.cli.demo.scene import HERE, Scene, staged
-from agent.cli.demo.story import Row, amiss, rows, sentence
+from agent.cli.demo.story import BLOCKED, Row, faults, rows, sentence
 from agent.cli.run import Show, was_answered
 from agent.cli.stopping import Stop, signals
+from agent.cli.views import page
+from agent.runtime.context import Ports
+from agent.runtime.status import StatusReader
 from agent.runtime.tick import TickResult
 
 KEY: Final = "ANTHROPIC_API_KEY"
 API: Final = "https://api.anthropic.com"
 LIMIT: Final = 85.0
 """Seconds after which the demonstration gives up and says what is missing."""
-
-
 PATIENCE: Final = 1800.0
 """The same, where a person answers."""
 EXPIRES: Final = 300.0
@@ -47,19 +49,20 @@ def demo(console: Console, *, keep: bool, approve: bool) -> int:
             console.line(f"kept: {folder}")
     if ending.stopped is not None:
         return ending.stopped
-    console.show(_table(console, ending.told))
+    console.show(_table(console, ending.table))
     console.line(ending.sentence)
-    for line in ending.amiss:
+    for line in ending.faults:
         console.line(f"not as it should be: {line}")
-    return 1 if ending.amiss else 0
+    return 1 if ending.faults else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How the wave ended."""
 
-    told: list[Row]
-    amiss: list[str]
+    table: list[Row]
+    faults: list[str]
+    """What did not end as it should, one line each."""
     sentence: str
     stopped: int | None
     """The exit code of the signal that stopped it, if one did."""
@@ -82,7 +85,7 @@ def model() -> Iterator[Answering]:
         said = f"Results are read by a model: {KEY} is set, and the real API is asked."
         yield Answering(API, key, said)
         return
-    with replayed(wiring.shipped("cassettes") / "demo.json") as address:
+    with play_back(wiring.shipped("cassettes") / "demo.json") as address:
         said = f"Results are read by a model played from a recording: {KEY} is not set."
         yield Answering(address, "not-a-key", said)
 
@@ -112,9 +115,15 @@ def play(
             how = wiring.supervision(settings, policy)
             show = Show(console, ports, how)
             show.stop = stop = Stop(idle=show.refresh, wake=lambda: was_answered(ports))
+            reader, undrawn = StatusReader(ports, how), list[str]()
 
             def over(result: TickResult) -> bool:
+                # Where there is no terminal the map is drawn as well, so that its faults are seen.
+                if (fault := map_fault(reader)) is not None:
+                    undrawn.append(f"tick {result.number}: {fault}")
                 _accident(scene, console)
+                if _parked(ports) >= BLOCKED:
+                    scene.blocked()
                 late = time.monotonic() - begun > limit
                 # After a change one more look, so that what was learnt is still written down.
                 settled = not result.changed and not ports.store.task_records(settled=False)
@@ -124,18 +133,32 @@ def play(
                 wiring.loop(settings, ports, how, show.tell, show.report).run(stop, until=over)
             if show.lost:
                 raise show.lost
-            told = rows(ports)
-            seconds = time.monotonic() - begun
-            said = sentence(ports, told, seconds)
-            return Ending(told, amiss(ports, told), said, stop.exit_code)
+            table = rows(ports)
+            said = sentence(ports, table, time.monotonic() - begun)
+            return Ending(table, [*undrawn, *faults(ports, table)], said, stop.exit_code)
 
 
-def _table(console: Console, told: list[Row]) -> Table:
+def _parked(ports: Ports) -> set[str]:
+    return {one.spec.id for one in ports.store.task_records() if one.status == "parked"}
+
+
+def map_fault(reader: StatusReader) -> str | None:
+    """Draw the page of `wavekeeper status` to nowhere; why it cannot be drawn, None if it can."""
+    nowhere = Console(io.StringIO(), io.StringIO(), {})
+    try:
+        for part in page(nowhere, reader.look("this process")):
+            nowhere.show(part)
+    except Exception as error:  # noqa: BLE001 - reported at the end; the wave goes on
+        return f"the map cannot be drawn: {type(error).__name__}: {error}"
+    return None
+
+
+def _table(console: Console, rows_of: list[Row]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("TASK", "TRIES", "OUTCOME"):
         table.add_column(heading, no_wrap=True)
     table.add_column("WHY", overflow="fold")
-    for row in told:
+    for row in rows_of:
         cells = (row.task, str(row.attempts), row.outcome, row.why)
         table.add_row(*(console.text(cell) for cell in cells))
     return table

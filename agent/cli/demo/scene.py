@@ -171,6 +171,10 @@ class Scene:
         os.kill(int(asked.read_text(encoding="utf-8")), signal.SIGKILL)
         return True
 
+    def blocked(self) -> None:
+        """Let the fix of the shared fault begin: both tasks that need it wait for it."""
+        (self.folder / "blocked").touch()
+
     def close(self) -> None:
         """Stop every host; each stops its agents first."""
         for host in self.hosts.values():

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 SILENCE: Final = 9.0
-"""Seconds without a word in the silent task."""
+"""Seconds without output in the silent task."""
+PATIENCE: Final = 40.0
+"""Seconds for which the fix of the shared fault waits for the tasks that it is for."""
 
 CONTENT: Final = {
     "T-1": (
@@ -47,7 +49,7 @@ LINTER: Final = (
     "import pathlib\nimport sys\n\n"
     "lines = pathlib.Path(sys.argv[1]).read_text(encoding='utf-8').splitlines()\n"
     "bad = [n for n, line in enumerate(lines, 1) if len(line) > 100 or '\\t' in line]\n"
-    "print(f'{sys.argv[1]}: {len(bad)} lines to mend')\n"
+    "print(f'{sys.argv[1]}: {len(bad)} lines to fix')\n"
     "sys.exit(bool(bad))\n"
 )
 
@@ -95,7 +97,7 @@ def forgets_to_push(task: str, attempt: int, prompt: str, branch: str) -> None:
 
 
 def hasty(task: str, attempt: int, prompt: str, branch: str) -> None:
-    """Get it wrong first; mend it once the failing check is in the prompt."""
+    """Get it wrong first; fix it once the failing check is in the prompt."""
     path, content = CONTENT[task]
     write(path, content if attempt > 1 and "2.675" in prompt else HASTY)
     deliver(path, branch)
@@ -113,7 +115,7 @@ def needs_linter(task: str, branch: str) -> None:
 
 
 def silent(task: str, branch: str) -> None:
-    """Work without a word for a while."""
+    """Work without output for a while."""
     say("message", "computing; this takes a while")
     time.sleep(SILENCE)
     straight(task, branch)
@@ -130,12 +132,19 @@ def dies(task: str, attempt: int, branch: str) -> None:
     straight(task, branch)
 
 
-def mend(prompt: str, branch: str) -> None:
-    """Install the missing tool on the worker hosts, and persist it in the repository."""
+def install(prompt: str, branch: str) -> None:
+    """Install the missing tool on the worker hosts, and persist it in the repository.
+
+    It begins once both tasks wait for it, so that a slow machine has the same story to show.
+    """
+    scene = Path(os.environ["DEMO_SCENE"])
+    end = time.monotonic() + PATIENCE
+    while not (scene / "blocked").exists() and time.monotonic() < end:
+        time.sleep(0.05)
     named = re.search(r"([\w.-]+): (?:command )?not found", prompt)
     tool = named[1] if named else "demo-lint"
     write(f"infra/{tool}", LINTER)
-    target = Path(os.environ["DEMO_SCENE"]) / "toolbox" / tool
+    target = scene / "toolbox" / tool
     target.write_text(LINTER, encoding="utf-8")
     target.chmod(0o755)
     say("tool_call", f"installed {tool}")
@@ -157,7 +166,7 @@ def main() -> None:
         "T-7": lambda: dies(task, attempt, branch),
     }
     if task.startswith("fix-"):
-        mend(prompt, branch)
+        install(prompt, branch)
     else:
         parts.get(task, lambda: straight(task, branch))()
     say("final", "All done, committed and pushed; all tests pass.")

@@ -24,7 +24,7 @@ _UNKNOWN: Final = {
 
 
 @contextmanager
-def replayed(cassette: Path) -> Iterator[str]:
+def play_back(cassette: Path) -> Iterator[str]:
     """The address at which the recorded answers are given. ConfigurationError: no recording."""
     answers = _read(cassette)
 
