@@ -6,16 +6,17 @@ than one object, or none in time is no answer, and what is not answered is unkno
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import PurePath
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.adapters.common.process import Bounds, ProgramError, environment, filled, run
-from agent.adapters.evidence.probe import Finding, Known, evidence
+from agent.adapters.evidence.probe import Finding, evidence
 from agent.adapters.evidence.settings import (
     COMMIT_PROOFS,
     DIGEST_PROOFS,
@@ -23,6 +24,7 @@ from agent.adapters.evidence.settings import (
     Question,
     ServiceSettings,
 )
+from agent.backends import Check, Context, EvidenceBackend, Known, program_check
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -89,3 +91,17 @@ def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
         return finding(holds=None, detail=detail)
     detail = printed.detail or f"{program} printed {json.dumps(printed.holds)}"
     return finding(holds=printed.holds, value=printed.value, detail=detail)
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    for one in service.command:
+        yield program_check(str(one.proof), one.argv, one.environment, "reads with")
+
+
+BACKEND: Final = EvidenceBackend[ServiceSettings](
+    settings=Question,
+    many=True,
+    proofs=lambda service: [one.proof for one in service.command],
+    open=lambda services, context: CommandEvidence(services, context.pushed, context.recorded),
+    check=_check,
+)

@@ -5,14 +5,15 @@ not known yet. The REST API is asked about the commit itself; a run of another c
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from agent.adapters.common.http import Answer, Http, HttpError, bearer
-from agent.adapters.evidence.probe import Finding, Known, absent, evidence, short
+from agent.adapters.evidence.probe import Finding, absent, asked, evidence, short
 from agent.adapters.evidence.settings import CiSettings, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -191,3 +192,30 @@ def _number(value: object) -> int:
 def _word(value: object) -> str:
     """One of GitHub's own words; any other text is not shown."""
     return value if isinstance(value, str) and re.fullmatch("[a-z_]{1,30}", value) else "unknown"
+
+
+def _proofs(service: ServiceSettings) -> Iterator[ProofKind]:
+    if service.ci is not None:
+        if service.ci.workflow is not None:
+            yield ProofKind.ARTIFACT_BUILT
+        if service.ci.checks:
+            yield ProofKind.CHECKS_PASSED
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    if (ci := service.ci) is not None:
+        actions = Actions(service, ci)
+
+        def repository() -> str:
+            actions.get("")
+            return f"{ci.repository} answers"
+
+        yield asked("CI", repository)
+
+
+BACKEND: Final = EvidenceBackend(
+    settings=CiSettings,
+    proofs=_proofs,
+    open=lambda services, context: GitHubActionsEvidence(services, context.pushed),
+    check=_check,
+)

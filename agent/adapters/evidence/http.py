@@ -7,14 +7,15 @@ Each look is one configured address, one value in the answer and one expectation
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from agent.adapters.common.http import Answer, Http, HttpError, bearer
-from agent.adapters.evidence.probe import COMMIT, Finding, Known, absent, evidence, named, whole
+from agent.adapters.evidence.probe import COMMIT, Finding, absent, asked, evidence, named, whole
 from agent.adapters.evidence.settings import COMMIT_PROOFS, DIGEST_PROOFS, Look, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -140,3 +141,28 @@ def _name(value: object, proof: ProofKind, expected: str | None) -> str | None:
 
 def _shown(value: object) -> str:
     return json.dumps(value)[:_SHOWN]
+
+
+def _seen(service: ServiceSettings, look: Look) -> str:
+    answer = look_once(service, look)
+    if answer.status != look.status:
+        raise HttpError(f"{answer.url} answered {answer.status}, not {look.status}")
+    if look.pointer is None and look.header is None:
+        return f"{answer.url} answers"
+    if value_at(answer, look) is None:
+        raise HttpError(f"{answer.url} has nothing at {look.pointer or look.header}")
+    return f"{answer.url} answers, with {look.pointer or look.header}"
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    for look in service.look:
+        yield asked(str(look.proof), partial(_seen, service, look))
+
+
+BACKEND: Final = EvidenceBackend[ServiceSettings](
+    settings=Look,
+    many=True,
+    proofs=lambda service: [one.proof for one in service.look],
+    open=lambda services, context: HttpEvidence(services, context.pushed, context.recorded),
+    check=_check,
+)

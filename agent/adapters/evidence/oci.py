@@ -8,7 +8,7 @@ so nobody between can put another thing in its place.
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,14 +19,15 @@ from agent.adapters.common.http import Answer, Http, HttpError, origin, secret
 from agent.adapters.evidence.probe import (
     COMMIT,
     Finding,
-    Known,
     absent,
+    asked,
     evidence,
     named,
     short,
     whole,
 )
 from agent.adapters.evidence.settings import ImageSettings, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -307,3 +308,25 @@ def _descriptor(entry: Any) -> str:  # noqa: ANN401
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise HttpError("a manifest lacks a digest that it must name")
     return digest
+
+
+def _proofs(service: ServiceSettings) -> Iterator[ProofKind]:
+    if service.image is not None:
+        yield ProofKind.DIGEST_RECORDED
+        if service.image.revision_label:
+            yield ProofKind.ARTIFACT_BUILT
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    if (image := service.image) is not None:
+        registry = Registry(service, image)
+        where = f"{image.registry}/v2/{image.repository}"
+        yield asked("registry", lambda: f"{where} {registry.check()}")
+
+
+BACKEND: Final = EvidenceBackend(
+    settings=ImageSettings,
+    proofs=_proofs,
+    open=lambda services, context: OciEvidence(services, context.pushed),
+    check=_check,
+)

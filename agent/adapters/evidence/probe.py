@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from agent.adapters.common.http import HttpError
+from agent.backends import Check
 from agent.core.model.nouns import Evidence, ProofKind
-from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.queueing import TaskView
 from agent.core.model.text import one_line
 
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,40}|[0-9a-fA-F]{64}")
@@ -17,9 +19,6 @@ COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,40}|[0-9a-fA-F]{64}")
 _SHOWN: Final = 400
 _LEAST: Final = 7
 _SHORT: Final = 12
-
-Known = Callable[[TaskSpec, TaskView, datetime], str | None]
-"""What another source says this delivery is: its commit, or its digest. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +102,15 @@ def short(name: str) -> str:
     """A commit or a digest, as a person compares it."""
     head, colon, tail = name.rpartition(":")
     return f"{head}{colon}{tail[:_SHORT]}"
+
+
+def asked(name: str, look: Callable[[], str]) -> Check:
+    """For `doctor`: whether the place that `look` asks answers."""
+    try:
+        return Check(name=name, state="ok", said=look())
+    except HttpError as error:
+        fix = (
+            "until it answers, what it knows is unknown and nothing is accepted; "
+            "see wavekeeper.toml"
+        )
+        return Check(name=name, state="fail", said=str(error), fix=fix)

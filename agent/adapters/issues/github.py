@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.issues.settings import GitHubIssueSettings
+from agent.backends import Check, Context, IssuesBackend, tried
 from agent.core.model.text import code, fenced, one_line, visible
 from agent.errors import IssuesUnavailableError
 from agent.ports import Issue
@@ -285,3 +287,21 @@ def _number(found: Mapping[str, Any]) -> int:
     if not isinstance(number, int) or number < 1:
         raise HttpError("GitHub sent an issue without a number")
     return number
+
+
+def _open(own: GitHubIssueSettings, _context: Context) -> GitHubIssues:
+    return GitHubIssues(
+        own.repository or "",
+        token=own.token,
+        api=own.api,
+        labels=own.labels,
+        authority=own.authority,
+    )
+
+
+def _check(own: GitHubIssueSettings, context: Context) -> Iterable[Check]:
+    github = _open(own, context)
+    yield tried("issues", lambda: f"{own.repository}: {github.check()}")
+
+
+BACKEND: Final = IssuesBackend(settings=GitHubIssueSettings, open=_open, check=_check)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.adapters.common.lock import locked
+from agent.adapters.issues.settings import IssueSettings
+from agent.backends import IssuesBackend
 from agent.core.model.text import fenced, one_line
 from agent.errors import UnusableStoreError
 from agent.ports import Issue
@@ -182,3 +184,8 @@ def _write(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+BACKEND: Final = IssuesBackend(
+    settings=IssueSettings, open=lambda _own, context: LocalIssues(context.state / "issues")
+)

@@ -4,13 +4,17 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, RootModel
 
 from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.files.toml import Text, TomlModel
+from agent.backends import Check, Context, QueueBackend, Stored
 from agent.core.model.actions import digest
 from agent.core.model.nouns import LateReport, Status
 from agent.core.model.queueing import (
@@ -43,7 +47,7 @@ from agent.core.queue.rules import (
     written,
 )
 from agent.core.queue.states import LEASED
-from agent.errors import QueueUnavailableError, UnreadableAnswerError
+from agent.errors import QueueUnavailableError, UnreadableAnswerError, UnusableStoreError
 
 _LAPSED: Final = "attempt.state IN ('running', 'judging') AND attempt.lease_until <= ?"
 _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S608 - no input in it
@@ -344,3 +348,72 @@ def _save_late(db: sqlite3.Connection, task: str, late: LateReport, seal: str) -
     if kept.rowcount:
         values = {"revision": _next_revision(db), "now": stamp(late.at), "task": task}
         db.execute(_TOUCH, values)
+
+
+class _Lane(TomlModel):
+    id: Text
+    kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
+    risk: Literal["low", "normal", "high"] = "normal"
+    max_running: Annotated[int, Field(ge=1)] = 5
+
+
+class EmbeddedSettings(RootModel[Annotated[tuple[_Lane, ...], Field(strict=False, min_length=1)]]):
+    """`[[queue]]`: the queues of the embedded kind."""
+
+
+FILE: Final = "queue.db"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _queues(own: EmbeddedSettings) -> tuple[QueueSpec, ...]:
+    return tuple(QueueSpec(**dict(lane)) for lane in own.root)
+
+
+@contextmanager
+def _open(own: EmbeddedSettings, context: Context) -> Iterator[SqliteQueue]:
+    """The queue with its lanes, unless it is another one than the one that was read."""
+    path = context.state / FILE
+    # A clock that does not go lets no lease run out, so reading has nothing to write.
+    with SqliteQueue(path, (lambda: _LONG_AGO) if context.reading else context.now) as queue:
+        for spec in () if context.reading else _queues(own):
+            queue.configure(spec)
+        if context.cursor is not None and not queue.knows(Cursor(position=context.cursor)):
+            raise UnusableStoreError(
+                f"{path} is another queue than the one that was read, or an older copy of it; "
+                "restore the latest, the tasks are in it",
+            )
+        if missing := queue.missing(context.submitted):
+            raise UnusableStoreError(
+                f"{path} does not hold {missing[0]}, which was submitted; restore the latest copy",
+            )
+        yield queue
+
+
+def _check(own: EmbeddedSettings, _context: Context) -> Iterable[Check]:
+    kinds = {lane.id: lane.kind for lane in own.root}
+    if "infrastructure" in kinds.values():
+        yield Check(name="queues", state="ok", said=", ".join(kinds))
+        return
+    yield Check(
+        name="queues",
+        state="warn",
+        said=f"{', '.join(kinds)}: none of kind infrastructure, so shared defects stay unfixed",
+        fix='add a [[queue]] with kind = "infrastructure" to wavekeeper.toml',
+    )
+
+
+def _stored(path: Path) -> Stored:
+    with SqliteQueue(path, lambda: _LONG_AGO) as queue:
+        tasks = sum(sum(one.counts.values()) for one in queue.queues())
+    return Stored(tasks, f"opens; tasks: {tasks}")
+
+
+BACKEND: Final = QueueBackend(
+    settings=EmbeddedSettings,
+    open=_open,
+    check=_check,
+    queues=_queues,
+    work=_open,
+    file=FILE,
+    stored=_stored,
+)
