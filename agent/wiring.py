@@ -11,6 +11,7 @@ from typing import Final
 
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.code_queue.ledger import Ledger
+from agent.adapters.common.git import remote_of
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -19,7 +20,6 @@ from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
 from agent.adapters.files.wave import read_wave
-from agent.adapters.git.remote import remote_of
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
