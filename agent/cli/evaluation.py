@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agent.core.model.nouns import Criterion, Noun, Review, Usage
 from agent.core.model.text import one_line
-from agent.core.review.brief import Brief, Limits, exhibited
+from agent.core.review.brief import Brief, Limits, collect_exhibits
 
 Decided = Literal["accept", "retry", "abstain"]
 
@@ -62,7 +62,9 @@ class Case(BaseModel):
             attempt=1,
             title=one_line(self.title) or "as the criteria say",
             criteria=self.criteria,
-            exhibits=exhibited((), checks, self.evidence.patch, self.final_response, limits=limits),
+            exhibits=collect_exhibits(
+                (), checks, self.evidence.patch, self.final_response, limits=limits
+            ),
         )
 
 

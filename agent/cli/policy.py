@@ -13,7 +13,7 @@ from agent import wiring
 from agent.adapters.files.config import Settings
 from agent.adapters.files.policy import LOCK, lock_of, reviewed_in
 from agent.cli.console import Console
-from agent.core.approval.requests import ApprovalRequest, StandingRule, rule_made
+from agent.core.approval.requests import ApprovalRequest, StandingRule, check_rule
 from agent.core.guard.baseline import authority_of
 from agent.core.guard.check import survey
 from agent.core.model.policy import Policy
@@ -92,7 +92,7 @@ def made(text: str, request: ApprovalRequest, who: str, policy: Policy) -> Stand
         raise UserError(one_line(f"no rule was made: {where}: {first['msg']}")) from error
     if rule.action is not request.proposal.action:
         raise UserError(f"no rule was made: this question is about {request.proposal.action}")
-    return rule_made(rule, policy.approval.rules, policy.approval.tier)
+    return check_rule(rule, policy.approval.rules, policy.approval.tier)
 
 
 def listing(console: Console, settings: Settings, *, as_json: bool) -> None:

@@ -14,11 +14,11 @@ from agent.core.approval.requests import (
     Answer,
     ApprovalRequest,
     StandingRule,
-    answered,
-    closed,
-    deferred,
-    how_it_stands,
-    reworded,
+    close,
+    defer,
+    describe_state,
+    edit_prompt,
+    record_answer,
 )
 from agent.core.assess.assessment import Assessment, assess
 from agent.core.model.actions import Action, NeedsApproval, Proposal, Refused
@@ -81,7 +81,7 @@ class Answering:
 
         """
         if request.state not in OPEN:
-            raise ChangedMeanwhileError(f"{request.id} {how_it_stands(request)}; nothing was done")
+            raise ChangedMeanwhileError(f"{request.id} {describe_state(request)}; nothing was done")
         self._look_again(request)
         return self._answer(request, "approved", via=via, looked=looked, reason=None)
 
@@ -94,7 +94,7 @@ class Answering:
     def defer(self, request: ApprovalRequest, until: datetime | None) -> ApprovalRequest:
         """Put it off until a time, or until something changes."""
         return self._ports.approvals.change(
-            request.id, request.digest, lambda one: deferred(one, self.who, until)
+            request.id, request.digest, lambda one: defer(one, self.who, until)
         )
 
     def edit(self, request: ApprovalRequest, words: str) -> Edited:
@@ -115,7 +115,7 @@ class Answering:
                 f"{request.id}: the guard refuses it: {', '.join(answer.rules)}"
             )
         new = self._ports.approvals.change(
-            request.id, request.digest, lambda one: reworded(one, words, facts)
+            request.id, request.digest, lambda one: edit_prompt(one, words, facts)
         )
         return Edited(new, (), changed)
 
@@ -151,7 +151,7 @@ class Answering:
         )  # fmt: skip
         with self._ports.state.transaction():  # an answer and its record, or neither
             said = self._ports.approvals.change(
-                request.id, request.digest, lambda one: answered(one, answer)
+                request.id, request.digest, lambda one: record_answer(one, answer)
             )
             record(self._ports.approvals, self._ports.journal, self._ports.journal.last_tick(), now)
         return said
@@ -161,15 +161,17 @@ class Answering:
         assessment = self._assessment(request)
         proposal = request.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
-        found = list(decision_basis.changes(request.grounds, decision_basis.of(assessed, proposal)))
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
-        facts, answer = planner.clear(assessment, proposal, prompt_stands=stands)
-        found += decision_basis.changes(request.facts, facts)
+        found = list(
+            decision_basis.list_changes(request.grounds, decision_basis.derive(assessed, proposal))
+        )
+        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
+        found += decision_basis.list_changes(request.facts, facts)
         if not found and isinstance(answer, NeedsApproval):
             return
         why = "; ".join(found) or "it needs nobody's yes any more"
         self._ports.approvals.change(
-            request.id, request.digest, lambda one: closed(one, "stale", why, seen=False)
+            request.id, request.digest, lambda one: close(one, "stale", why, seen=False)
         )
         if isinstance(answer, Refused):
             rules = ", ".join(answer.rules)

@@ -16,13 +16,13 @@ from agent.core.approval.requests import (
     ApprovalRequest,
     RequestState,
     StandingRule,
-    bound,
-    closed,
-    moved,
+    change_state,
+    close,
+    digest_of,
 )
 from agent.core.assess.assessment import Assessment
 from agent.core.journal.records import Record, request_in
-from agent.core.journal.replay import Consent, Ruled, with_consent, worded
+from agent.core.journal.replay import Consent, DecisionRecord, clear_prompt, clear_with_consent
 from agent.core.model.actions import DRAFTED, NeedsApproval, Proposal, Refused, digest
 from agent.core.plan import decision_basis, planner
 from agent.core.plan.planner import Decision
@@ -59,17 +59,17 @@ class ApprovalQueue:
                 self._close(request, "expired", "nobody answered in time" if request.state in OPEN
                             else "it could not be carried out in time")  # fmt: skip
             elif request.deferred_until is not None and now >= request.deferred_until:
-                self._change(request, lambda one: moved(one, "pending", deferred_until=None))
+                self._change(request, lambda one: change_state(one, "pending", deferred_until=None))
         record(self._approvals, self._ports.journal, tick, now)
 
-    def rule(self, assessment: Assessment, decision: Decision, snapshot: str) -> Ruled:
+    def rule(self, assessment: Assessment, decision: Decision, snapshot: str) -> DecisionRecord:
         """The decision with its words, and the yes there is to it; asks where there is none."""
         proposal = decision.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
         request = None
-        if proposal.action in DRAFTED or asking.is_asked(decision):
+        if proposal.action in DRAFTED or asking.needs_a_person(decision):
             request = self._approvals.last(proposal.task, proposal.action)
-        fits = request is not None and request.grounds == decision_basis.of(assessed, proposal)
+        fits = request is not None and request.grounds == decision_basis.derive(assessed, proposal)
         if request is not None and fits and request.state in ("pending", "approved"):
             # What was shown is what is done: nothing is drafted anew while a person looks at it.
             kept = {name: getattr(request.proposal, name) for name in ("prompt", "spec", "queue")}
@@ -78,21 +78,23 @@ class ApprovalQueue:
             # A model is paid for words that may be sent, not for those that are refused anyway.
             writer = None if isinstance(decision.clearance, Refused) else self._ports.writer
             proposal = draft(assessment, proposal, self._ports.store, self._ports.drafter, writer)
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
-        decision = worded(assessment, decision, proposal, stands=stands)
-        if not asking.is_asked(decision):
-            return Ruled(decision, stands)
-        consent = asking.without_asking(assessment, decision, self._rules)
+        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        decision = clear_prompt(assessment, decision, proposal, prompt_ok=prompt_ok)
+        if not asking.needs_a_person(decision):
+            return DecisionRecord(decision, prompt_ok)
+        consent = asking.consent_without_asking(assessment, decision, self._rules)
         if consent is None:
             request = self._asked(assessment, decision, request, snapshot)
             self._kept.add(request.id)
             if request.state == "approved":
                 ground = digest(request.grounds)
                 consent = Consent(by="person", name=request.id, ground=ground)
-        decision = with_consent(assessment, decision, consent, stands=stands)
-        return Ruled(decision, stands, consent, request.id if request and consent is None else None)
+        decision = clear_with_consent(assessment, decision, consent, prompt_ok=prompt_ok)
+        return DecisionRecord(
+            decision, prompt_ok, consent, request.id if request and consent is None else None
+        )
 
-    def end(self, assessment: Assessment, decisions: Sequence[Ruled]) -> None:
+    def end(self, assessment: Assessment, decisions: Sequence[DecisionRecord]) -> None:
         """Close what is no longer proposed, and what was asked on other grounds."""
         now = assessment.snapshot.now
         coming = {one.decision.proposal.task: one.decision.proposal for one in decisions}
@@ -109,9 +111,11 @@ class ApprovalQueue:
         """Whether a card that is not proposed just now rests on the same, so that it may wait."""
         proposal = request.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
-        facts, answer = planner.clear(assessment, proposal, prompt_stands=stands)
-        same = facts == request.facts and request.grounds == decision_basis.of(assessed, proposal)
+        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
+        facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
+        same = facts == request.facts and request.grounds == decision_basis.derive(
+            assessed, proposal
+        )
         return same and isinstance(answer, NeedsApproval)
 
     def may(self, consent: Consent | None, now: datetime, proposal: Proposal) -> bool:
@@ -148,14 +152,16 @@ class ApprovalQueue:
         """The live card about exactly this, or a new one in the place of the last."""
         proposal, facts = decision.proposal, dict(decision.facts)
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
-        seal = bound(proposal, facts, decision_basis.of(assessed, proposal))
+        seal = digest_of(proposal, facts, decision_basis.derive(assessed, proposal))
         if before is not None and before.digest == seal and before.state in ("pending", "approved"):
             return before
         if before is not None and before.state in ("pending", "approved", "deferred"):
-            changed = asking.what_changed(before, decision, decision_basis.of(assessed, proposal))
+            changed = asking.list_changes(
+                before, decision, decision_basis.derive(assessed, proposal)
+            )
             self._close(before, "stale", "; ".join(changed) or "it changed")
         task_record = self._ports.store.task_record(proposal.task) if proposal.task else None
-        request = asking.request_of(assessment, decision, self._tick, snapshot, before)
+        request = asking.build_request(assessment, decision, self._tick, snapshot, before)
         title = task_record.spec.title if task_record else ""
         return self._approvals.ask(request.model_copy(update={"title": title}))
 
@@ -177,7 +183,7 @@ class ApprovalQueue:
         )
 
     def _close(self, request: ApprovalRequest, state: RequestState, why: str) -> None:
-        self._change(request, lambda one: closed(one, state, why))
+        self._change(request, lambda one: close(one, state, why))
 
     def _change(
         self, request: ApprovalRequest, how: Callable[[ApprovalRequest], ApprovalRequest]

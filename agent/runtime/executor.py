@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from agent.core.assess.assessment import Assessment, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
@@ -113,8 +115,15 @@ class Executor:
         return [self._settled(record, tick) for record in self._ports.journal.unresolved()]
 
     def _settled(self, record: Record, tick: int) -> Done:
-        proposal = Proposal.model_validate(record.body["proposal"])
-        key, effect = record.key or "", EFFECTS.get(proposal.action)
+        key = record.key or ""
+        try:
+            proposal = Proposal.model_validate(record.body["proposal"])
+        except (KeyError, ValidationError):
+            said = "this version cannot read what was begun; look at the queue yourself"
+            proposal = Proposal(action=Action.LEAVE_ALONE, task=record.task, reason=said)
+            self._write("settled", key, tick, proposal, {"result": "failed", "said": said})
+            return Done(proposal, "failed", said)
+        effect = EFFECTS.get(proposal.action)
         whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
         try:
             happened = effect.find(self._ports, proposal, key) if effect is not None else None
@@ -148,16 +157,16 @@ class Executor:
             and proposal.action is Action.ACCEPT
         ):
             return f"{guard.STALE_CLEARANCE}: the queue does not show the task just now"
-        stands = stands_on_its_own(assessment, proposal, self._ports.store)
+        prompt_ok = stands_on_its_own(assessment, proposal, self._ports.store)
         person = consent is not None and consent.by == "person"
         _, answer = planner.clear(
             assessment,
             proposal,
-            prompt_stands=stands,
+            prompt_ok=prompt_ok,
             approved=person,
             consented=consent is not None and not person,
         )
-        rests_on = digest(decision_basis.of(assessed, proposal))
+        rests_on = digest(decision_basis.derive(assessed, proposal))
         if consent is not None and consent.ground not in (None, rests_on):
             return f"{guard.STALE_CLEARANCE}: what {consent.name} rests on has changed"
         return guard.void(cleared, answer, now)

@@ -233,7 +233,7 @@ def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -
         return ()
     assessment = assess(snapshot, policy)
     facts, answer = planner.clear(assessment, proposal)
-    return asking.instead(assessment, Decision(proposal, answer, facts))
+    return asking.list_alternatives(assessment, Decision(proposal, answer, facts))
 
 
 def _policy_of(journal: Journal, entry: Entry) -> str | None:

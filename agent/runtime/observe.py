@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from agent.core.approval.requests import with_declined
+from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
 from agent.core.assess.liveness import polls_before
 from agent.core.journal.records import TaskRecord, WaveRecord
@@ -80,7 +80,7 @@ class Observer:
             self._task(task_record, now, reachable=reachable)
             for task_record in task_records.values()
         ]
-        tasks = with_declined(tasks, self._ports.approvals.declined())
+        tasks = add_declined(tasks, self._ports.approvals.declined())
         tasks += self._settled_dependencies(task_records)
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})

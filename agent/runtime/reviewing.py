@@ -8,7 +8,7 @@ from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Proposal
 from agent.core.model.nouns import Review
 from agent.core.review.brief import Brief, brief
-from agent.core.review.review import followed_up
+from agent.core.review.review import plan_retry
 from agent.errors import NothingDoneError, WavekeeperError
 from agent.ports import WaveStore
 from agent.runtime.context import Ports, Supervision, spent_by
@@ -102,7 +102,7 @@ def _known(ports: Ports, task_record: TaskRecord, shown: Brief) -> Review | None
 
 def _answered(ports: Ports, how: Supervision, task_record: TaskRecord, review: Review) -> Read:
     now = ports.clock.now()
-    review = followed_up(review, task_record.review, how.review_limits.retry_policy, now)
+    review = plan_retry(review, task_record.review, how.review_limits.retry_policy, now)
     tokens = review.usage.total if review.usage else 0
     if review.abstained is None:
         counted = ", ".join(f"{one.id} {one.verdict}" for one in review.criteria)

@@ -7,7 +7,7 @@ from datetime import datetime
 from agent.core.assess.assessment import Assessment
 from agent.core.assess.liveness import polls_after
 from agent.core.journal.records import Record
-from agent.core.journal.replay import Ruled, body_of
+from agent.core.journal.replay import DecisionRecord, record_body
 from agent.core.model.actions import Action, Cleared, digest
 from agent.core.model.nouns import Snapshot
 from agent.core.model.policy import Policy
@@ -96,7 +96,7 @@ class Ticker:
 
     def _carried_out(
         self,
-        cleared: Sequence[tuple[Ruled, Cleared]],
+        cleared: Sequence[tuple[DecisionRecord, Cleared]],
         stop: Callable[[], bool],
     ) -> Iterator[Done]:
         """One action after the other; then the reviews, several at once."""
@@ -113,7 +113,7 @@ class Ticker:
             batch = reviews[first : first + most]
             yield from self._executor.carry_out_reviews(batch, self._number)
 
-    def _carry_out(self, ruled: Ruled, cleared: Cleared) -> Done:
+    def _carry_out(self, ruled: DecisionRecord, cleared: Cleared) -> Done:
         """Act with whatever yes there is, and close the question it came from."""
         proposal, now = cleared.proposal, self._ports.clock.now()
         if not self._approvals.may(ruled.consent, now, proposal):
@@ -123,7 +123,7 @@ class Ticker:
         return done
 
     def _journal(
-        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[Ruled, ...]
+        self, snapshot: Snapshot, decisions: Decisions, everything: tuple[DecisionRecord, ...]
     ) -> None:
         """One record per task, doing nothing included, and the snapshot they rest on."""
         seen = digest(snapshot)
@@ -142,8 +142,8 @@ class Ticker:
         records = [self._record(snapshot.now, seen, ruled) for ruled in everything]
         self._ports.journal.append([tick, *records], snapshot)
 
-    def _record(self, at: datetime, seen: str, ruled: Ruled) -> Record:
-        task, body = ruled.decision.proposal.task, body_of(ruled, seen)
+    def _record(self, at: datetime, seen: str, ruled: DecisionRecord) -> Record:
+        task, body = ruled.decision.proposal.task, record_body(ruled, seen)
         return Record(kind="decision", at=at, tick=self._number, task=task, body=body)
 
     def _remember_fixes(self, assessment: Assessment) -> None:

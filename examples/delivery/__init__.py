@@ -33,9 +33,9 @@ LIMIT: Final = 100.0
 """Seconds after which the demonstration gives up and says what is missing."""
 WAYS: Final = {
     "T-1": ("delivers what CI built", "accepted", "observed"),
-    "T-2": ("builds production from source", "handed-over", "no-source-rebuild does not hold"),
-    "T-3": ("deploys another image to production", "handed-over", "not one digest"),
-    "T-4": ("does not start the new program", "handed-over", "not one commit"),
+    "T-2": ("builds production from source", "handed-over", "production was rebuilt from source"),
+    "T-3": ("deploys another image to production", "handed-over", "the digests differ"),
+    "T-4": ("does not start the new program", "handed-over", "the commits differ"),
 }
 """How each task delivers, how it must end, and the words that the reason must hold."""
 _LONG: Final = re.compile(r"\b((?:sha256:)?[0-9a-f]{12})[0-9a-f]{28,52}\b")

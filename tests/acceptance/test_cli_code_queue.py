@@ -137,7 +137,7 @@ def test_doctor_names_a_control_plane_that_says_nothing(project, service):
 def test_a_wave_is_submitted_seen_and_told(service):
     assert here("submit", "w.toml").returncode == 0
     ended = here("run", "--once")
-    assert "T-1 submit: planned, and nothing stands in its way -> submitted to main" in ended.stdout
+    assert "T-1 submit: planned, and nothing blocks it -> submitted to main" in ended.stdout
     told = json.loads(here("status", "--json").stdout)
     (task,) = told["tasks"]
     assert (task["id"], task["status"]) == ("T-1", "queued")

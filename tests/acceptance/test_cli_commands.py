@@ -163,9 +163,7 @@ def test_status_tells_the_wave_the_lanes_and_what_comes_next():
     assert "queues: infra empty; main 1 queued" in said
     assert "supervisor: nobody; start `wavekeeper run` (last tick " in said
     assert re.search(r"^WAITING \(1\)$", said, re.MULTILINE)
-    assert re.search(
-        r"^  T-1 +queued +1 .* queued; it waits for a worker host$", said, re.MULTILINE
-    )
+    assert re.search(r"^  T-1 +queued +1 .* queued, waiting for a worker host$", said, re.MULTILINE)
 
 
 def test_status_says_what_the_supervisor_at_work_would_do_whatever_the_settings_say(project):
@@ -246,7 +244,7 @@ def test_a_wave_that_is_not_wholly_accepted_ends_with_1(project):
     here("submit", "w.toml")
     with State(project.state / "state.db") as state:
         (task_record,) = state.waves.task_records()
-        over = {"status": "handed-over", "why": "its attempts are used up: \x1b[2Jnothing pushed"}
+        over = {"status": "handed-over", "why": "no attempts are left: \x1b[2Jnothing pushed"}
         state.waves.save(task_record.model_copy(update=over))
         body = {"action": "hand-over", "result": "done", "said": "by hand"}
         at = task_record.changed_at
@@ -254,7 +252,7 @@ def test_a_wave_that_is_not_wholly_accepted_ends_with_1(project):
     ended = here("run", "--until-done")
     assert ended.returncode == 1
     assert ended.stdout.splitlines()[-1] == (
-        "T-1 is not accepted: handed-over, its attempts are used up: ␛nothing pushed"
+        "T-1 is not accepted: handed-over, no attempts are left: ␛nothing pushed"
     )
     said = here("status").stdout
     assert "NEEDS YOU (1)" in said

@@ -96,7 +96,7 @@ def test_a_log_whose_reader_went_away_ends_quietly(own):
 def test_explain_says_who_decided_on_what():
     said = here("explain", "T-1").stdout
     assert said.startswith("T-1 of wave w1: Name the address in the mailer's error\n")
-    assert "  because  planned, and nothing stands in its way" in said or "LEFT ALONE" in said
+    assert "  because  planned, and nothing blocks it" in said or "LEFT ALONE" in said
     asked = next(line for line in here("log").stdout.splitlines() if "asked as A-1" in line)
     record = asked.split()[0]
     said = here("explain", f"#{record}").stdout
@@ -173,7 +173,7 @@ def test_verify_gives_a_head_that_notices_even_a_rewritten_end(own):
 def test_an_edited_record_stops_verify_and_replay_and_shows_in_explain(own):
     with sqlite3.connect(own.state / "state.db") as db:
         db.execute("DROP TRIGGER entry_keeps")
-        db.execute("UPDATE entry SET body = replace(body, 'nothing stands', 'all stands') "
+        db.execute("UPDATE entry SET body = replace(body, 'nothing blocks', 'all blocks') "
                    "WHERE sequence = 3")  # fmt: skip
     db.close()
     for command in (["verify"], ["replay", "all", "--check"]):

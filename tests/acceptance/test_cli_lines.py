@@ -22,10 +22,12 @@ def test_each_action_is_one_line_with_its_reason_and_what_came_of_it(tmp_path):
     world = SmallWorld(tmp_path, {("T-1", 1): Turn()})
     world.submit(spec())
     said = [line for _, line in told(world.run())]
-    assert said[0] == "T-1 submit: planned, and nothing stands in its way -> submitted to main"
-    assert said[2].startswith("T-1 retry: commit-pushed does not hold: origin has no branch")
+    assert said[0] == "T-1 submit: planned, and nothing blocks it -> submitted to main"
+    assert said[2].startswith("T-1 retry: no commit was pushed: origin has no branch")
     assert said[2].endswith("-> attempt 2 queued under the same identity")
-    assert said[-1].startswith("T-1 accept: every rung is observed and every criterion met -> ")
+    assert said[-1].startswith(
+        "T-1 accept: all evidence is observed and every criterion is met -> "
+    )
 
 
 def test_a_tick_in_which_nothing_was_done_is_told_only_if_it_is_news(tmp_path):
@@ -45,7 +47,7 @@ def test_what_observe_proposes_is_told_once(tmp_path):
     world.submit(spec("T-1"), spec("T-2"))
     ticker = world.ticker(mode="observe")
     results = [ticker.tick() for _ in range(3)]
-    front = "submit proposed: planned, and nothing stands in its way (refused: observe_never_acts"
+    front = "submit proposed: planned, and nothing blocks it (refused: observe_never_acts"
     said = told(results)
     assert [tick for tick, _ in said] == [1, 1]
     assert all(front in line for _, line in said)

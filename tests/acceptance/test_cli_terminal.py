@@ -44,11 +44,11 @@ def terminal(project):
 
 def test_a_live_table_that_survives_a_smaller_window_and_ends_with_ctrl_c(project, terminal):
     child = terminal("run", "--interval", "0.2s")
-    child.expect("T-1 submit: planned, and nothing stands in its way -> submitted to main")
+    child.expect("T-1 submit: planned, and nothing blocks it -> submitted to main")
     child.expect("Callers of the mailer see a clear error.")
     child.expect("lanes 1 of 5 busy, 0 need you, 0 working, 1 waiting, 0 done, mode auto")
     child.expect(r"TASK.*STATUS.*AGE")
-    child.expect(r"T-1  queued .*queued; it waits for a worker host")
+    child.expect(r"T-1  queued .*queued, waiting for a worker host")
     child.expect(r"tick \d+ at \d\d:\d\d:\d\dZ: Nothing to do\.")
     for size in ((8, 30), (3, 5), (24, 80)):
         child.setwinsize(*size)

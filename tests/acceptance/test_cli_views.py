@@ -59,11 +59,11 @@ def drawn(parts, **environ):
 
 
 FULL = a_map(
-    task("T-4", "needs-you", status="handed-over", attempt=3, why="its attempts are used up"),
+    task("T-4", "needs-you", status="handed-over", attempt=3, why="no attempts are left"),
     task("T-1", "working", status="running", attempt=1, age=754, silent_for=61,
          effective_liveness="live", next=coming("leave-alone", "heartbeat fresh")),
     task("T-2", "working", status="running", attempt=2, age=5000, silent_for=900,
-         effective_liveness="at-risk", next=coming("leave-alone", "trace silent for 900 s")),
+         effective_liveness="at-risk", next=coming("leave-alone", "no output for 900 s")),
     task("T-3", status="succeeded", attempt=1, unread=True,
          next=coming("inspect", "its result is unread")),
     task("T-5", status="failed", attempt=1, evidence_gaps=("no push", "no check"),
@@ -91,11 +91,11 @@ def test_the_page_shows_everything_in_its_group():
         "",
         "NEEDS YOU (1)",
         "  TASK STATUS            TRY AGE   QUIET NEXT / WHY",
-        "? T-4  handed-over       3               its attempts are used up",
+        "? T-4  handed-over       3               no attempts are left",
         "",
         "WORKING (2)",
         "* T-1  running           1   12m   1m    heartbeat fresh",
-        "! T-2  running           2   1h23m 15m   trace silent for 900 s",
+        "! T-2  running           2   1h23m 15m   no output for 900 s",
         "",
         "WAITING (2)",
         "  T-3  succeeded, unread 1               inspect (cleared): its result is unread",
@@ -125,7 +125,7 @@ def test_on_a_narrow_page_the_reason_goes_on_below():
     lines = drawn(lambda console: page(console, FULL), COLUMNS="60")
     start = next(index for index, line in enumerate(lines) if line.startswith("? T-4"))
     words = " ".join(lines[start : start + 2]).split()
-    assert words == ["?", "T-4", "handed-over", "its", "attempts", "are", "used", "up"]
+    assert words == ["?", "T-4", "handed-over", "no", "attempts", "are", "left"]
 
 
 def test_the_picture_has_room_for_what_matters_most(monkeypatch):

@@ -107,7 +107,7 @@ def test_the_demonstration_ends_as_it_says_whatever_git_is_configured_to_do(tmp_
 
 
 def _known(table):
-    recorded = r"recorded \(missing-tool: demo-lint; recorded before anything is done\); "
+    recorded = r"recorded \(missing-tool: demo-lint; it is recorded before it is fixed\); "
     plain = re.sub(recorded, "", re.sub(r"\s+", " ", table))
     return _shape(re.sub(r"through \d+ s|in \d+ attempts and \d+ s", "", plain))
 

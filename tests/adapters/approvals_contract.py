@@ -9,11 +9,11 @@ from agent.core.approval.requests import (
     Answer,
     ApprovalRequest,
     StandingRule,
-    answered,
-    bound,
-    closed,
-    deferred,
-    reworded,
+    close,
+    defer,
+    digest_of,
+    edit_prompt,
+    record_answer,
 )
 from agent.core.model.actions import Action, Proposal
 from agent.errors import ChangedMeanwhileError, UserError
@@ -27,7 +27,7 @@ def request(task="T-1", action=Action.RETRY, prompt="do it", **over):
     return ApprovalRequest(
         **{
             "tier": "medium", "proposal": proposal, "facts": facts, "rules": ("r",),
-            "grounds": grounds, "digest": bound(proposal, facts, grounds), "asked_at": NOW,
+            "grounds": grounds, "digest": digest_of(proposal, facts, grounds), "asked_at": NOW,
             "expires_at": NOW + timedelta(hours=1), "tick": 1, "snapshot": "0" * 64, **over,
         }
     )  # fmt: skip
@@ -38,14 +38,14 @@ def answer(verdict="approved", who="ana", at=NOW, **over):
 
 
 def says(verdict="approved", who="ana", at=NOW):
-    return lambda one: answered(one, answer(verdict, who, at))
+    return lambda one: record_answer(one, answer(verdict, who, at))
 
 
 ENDED = [
     pytest.param(says("approved", "ben"), "was approved by ana", id="approve"),
     pytest.param(says("rejected", "ben"), "was approved by ana", id="reject"),
-    pytest.param(lambda one: deferred(one, "ben", None), "was approved by ana", id="defer"),
-    pytest.param(lambda one: reworded(one, "else", {}), "was approved by ana", id="edit"),
+    pytest.param(lambda one: defer(one, "ben", None), "was approved by ana", id="defer"),
+    pytest.param(lambda one: edit_prompt(one, "else", {}), "was approved by ana", id="edit"),
 ]
 
 
@@ -61,7 +61,7 @@ class ApprovalsContract:
     def test_the_same_question_is_asked_once_while_it_lives(self, approvals):
         first = approvals.ask(request())
         assert approvals.ask(request(asked_at=NOW + timedelta(minutes=5))) == first
-        approvals.change("A-1", first.digest, lambda one: closed(one, "stale", "it changed"))
+        approvals.change("A-1", first.digest, lambda one: close(one, "stale", "it changed"))
         assert approvals.ask(request()).id == "A-2"
 
     def test_the_latest_about_one_action_is_found(self, approvals):
@@ -97,7 +97,7 @@ class ApprovalsContract:
 
     def test_words_of_a_person_make_another_question_of_the_same_card(self, approvals):
         asked = approvals.ask(request())
-        new = approvals.change("A-1", asked.digest, lambda one: reworded(one, "mine", one.facts))
+        new = approvals.change("A-1", asked.digest, lambda one: edit_prompt(one, "mine", one.facts))
         assert (new.id, new.proposal.prompt, new.drafted) == ("A-1", "mine", "do it")
         with pytest.raises(ChangedMeanwhileError):
             approvals.change("A-1", asked.digest, says())
@@ -112,14 +112,14 @@ class ApprovalsContract:
         first = approvals.ask(request())
         approvals.change("A-1", first.digest, says("rejected"))
         second = approvals.ask(request("T-2"))
-        approvals.change("A-2", second.digest, lambda one: deferred(one, "ana", None))
+        approvals.change("A-2", second.digest, lambda one: defer(one, "ana", None))
         approvals.ask(request("T-3"))
         assert [one.id for one in approvals.declined()] == ["A-1", "A-2"]
         approvals.ask(request(prompt="on other grounds"))
         assert [one.id for one in approvals.declined()] == ["A-2"]
 
-    def test_no_card_and_no_rule_of_that_name(self, approvals):
-        with pytest.raises(UserError, match="no card 'A-9'"):
+    def test_no_request_and_no_rule_of_that_name(self, approvals):
+        with pytest.raises(UserError, match="no request 'A-9'"):
             approvals.change("A-9", "0" * 64, says())
         with pytest.raises(UserError, match="no rule 'R-9'"):
             approvals.change_rule("R-9", lambda one: one)

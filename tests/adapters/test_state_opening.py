@@ -179,6 +179,15 @@ def test_a_task_that_an_old_error_left_without_its_record_is_taken_over(folder, 
         open_state(path)
 
 
+def test_an_answer_that_was_not_recorded_yet_is_taken_over(folder, path):
+    """Killed between the answer and its record: the supervisor writes it at its next look."""
+    unheard = "body = json_set(body, '$.recorded', json('false')), digest = 'x', seen = 0"
+    edit(folder / "approvals.db", f"UPDATE card SET {unheard} WHERE place = 1")
+    with open_state(path) as state:
+        assert [one.id for one in state.approvals.unseen()] == ["A-1"]
+    assert rows(path, f"SELECT place FROM request WHERE sequence = {TAKEN_OVER}") == [(1,)]
+
+
 NOT_TOGETHER = "do not fit together: "
 
 
@@ -387,7 +396,7 @@ from agent.adapters.state.opening import open_state
 print("up", flush=True)
 sys.stdin.readline()
 with open_state(Path(sys.argv[1])) as state:
-    print(state.installation, len(state.waves.standings()))
+    print(state.installation, len(state.waves.task_records()))
 """
 
 

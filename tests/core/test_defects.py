@@ -99,7 +99,7 @@ def test_an_issue_says_what_was_seen_where_and_what_waits():
     title, body = issue_of(SEEN, BLOCKED)
     assert title == w.JQ
     assert "jq: command not found" in body
-    assert f"task {BLOCKED.id}, under its own identity" in body
+    assert f"task {BLOCKED.id}, which continues under its own identity" in body
 
 
 @settings(max_examples=50)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.assess import proof
-from agent.core.assess.proof import Proof, substance
+from agent.core.assess.proof import Proof, denial, substance
 from agent.core.model.nouns import JudgeRecord, ProofKind, Review, Task, TaskKind
 from tests.core import worlds as w
 
@@ -75,21 +75,55 @@ def test_an_unknown_kind_proves_nothing():
 def test_gaps_are_told_in_the_order_of_the_ladder():
     proof = proof_of(w.seen("checks-passed", holds=False, detail="3 failed"))
     assert proof.gaps == (
-        "commit-pushed is missing",
-        "scope-respected is missing",
-        "checks-passed does not hold: 3 failed",
+        "nothing shows yet that a commit was pushed",
+        "nothing shows yet that only files in the write scope changed",
+        "the checks did not pass: 3 failed",
     )
     assert proof_of(*w.climbed()).gaps == ()
     assert proof_of(*w.climbed()).next_rung is None
 
 
-@pytest.mark.parametrize("odd", ["artifact-built", "live-version", "dev-digest", "prod-digest"])
-def test_one_commit_and_one_digest_go_all_the_way(odd):
+@pytest.mark.parametrize("kind", list(ProofKind))
+def test_every_kind_has_a_plain_sentence_for_every_state(kind):
+    looks = {
+        "missing": (),
+        "claimed": (w.seen(kind, origin="claimed"),),
+        "unknown": (w.seen(kind, holds=None, detail="no answer"),),
+        "contradicted": (w.seen(kind, holds=False, detail="seen so"),),
+        "stale": (w.seen(kind, observed_at=None),),
+    }
+    criterion = w.proved_by(kind)
+    gaps = {}
+    for state, items in looks.items():
+        rungs = proof_of(*items, criteria=criterion).rungs
+        (rung,) = [one for one in rungs if one.kinds == (kind,)]
+        assert rung.state == state
+        gaps[state] = rung.detail
+    assert len(set(gaps.values())) == len(looks)
+    assert gaps["contradicted"].endswith(": seen so")
+    assert not any(kind in gap for gap in gaps.values())
+
+
+def test_a_detail_that_says_the_same_is_not_repeated():
+    why = "the blocked workflow does not proceed: `make` exited with 1"
+    assert denial(ProofKind.BLOCKED_WORKFLOW_PROCEEDS, why) == why
+
+
+@pytest.mark.parametrize(
+    ("odd", "where"),
+    [
+        ("artifact-built", "built"),
+        ("live-version", "live"),
+        ("dev-digest", "in dev"),
+        ("prod-digest", "in production"),
+    ],
+)
+def test_one_commit_and_one_digest_go_all_the_way(odd, where):
     delivered = {one.kind: one for one in w.climbed(TaskKind.ARTIFACT_DELIVERY)}
     delivered[ProofKind(odd)] = w.seen(odd, value="another")
     proof = proof_of(*delivered.values(), kind="artifact-delivery")
     assert proof.state == "contradicted"
-    assert any(f"{odd} another" in gap for gap in proof.gaps)
+    assert any(f"another {where}" in gap for gap in proof.gaps)
 
 
 def test_an_older_value_is_no_contradiction():

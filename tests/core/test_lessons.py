@@ -35,7 +35,7 @@ def decided(*tasks: Any, task: str = "T-1", **over: Any) -> Any:
         pytest.param(w.parked(), {"defects": (w.defect("fixed"),)}, None, id="it is fixed"),
         pytest.param(w.without_jq(canary=True, blocked_by="D-1"), {"defects": (w.defect("fixed"),)},
                      "issue", id="it is there again after its fix"),
-        pytest.param(w.ended(attempts_left=0), {}, "issue", id="its attempts are used up"),
+        pytest.param(w.ended(attempts_left=0), {}, "issue", id="no attempts are left"),
         pytest.param(w.ended("lost", attempt=10), {}, "issue", id="lost for the tenth time"),
         pytest.param(w.ended(), {}, None, id="its own fault, once: the next prompt says it"),
         pytest.param(w.ended("lost"), {}, None, id="lost once"),

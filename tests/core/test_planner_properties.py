@@ -158,7 +158,7 @@ TASKS = [
     pytest.param(w.ended(evidence=w.climbed(observed_at=w.ago(7000))), id="proof is old"),
     pytest.param(w.ended(evidence=(*w.climbed(), w.seen("checks-passed", holds=False))),
                  id="proof is denied"),
-    pytest.param(w.ended(attempts_left=0), id="attempts are used up"),
+    pytest.param(w.ended(attempts_left=0), id="no attempts left"),
     pytest.param(w.planned(prompt="As discussed."), id="its prompt leans on a chat"),
     pytest.param(w.planned(blocked_by="D-1"), id="waits for a defect"),
     pytest.param(w.without_jq(), id="stopped on a defect"),

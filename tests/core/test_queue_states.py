@@ -18,20 +18,20 @@ from agent.core.queue.rules import (
     Halt,
     Submit,
     act,
+    add_heartbeat,
+    apply_report,
     attempt_of,
-    beaten,
-    claimed,
+    begin_judging,
+    claim,
     clean,
-    cleaned,
+    clean_noun,
     cursor_at,
-    expired,
-    judged,
+    expire,
     lease_of,
-    numbered,
+    number_events,
     queue_views,
     revision_of,
     row_of,
-    settled,
     stamp,
     time_of,
 )
@@ -126,9 +126,9 @@ def test_text_is_cleaned_and_nothing_else(raw, kept):
     order = ORDER.model_copy(update={"labels": {"wave": raw}})
     request = Submit(task="t1", queue=raw, prompt=raw, order=order)
     assert clean(raw) == kept
-    assert cleaned(request).prompt == kept
-    assert cleaned(request).order.labels == {"wave": kept}
-    assert cleaned(cleaned(request)) == cleaned(request)
+    assert clean_noun(request).prompt == kept
+    assert clean_noun(request).order.labels == {"wave": kept}
+    assert clean_noun(clean_noun(request)) == clean_noun(request)
 
 
 def event(text="", *, at=NOW, kind="message"):
@@ -137,13 +137,13 @@ def event(text="", *, at=NOW, kind="message"):
 
 def test_events_are_numbered_on_and_cut():
     current = replace(ATTEMPT, last_sequence=7)
-    (first, second) = numbered(current, [event("x" * 9_999, kind="k" * 999), event("y")], NOW)
+    (first, second) = number_events(current, [event("x" * 9_999, kind="k" * 999), event("y")], NOW)
     assert (first.sequence, second.sequence) == (8, 9)
     assert (len(first.text), len(first.kind)) == (TRACE_TEXT, TRACE_KIND)
 
 
 def test_a_flood_keeps_the_numbers_of_what_it_drops():
-    traced = numbered(ATTEMPT, [event(str(n)) for n in range(1, TRACE_KEPT + 11)], NOW)
+    traced = number_events(ATTEMPT, [event(str(n)) for n in range(1, TRACE_KEPT + 11)], NOW)
     assert [one.sequence for one in traced] == list(range(11, TRACE_KEPT + 11))
     assert [one.text for one in traced[:1]] == ["11"]
 
@@ -162,8 +162,8 @@ def test_the_trace_mark_never_goes_back_nor_into_the_future(ages, mark):
         return NOW - timedelta(seconds=age)
 
     current = replace(ATTEMPT, traced_at=at(10))
-    traced = numbered(current, [event("m" * 999, at=at(age)) for age in ages], NOW)
-    after = beaten(current, traced, now=NOW, extend=60)
+    traced = number_events(current, [event("m" * 999, at=at(age)) for age in ages], NOW)
+    after = add_heartbeat(current, traced, now=NOW, extend=60)
     assert after.traced_at == at(mark)
     assert len(after.last_message) == MESSAGE_TEXT
 
@@ -177,18 +177,18 @@ def test_the_trace_mark_never_goes_back_nor_into_the_future(ages, mark):
     ],
 )
 def test_no_judge_step_begins_under_a_stop(stop, after):
-    assert judged(replace(ATTEMPT, stop=stop)).state is after
+    assert begin_judging(replace(ATTEMPT, stop=stop)).state is after
 
 
 def test_a_lost_attempt_ended_when_its_lease_did():
     end = NOW + timedelta(seconds=7)
-    assert expired(replace(ATTEMPT, lease_until=end)).finished_at == end
+    assert expire(replace(ATTEMPT, lease_until=end)).finished_at == end
 
 
 WAITING = replace(ATTEMPT, state=Status.QUEUED)
 BACK = NOW - timedelta(seconds=2)
 """What a clock says that was set back since `NOW`."""
-TAKEN = claimed(WAITING, worker="host-1", token="abc", now=NOW, lease=60)  # noqa: S106
+TAKEN = claim(WAITING, worker="host-1", token="abc", now=NOW, lease=60)  # noqa: S106
 HELD = lease_of(TAKEN)
 AHEAD = NOW + timedelta(hours=1)
 
@@ -201,21 +201,21 @@ def report(at=NOW):
 @pytest.mark.parametrize(
     ("name", "after", "at"),
     [
-        pytest.param("started_at", lambda: claimed(WAITING, worker="h", token="t",  # noqa: S106
+        pytest.param("started_at", lambda: claim(WAITING, worker="h", token="t",  # noqa: S106
                      now=BACK, lease=60), NOW, id="claimed before it was submitted"),
-        pytest.param("heartbeat_at", lambda: beaten(TAKEN, [], now=BACK, extend=60), NOW,
+        pytest.param("heartbeat_at", lambda: add_heartbeat(TAKEN, [], now=BACK, extend=60), NOW,
                      id="a heartbeat before the start"),
-        pytest.param("heartbeat_at", lambda: beaten(TAKEN, [], now=AHEAD, extend=60), AHEAD,
+        pytest.param("heartbeat_at", lambda: add_heartbeat(TAKEN, [], now=AHEAD, extend=60), AHEAD,
                      id="a heartbeat of a clock set forward"),
         pytest.param("traced_at", lambda: traced(TAKEN, BACK, BACK), NOW,
                      id="an event before the start"),
         pytest.param("traced_at", lambda: traced(TAKEN, AHEAD, BACK), NOW,
                      id="an event after now"),
-        pytest.param("finished_at", lambda: settled(TAKEN, HELD, report(), BACK), NOW,
+        pytest.param("finished_at", lambda: apply_report(TAKEN, HELD, report(), BACK), NOW,
                      id="a report before the start"),
-        pytest.param("finished_at", lambda: settled(traced(TAKEN, AHEAD, AHEAD), HELD, report(),
-                     NOW), AHEAD, id="a report before the last heartbeat"),
-        pytest.param("finished_at", lambda: expired(replace(TAKEN, lease_until=BACK)), NOW,
+        pytest.param("finished_at", lambda: apply_report(traced(TAKEN, AHEAD, AHEAD), HELD,
+                     report(), NOW), AHEAD, id="a report before the last heartbeat"),
+        pytest.param("finished_at", lambda: expire(replace(TAKEN, lease_until=BACK)), NOW,
                      id="a lease that ran out before the start"),
         pytest.param("finished_at", lambda: act(WAITING, Halt(verb="cancel", task="t1",
                      attempt=1, reason="r"), BACK)[1], NOW, id="cancelled before it was submitted"),
@@ -237,21 +237,21 @@ def test_a_clock_that_was_set_writes_no_time_before_the_last_one(name, after, at
 def test_a_judge_step_lies_within_its_attempt(said, kept, late):
     now = NOW + timedelta(seconds=9)
     current = replace(TAKEN, state=Status.LOST, finished_at=NOW) if late else TAKEN
-    assert settled(current, HELD, report(said), now).judge.at == kept
+    assert apply_report(current, HELD, report(said), now).judge.at == kept
 
 
 def test_a_report_with_a_corrected_time_is_known_again():
-    ended = settled(TAKEN, HELD, report(BACK), BACK)
+    ended = apply_report(TAKEN, HELD, report(BACK), BACK)
     assert ended.judge.at == NOW
-    assert settled(ended, HELD, report(BACK), NOW) is None
+    assert apply_report(ended, HELD, report(BACK), NOW) is None
 
 
 @pytest.mark.parametrize(
     "after",
     [
-        pytest.param(lambda: claimed(WAITING, worker="h", token="t", now=BACK, lease=60),  # noqa: S106
+        pytest.param(lambda: claim(WAITING, worker="h", token="t", now=BACK, lease=60),  # noqa: S106
                      id="claimed"),
-        pytest.param(lambda: beaten(TAKEN, [], now=BACK, extend=60), id="beaten"),
+        pytest.param(lambda: add_heartbeat(TAKEN, [], now=BACK, extend=60), id="beaten"),
     ],
 )  # fmt: skip
 def test_a_lease_runs_out_by_the_clock_as_it_is(after):
@@ -260,7 +260,9 @@ def test_a_lease_runs_out_by_the_clock_as_it_is(after):
 
 
 def traced(current, at, now):
-    return beaten(current, numbered(current, [event("m", at=at)], now), now=now, extend=60)
+    return add_heartbeat(
+        current, number_events(current, [event("m", at=at)], now), now=now, extend=60
+    )
 
 
 def test_a_cursor_is_read_back():

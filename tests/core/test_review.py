@@ -17,8 +17,8 @@ from agent.core.review.review import (
     AbstainError,
     Reply,
     abstention,
+    check_quote,
     refuse_unreadable,
-    unresolved,
     weigh,
 )
 from tests.core import worlds as w
@@ -158,7 +158,7 @@ def test_white_space_is_all_that_a_quote_may_change(quoted):
 
 def test_composed_and_decomposed_letters_are_the_same():
     shown = {"a": "die H\u00fcrden sind weg"}
-    assert unresolved("a", "die Hu\u0308rden sind", shown) is None
+    assert check_quote("a", "die Hu\u0308rden sind", shown) is None
 
 
 def test_a_complaint_may_quote_the_worker_who_admits_it():

@@ -298,7 +298,7 @@ def test_no_rule_and_no_tier_speaks_where_a_persons_own_word_is_needed():
     assert decision.proposal.action is Action.REPLACE
     rule = StandingRule(action=Action.REPLACE, until=w.NOW + timedelta(days=1), most_uses=9,
                         made_by="a", made_at=w.NOW)  # fmt: skip
-    assert asking.without_asking(assessment, decision, [rule]) is None
+    assert asking.consent_without_asking(assessment, decision, [rule]) is None
 
 
 class Killed(BaseException):

@@ -35,7 +35,7 @@ def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_wait
     assert world.outcome()["T-1"] == ("handed-over", 3)
     (text,) = issues(tmp_path).values()
     assert "Task T-1 needs a person" in text
-    assert "Blocked by: its attempts are used up" in text
+    assert "Blocked by: no attempts are left" in text
     assert "Waits for it: T-2." in text
     assert "wavekeeper/T-1" in text
 

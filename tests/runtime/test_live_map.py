@@ -51,7 +51,7 @@ def test_planned_tasks_wait_and_say_what_comes_next(world):
     coming = the(here, "T-10").next
     assert (coming.action, coming.clearance) == ("submit", "cleared")
     assert coming.rules == ("submit_planned_work",)
-    assert coming.reason == "planned, and nothing stands in its way"
+    assert coming.reason == "planned, and nothing blocks it"
 
 
 def test_in_observe_the_same_is_refused_with_the_rule(world):
@@ -140,7 +140,7 @@ def test_a_result_is_unread_until_it_was_inspected_then_its_gaps_show(tmp_path):
     here = look(world)
     task = the(here, "T-1")
     assert (task.status, task.attempt) == ("queued", 2)
-    assert task.evidence_gaps[0].startswith("commit-pushed does not hold")
+    assert task.evidence_gaps[0].startswith("no commit was pushed")
     assert task.unmet == ("C1",)
 
 
@@ -160,7 +160,7 @@ def test_accepted_is_done_and_handed_over_needs_you(tmp_path):
         ("T-1", "done", 1),
     ]
     assert here.needs_you == ("T-2",)
-    assert the(here, "T-2").why.startswith("its attempts are used up")
+    assert the(here, "T-2").why.startswith("no attempts are left")
     assert the(here, "T-2").next is None
     (wave,) = here.waves
     assert (wave.tasks, wave.accepted, wave.open) == (2, 1, 0)

@@ -170,11 +170,11 @@ def test_an_outage_parks_the_review_and_fails_no_task(tmp_path):
         one.proposal.reason
         for result in results
         for one in result.decisions
-        if "the review is parked" in one.proposal.reason
+        if "the review waits" in one.proposal.reason
     ]
     # It is asked after 1, 2, 4, 8 and 16 minutes, and the ticks are about a minute apart.
     assert 20 <= len(waits) <= 35
-    assert "the model's API did not answer; asked again after 2026-11-22" in waits[0]
+    assert "the model's API did not answer; next try after 2026-11-22" in waits[0]
 
 
 def test_answers_that_cannot_be_used_end_with_a_person(tmp_path):

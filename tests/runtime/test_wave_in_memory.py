@@ -30,7 +30,7 @@ STORIES = [
         },
         ("handed-over", 3),
         ["submit", *["inspect", "retry"] * 2, "inspect", "hand-over"],
-        id="never right: its attempts are used up",
+        id="never right: no attempts are left",
     ),
     pytest.param(
         {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)},

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from agent.adapters.common.sqlite import SqliteFile
 from agent.core.model.actions import digest
 from agent.core.model.queueing import Order, Receipt, TaskView
-from agent.core.queue.rules import Halt, Move, Request, Retry, Submit, written
+from agent.core.queue.rules import Halt, Move, Request, Retry, Submit, to_json
 
 _TASKS: Final = "SELECT id, remote, task_order, submitted_at, view, output FROM task"
 _ACTS: Final = "SELECT key, request, digest, state, begun_at, receipt FROM act"
@@ -113,12 +113,12 @@ class Ledger(SqliteFile):
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO task VALUES (?, ?, ?, ?, 0, NULL, NULL) ON CONFLICT DO NOTHING",
-                (task, remote, written(order), at.isoformat()),
+                (task, remote, to_json(order), at.isoformat()),
             )
 
     def save(self, view: TaskView, output: str | None) -> None:
         """Keep what was seen; only what differs is a change."""
-        text = written(view)
+        text = to_json(view)
         with self._transaction() as db:
             (before,) = db.execute("SELECT view FROM task WHERE id = ?", (view.id,)).fetchone()
             if before != text:
@@ -212,9 +212,9 @@ class Ledger(SqliteFile):
         *,
         flagged: bool = False,
     ) -> None:
-        text = None if receipt is None else written(receipt)
+        text = None if receipt is None else to_json(receipt)
         values = (
-            *(key, digest(request), written(request), request.verb, request.task),
+            *(key, digest(request), to_json(request), request.verb, request.task),
             *(attempt_of(request), state, at.isoformat(), text, flagged),
         )
         with self._transaction() as db:

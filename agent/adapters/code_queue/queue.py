@@ -353,10 +353,10 @@ class CodeQueue(ActingQueue):
     # Acting.
 
     def _act(self, request: Request, key: str) -> Receipt:
-        key, request = clean(key), rules.cleaned(request)
+        key, request = clean(key), rules.clean_noun(request)
         if (act := self._ledger.act(key)) is not None:
             if act.receipt is not None:
-                return rules.replayed(act.receipt, act.digest, request)
+                return rules.receipt_again(act.receipt, act.digest, request)
             if act.digest != digest(request):
                 raise KeyReusedError(f"key {key!r} was used for another request; give each its own")
             if act.state == "begun" and (found := self._read_back(act)) is not None:

@@ -43,8 +43,8 @@ from agent.core.queue.rules import (
     row_of,
     stamp,
     time_of,
+    to_json,
     view,
-    written,
 )
 from agent.core.queue.states import LEASED
 from agent.errors import QueueUnavailableError, UnreadableAnswerError, UnusableStoreError
@@ -117,13 +117,13 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
         return [task for task in tasks if task not in known]
 
     def configure(self, queue: QueueSpec) -> None:
-        queue = rules.cleaned(queue)
+        queue = rules.clean_noun(queue)
         with self._reading() as db:
             # Every start configures its queues, also while another process is writing.
             if _specs(db).get(queue.id) == queue:
                 return
         with self._writing() as (db, _):
-            db.execute("REPLACE INTO queue VALUES (?, ?)", (queue.id, written(queue)))
+            db.execute("REPLACE INTO queue VALUES (?, ?)", (queue.id, to_json(queue)))
 
     def queues(self) -> Sequence[QueueView]:
         with self._reading() as db:
@@ -166,7 +166,7 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
                     continue
                 if row := db.execute(_OLDEST, (queue,)).fetchone():
                     token = secrets.token_hex(16)
-                    taken = rules.claimed(
+                    taken = rules.claim(
                         attempt_of(row), worker=worker, token=token, now=now, lease=lease
                     )
                     _save(db, taken, now)
@@ -178,8 +178,8 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             current = _attempt(db, lease)
             if current is None or not rules.holds(current, lease):
                 return "fenced"
-            traced = rules.numbered(current, events, now)
-            after = rules.beaten(current, traced, now=now, extend=extend)
+            traced = rules.number_events(current, events, now)
+            after = rules.add_heartbeat(current, traced, now=now, extend=extend)
             _save(db, after, now)
             _save_events(db, after, traced)
             return rules.answer(after)
@@ -189,16 +189,16 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             current = _attempt(db, lease)
             if current is None or not rules.holds(current, lease):
                 return "fenced"
-            _save(db, rules.judged(current), now)
+            _save(db, rules.begin_judging(current), now)
             return rules.answer(current)
 
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
-        report = rules.cleaned(report)
+        report = rules.clean_noun(report)
         with self._writing() as (db, now):
             current = _attempt(db, lease)
             if current is None:
                 return "late"
-            result = rules.settled(current, lease, report, now)
+            result = rules.apply_report(current, lease, report, now)
             if isinstance(result, Attempt):
                 _save(db, result, now)
             elif isinstance(result, LateReport):
@@ -207,16 +207,16 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             return "taken"
 
     def _act(self, request: Request, key: str) -> Receipt:
-        key, request = clean(key), rules.cleaned(request)
+        key, request = clean(key), rules.clean_noun(request)
         with self._writing() as (db, now):
             if kept := _kept(db, key):
-                return rules.replayed(*kept, request)
+                return rules.receipt_again(*kept, request)
             row = db.execute(f"{_CURRENT} id = ?", (request.task,)).fetchone()
             effect, after = rules.act(attempt_of(row) if row else None, request, now)
             if after is not None:
                 _save(db, after, now)
             receipt = rules.receipt(key, request, effect, after)
-            values = (key, digest(request), written(receipt))
+            values = (key, digest(request), to_json(receipt))
             db.execute("INSERT INTO receipt VALUES (?, ?, ?)", values)
             return receipt
 
@@ -263,7 +263,7 @@ def _expire(db: sqlite3.Connection, now: datetime) -> None:
     """Mark as lost what ran out of time."""
     for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
         with suppress(ValueError):  # an odd row, which is reported where it is shown
-            _save(db, rules.expired(attempt_of(row)), now)
+            _save(db, rules.expire(attempt_of(row)), now)
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
@@ -343,7 +343,7 @@ def _save_late(db: sqlite3.Connection, task: str, late: LateReport, seal: str) -
     kept = db.execute(
         "INSERT INTO late_report (task, attempt, digest, report) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
-        (task, late.attempt, seal, written(late)),
+        (task, late.attempt, seal, to_json(late)),
     )
     if kept.rowcount:
         values = {"revision": _next_revision(db), "now": stamp(late.at), "task": task}

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from agent.core.approval.requests import ApprovalRequest, StandingRule, Warned, bound
+from agent.core.approval.requests import ApprovalRequest, StandingRule, Warned, digest_of
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.guard import guard
 from agent.core.journal.replay import Consent
@@ -31,7 +31,7 @@ def tier_of(action: Action, policy: Policy) -> Tier:
     return policy.approval.tier.get(action, "high")
 
 
-def without_asking(
+def consent_without_asking(
     assessment: Assessment, decision: Decision, rules: list[StandingRule]
 ) -> Consent | None:
     """Who else says yes: the tier, or a rule a person made. None: a person is asked.
@@ -51,7 +51,7 @@ def without_asking(
     return None
 
 
-def request_of(
+def build_request(
     assessment: Assessment,
     decision: Decision,
     tick: int,
@@ -64,14 +64,14 @@ def request_of(
     tier = tier_of(proposal.action, policy)
     tier = "low" if tier == "told" else tier
     evidence = assessed.task.evidence if assessed else ()
-    rests_on, facts = decision_basis.of(assessed, proposal), dict(decision.facts)
+    rests_on, facts = decision_basis.derive(assessed, proposal), dict(decision.facts)
     return ApprovalRequest(
         tier=tier,
         proposal=proposal,
         facts=facts,
         rules=decision.clearance.rules,
         grounds=rests_on,
-        digest=bound(proposal, facts, rests_on),
+        digest=digest_of(proposal, facts, rests_on),
         asked_at=now,
         expires_at=now + timedelta(seconds=getattr(policy.approval.expires, tier)),
         tick=tick,
@@ -80,26 +80,26 @@ def request_of(
         warnings=_warnings(assessed, decision),
         evidence=tuple(item for item in evidence if item.origin == "observed"),
         claim=_claim(assessed),
-        instead=instead(assessment, decision),
+        instead=list_alternatives(assessment, decision),
         follows=before.id if before else None,
-        changes=what_changed(before, decision, rests_on) if before else (),
+        changes=list_changes(before, decision, rests_on) if before else (),
     )
 
 
-def what_changed(
+def list_changes(
     before: ApprovalRequest, decision: Decision, rests_on: dict[str, str]
 ) -> tuple[str, ...]:
     """What is different now from what `before` asked about."""
     if before.state == "expired":
         return (f"{before.id} expired without an answer",)
-    found = list(decision_basis.changes(before.grounds, rests_on))
-    found += decision_basis.changes(before.facts, dict(decision.facts))
+    found = list(decision_basis.list_changes(before.grounds, rests_on))
+    found += decision_basis.list_changes(before.facts, dict(decision.facts))
     if before.proposal.prompt != decision.proposal.prompt:
         found.append("the prompt was drafted anew")
     return tuple(found)
 
 
-def instead(assessment: Assessment, decision: Decision) -> tuple[str, ...]:
+def list_alternatives(assessment: Assessment, decision: Decision) -> tuple[str, ...]:
     """What was not chosen: each other way with the guard's word on it."""
     proposal = decision.proposal
     assessed = assessment.tasks.get(proposal.task) if proposal.task else None
@@ -149,6 +149,6 @@ def _claim(assessed: TaskAssessment | None) -> str | None:
     return said[-_CLAIM:] if said else None
 
 
-def is_asked(decision: Decision) -> bool:
+def needs_a_person(decision: Decision) -> bool:
     """Whether only a person's yes is missing."""
     return isinstance(decision.clearance, NeedsApproval)

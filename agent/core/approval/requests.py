@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.model.actions import Action, Proposal, digest
 from agent.core.model.nouns import Evidence, Noun, Task
 from agent.core.model.policy import RulesPolicy, Tier
-from agent.core.plan.decision_basis import on_grounds
+from agent.core.plan.decision_basis import declined_key
 from agent.errors import ChangedMeanwhileError, UserError
 
 RequestState = Literal[
@@ -71,7 +71,7 @@ class ApprovalRequest(Noun):
     rules: tuple[str, ...]
     """The rules that permit it once somebody says yes."""
     grounds: dict[str, str]
-    """What it rests on, by name; see `grounds.of`."""
+    """What it rests on, by name; see `decision_basis.derive`."""
     digest: str
     """Of action, target, prompt, facts and grounds."""
     asked_at: AwareDatetime
@@ -126,7 +126,7 @@ class StandingRule(Noun):
         return fresh and action is self.action and fnmatchcase(task or "", self.tasks)
 
 
-def bound(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) -> str:
+def digest_of(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) -> str:
     """The digest a card is known by. The reason is words about it and not part of it."""
     target = proposal.model_dump(mode="json", exclude_none=True, exclude={"reason"})
     return digest({"proposal": target, "facts": facts, "grounds": grounds})
@@ -137,51 +137,53 @@ def same_digest(request: ApprovalRequest, named: str) -> bool:
     return len(named) >= LEAST_DIGEST and request.digest.startswith(named)
 
 
-def answered(request: ApprovalRequest, answer: Answer) -> ApprovalRequest:
+def record_answer(request: ApprovalRequest, answer: Answer) -> ApprovalRequest:
     """The card with its first answer. ChangedMeanwhileError: it can no longer be answered."""
     if answer.at >= request.expires_at and request.state in OPEN:
         raise ChangedMeanwhileError(
             f"{request.id} expired at {request.expires_at:%Y-%m-%d %H:%M:%SZ}; nothing was done"
         )
     update = {"answer": answer, "recorded": False, "seen": False, "deferred_until": None}
-    return moved(request, answer.verdict, **update)
+    return change_state(request, answer.verdict, **update)
 
 
-def deferred(request: ApprovalRequest, who: str, until: datetime | None) -> ApprovalRequest:
+def defer(request: ApprovalRequest, who: str, until: datetime | None) -> ApprovalRequest:
     """The card put off until a time, or until something changes."""
-    return moved(request, "deferred", deferred_until=until, deferred_by=who, seen=False)
+    return change_state(request, "deferred", deferred_until=until, deferred_by=who, seen=False)
 
 
-def reworded(request: ApprovalRequest, prompt: str, facts: dict[str, str]) -> ApprovalRequest:
+def edit_prompt(request: ApprovalRequest, prompt: str, facts: dict[str, str]) -> ApprovalRequest:
     """The card with the words of a person; it has another digest and is asked anew."""
     proposal = request.proposal.model_copy(update={"prompt": prompt})
     drafted = request.drafted if request.drafted is not None else request.proposal.prompt
-    return moved(
+    return change_state(
         request,
         "pending",
         proposal=proposal,
         facts=facts,
-        digest=bound(proposal, facts, request.grounds),
+        digest=digest_of(proposal, facts, request.grounds),
         drafted=None if prompt == drafted else drafted,
     )
 
 
-def closed(
+def close(
     request: ApprovalRequest, state: RequestState, why: str, *, seen: bool = True
 ) -> ApprovalRequest:
     """The card at its end."""
     heard = request.recorded and state not in ENDS
-    return moved(request, state, why=why, seen=seen, recorded=heard)
+    return change_state(request, state, why=why, seen=seen, recorded=heard)
 
 
-def moved(request: ApprovalRequest, state: RequestState, **update: object) -> ApprovalRequest:
+def change_state(
+    request: ApprovalRequest, state: RequestState, **update: object
+) -> ApprovalRequest:
     """The one place where a card's state changes; ChangedMeanwhileError says who was first."""
     if state not in _MOVES.get(request.state, frozenset()):
-        raise ChangedMeanwhileError(f"{request.id} {how_it_stands(request)}; nothing was done")
+        raise ChangedMeanwhileError(f"{request.id} {describe_state(request)}; nothing was done")
     return request.model_copy(update={"state": state, **update})
 
 
-def how_it_stands(request: ApprovalRequest) -> str:
+def describe_state(request: ApprovalRequest) -> str:
     """`was approved by ana at 10:02:03Z`."""
     if request.answer is not None and request.state in ("approved", "rejected", "done", "failed"):
         said = (
@@ -194,7 +196,7 @@ def how_it_stands(request: ApprovalRequest) -> str:
     return f"is {request.state}{why}"
 
 
-def declined(request: ApprovalRequest) -> tuple[str, str] | None:
+def declined_question(request: ApprovalRequest) -> tuple[str, str] | None:
     """An item of `Task.declined`, if the question was rejected or put off."""
     action = request.proposal.action
     if request.state == "rejected" and request.answer is not None:
@@ -207,14 +209,14 @@ def declined(request: ApprovalRequest) -> tuple[str, str] | None:
         said = f"{action} is put off by {request.deferred_by} until {until} ({request.id})"
     else:
         return None
-    return on_grounds(action, request.grounds), said
+    return declined_key(action, request.grounds), said
 
 
-def with_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) -> list[Task]:
+def add_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) -> list[Task]:
     """The tasks with what a person has said no to, or put off, of each."""
     found: dict[str | None, dict[str, str]] = {}
     for request in requests:
-        if (no := declined(request)) is not None:
+        if (no := declined_question(request)) is not None:
             found.setdefault(request.proposal.task, {}).update((no,))
     return [
         task.model_copy(update={"declined": found[task.id]}) if task.id in found else task
@@ -222,7 +224,7 @@ def with_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) ->
     ]
 
 
-def rule_made(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:
+def check_rule(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:
     """The rule, if it stays within the policy. UserError says what it goes beyond."""
     if tiers.get(rule.action, "high") == "high":
         raise UserError(f"no rule may cover {rule.action}: it is asked about each time")

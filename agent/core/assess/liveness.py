@@ -54,14 +54,14 @@ def assess(task: Task, now: datetime, policy: LivenessPolicy) -> Liveness:
     trace_counts = task.waiting_for is None and task.status is Status.RUNNING
     quiet = trace_counts and trace_silence >= policy.show_after
     if beat == "fresh" and not quiet:
-        last = f"last word {trace_silence:.0f} s ago"
+        last = f"last output {trace_silence:.0f} s ago"
         why = f"heartbeat fresh, {last if trace_counts else _waits(task)}"
         if split:
-            why += "; the planes disagree, the work goes on"
+            why += "; the planes disagree on its status, but it works"
         return Liveness("live", why, split_brain_live=split, silent_for=silence, heartbeat=beat)
-    why = f"heartbeat {beat}, nothing heard for {silence:.0f} s"
+    why = f"heartbeat {beat}, no sign of life for {silence:.0f} s"
     if beat == "fresh":
-        why = f"heartbeat fresh, trace silent for {trace_silence:.0f} s"
+        why = f"heartbeat fresh, no output for {trace_silence:.0f} s"
     return Liveness(
         "at-risk",
         why,
@@ -165,7 +165,8 @@ def suspension(
         if verdicts[task.id].effective == "at-risk" and not task.at_risk_polls
     ]
     if len(turned) >= max(policy.shared_at_risk, policy.shared_share * len(working)):
-        return f"{len(turned)} of {len(working)} tasks turned at risk at once: a shared fault"
+        at_risk = f"{len(turned)} of {len(working)} tasks"
+        return f"{at_risk} turned at risk at once, which suggests a shared fault"
     return None
 
 

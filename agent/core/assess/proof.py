@@ -4,9 +4,9 @@ Policy: "A Code Queue task is not complete merely because it pushed code." What 
 claim; what the supervisor fetched itself is observed; only observed evidence proves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from agent.core.model.actions import digest
 from agent.core.model.nouns import Criterion, Evidence, JudgeRecord, ProofKind, Review, Task
@@ -15,9 +15,61 @@ from agent.core.model.policy import CompletionPolicy
 RungState = Literal["proven", "missing", "claimed", "contradicted", "stale", "unknown"]
 
 _WORST_FIRST: tuple[RungState, ...] = ("contradicted", "stale", "claimed", "missing", "unknown")
-_COMMITS = (ProofKind.COMMIT_PUSHED, ProofKind.ARTIFACT_BUILT, ProofKind.LIVE_VERSION)
 _JUDGED = (ProofKind.CHECKS_PASSED, ProofKind.BLOCKED_WORKFLOW_PROCEEDS)
-_DIGESTS = (ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST)
+_COMMITS: Final = {
+    ProofKind.COMMIT_PUSHED: "pushed",
+    ProofKind.ARTIFACT_BUILT: "built",
+    ProofKind.LIVE_VERSION: "live",
+}
+"""The kinds whose value is a commit, and where that commit is."""
+_DIGESTS: Final = {
+    ProofKind.DIGEST_RECORDED: "recorded",
+    ProofKind.DEV_DIGEST: "in dev",
+    ProofKind.PROD_DIGEST: "in production",
+}
+"""The kinds whose value is a digest, and where that digest is."""
+
+_SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
+    ProofKind.COMMIT_PUSHED: ("a commit was pushed", "no commit was pushed"),
+    ProofKind.SCOPE_RESPECTED: (
+        "only files in the write scope changed",
+        "files outside the write scope changed",
+    ),
+    ProofKind.CHECKS_PASSED: ("the checks passed", "the checks did not pass"),
+    ProofKind.ARTIFACT_BUILT: ("the artifact was built", "the artifact was not built"),
+    ProofKind.DIGEST_RECORDED: ("the digest was recorded", "the digest was not recorded"),
+    ProofKind.DEV_DIGEST: ("dev runs the artifact", "dev does not run the artifact"),
+    ProofKind.PROD_DIGEST: (
+        "production runs the artifact",
+        "production does not run the artifact",
+    ),
+    ProofKind.NO_SOURCE_REBUILD: (
+        "production was not rebuilt from source",
+        "production was rebuilt from source",
+    ),
+    ProofKind.LIVE_HEALTH: ("the live service is healthy", "the live service is not healthy"),
+    ProofKind.LIVE_VERSION: (
+        "the live service runs the commit",
+        "the live service does not run the commit",
+    ),
+    ProofKind.BLOCKED_WORKFLOW_PROCEEDS: (
+        "the blocked workflow proceeds",
+        "the blocked workflow does not proceed",
+    ),
+    ProofKind.REMAINING_STEP_NAMED: (
+        "the remaining deployment step is named",
+        "the remaining deployment step is not named",
+    ),
+}
+"""What each kind proves, and its opposite, as a person reads it."""
+
+
+def denial(kind: ProofKind, detail: str | None = None) -> str:
+    """Evidence of this kind says no: one sentence, with what was seen if that is known."""
+    no = _SENTENCES[kind][1]
+    if detail is None or detail.startswith(no):
+        return detail or no
+    return f"{no}: {detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +135,28 @@ def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
 def _one(kind: ProofKind, task: Task) -> Rung:
     items = [item for item in task.evidence if item.kind is kind]
     observed = [item for item in items if item.origin == "observed"]
+    yes = _SENTENCES[kind][0]
     if not observed:
         if any(item.holds for item in items):
-            return Rung((kind,), "claimed", f"{kind} is only claimed by the worker")
-        return Rung((kind,), "missing", f"{kind} is missing")
+            return Rung((kind,), "claimed", f"only the worker says that {yes}")
+        return Rung((kind,), "missing", f"nothing shows yet that {yes}")
     last = _newest(observed)
-    said = last.detail or f"{kind} was looked at"
     if last.holds is None:
-        return Rung((kind,), "unknown", f"{kind} is unknown: {said}")
+        why = f": {last.detail}" if last.detail else ""
+        return Rung((kind,), "unknown", f"it is unknown whether {yes}{why}")
     if not last.holds:
-        return Rung((kind,), "contradicted", f"{kind} does not hold: {said}")
+        return Rung((kind,), "contradicted", denial(kind, last.detail))
     if _stale(last, task):
-        return Rung((kind,), "stale", f"{kind} was observed before the last change")
-    if last.value is None and kind in (*_COMMITS, *_DIGESTS):
-        return Rung((kind,), "unknown", f"{kind} names nothing that could be compared")
+        return Rung((kind,), "stale", f"{yes}, but this was seen before the last change")
+    if last.value is None and (kind in _COMMITS or kind in _DIGESTS):
+        what = "commit" if kind in _COMMITS else "digest"
+        return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}")
+    seen = last.detail or yes
     denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
     if denied:
-        other = _newest(denied).detail or f"{kind} does not hold"
-        return Rung((kind,), "contradicted", f"two sources disagree on {kind}: {said}; {other}")
-    return Rung((kind,), "proven", said)
+        no = denial(kind, _newest(denied).detail)
+        return Rung((kind,), "contradicted", f"two sources disagree: {seen}; {no}")
+    return Rung((kind,), "proven", seen)
 
 
 def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
@@ -168,11 +223,11 @@ def _identities(task: Task) -> list[Rung]:
     if len(task.evidence) < 2:  # noqa: PLR2004 - one item cannot disagree with itself
         return rungs
     for name, kinds in (("commit", _COMMITS), ("digest", _DIGESTS)):
-        said = [(kind, value) for kind in kinds for value in _values(kind, task)]
-        if len({value for _, value in said}) > 1:
-            listed = ", ".join(f"{kind} {value}" for kind, value in said)
-            where = tuple(dict.fromkeys(kind for kind, _ in said))
-            rungs.append(Rung(where, "contradicted", f"not one {name}: {listed}"))
+        named = [(kind, value) for kind in kinds for value in _values(kind, task)]
+        if len({value for _, value in named}) > 1:
+            listed = ", ".join(f"{value} {kinds[kind]}" for kind, value in named)
+            where = tuple(dict.fromkeys(kind for kind, _ in named))
+            rungs.append(Rung(where, "contradicted", f"the {name}s differ: {listed}"))
     return rungs
 
 
@@ -198,11 +253,11 @@ def _criteria(
     if given is not None and not _in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
-    said = {one.id: one.verdict for one in review.criteria} if review else {}
+    verdicts = {one.id: one.verdict for one in review.criteria} if review else {}
     unmet: list[str] = []
     waiting = doubtful = False
     for criterion in task.criteria:
-        verdict = said.get(criterion.id)
+        verdict = verdicts.get(criterion.id)
         if verdict == "unmet" or not _evidence_allows(criterion, task):
             unmet.append(criterion.id)
         elif verdict == "cannot-tell" or (verdict is None and review is not None):

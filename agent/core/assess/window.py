@@ -20,7 +20,7 @@ from agent.core.model.policy import WindowPolicy
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """The window as it stands, and how it should move."""
+    """The window now, and how it should change."""
 
     limit: int
     """What is in force; the policy's start when the snapshot does not say."""
@@ -47,9 +47,9 @@ def assess(
     *,
     throttled: bool = False,
 ) -> Lanes:
-    """Judge the window by the outcomes that are the tasks' own doing.
+    """Judge the window by the outcomes that the tasks themselves caused.
 
-    `throttled`: since the last change a provider has turned an attempt away for its rate.
+    `throttled`: since the last change a provider's rate limit ended an attempt.
     """
     known = snapshot.window.limit is not None
     limit = min(snapshot.window.limit or policy.start, policy.maximum)
@@ -70,17 +70,19 @@ def assess(
     # Backing off comes first, and needs neither healthy tasks nor distinct scopes.
     if throttled and limit > policy.minimum:
         half = max(policy.minimum, limit // 2)
-        return verdict("narrow", "a provider limits the rate: half as many lanes", half)
+        return verdict("narrow", "a provider limits the rate, so the lanes are halved", half)
     if quality == "slipping" and limit > policy.minimum and _settled(snapshot, policy):
-        return verdict("narrow", "the success rate slips", limit - 1)
+        return verdict("narrow", "the success rate is slipping", limit - 1)
     if quality == "slipping":
-        return verdict("hold", "the success rate slips; the window was just changed or is smallest")
+        return verdict(
+            "hold", "the success rate is slipping; the window changed just now or is at its minimum"
+        )
     if quality == "unknown":
-        return verdict("hold", "too few outcomes, or too few good ones, to earn another lane")
+        return verdict("hold", "too few outcomes, or too few successes, for another lane")
     if ceiling == "reached":
-        return verdict("hold", "the hard maximum is reached")
+        return verdict("hold", "the window is at its maximum")
     if not _settled(snapshot, policy):
-        return verdict("hold", "the last change has not settled")
+        return verdict("hold", "the last change is too recent")
     if (why := _not_yet(snapshot, verdicts, free=occupied < limit, scopes=scopes)) is not None:
         return verdict("hold", why)
     return verdict("widen", "the success rate has earned another lane", limit + 1)
@@ -89,14 +91,14 @@ def assess(
 def _not_yet(
     snapshot: Snapshot, verdicts: Mapping[str, Liveness], *, free: bool, scopes: str
 ) -> str | None:
-    """Why an earned lane is not opened now; None: nothing stands in its way."""
+    """Why an earned lane is not opened now; None: nothing blocks it."""
     if free:
         return "there are free lanes"
     if any(_unread(task) for task in snapshot.tasks):
         return "results are unread"
     if any(verdicts[task.id].effective == "at-risk" for task in snapshot.tasks):
         return "a task is at risk"
-    return "write scopes are not distinct" if scopes != "distinct" else None
+    return "write scopes overlap or are unknown" if scopes != "distinct" else None
 
 
 def holds_a_lane(task: Task) -> bool:

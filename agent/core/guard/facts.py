@@ -59,7 +59,7 @@ class Situation:
     """Free lanes, once the earlier proposals of the tick are carried out."""
     sends: int
     """New attempts that may still be created in this tick."""
-    prompt_stands: bool = True
+    prompt_ok: bool = True
     """The linter's word on a draft."""
     approved: bool = False
     """A person has said yes to exactly this."""
@@ -256,7 +256,7 @@ def _prompt(situation: Situation) -> str:
     prompt = situation.proposal.prompt
     if not prompt or not prompt.strip():
         return "unknown"
-    leans = not situation.prompt_stands or leans_on_context(prompt)
+    leans = not situation.prompt_ok or leans_on_context(prompt)
     return "leans-on-context" if leans else "self-contained"
 
 

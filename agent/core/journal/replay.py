@@ -36,15 +36,15 @@ class Consent(Noun):
     name: str
     """The tier, the rule's id or the card's id."""
     ground: str | None = None
-    """What the person's answer rests on, as a digest; see `asking.grounds`."""
+    """What the person's answer rests on, as a digest; see `decision_basis.derive`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ruled:
+class DecisionRecord:
     """A decision with the words that would be sent, and what its clearance rests on."""
 
     decision: Decision
-    stands: bool = True
+    prompt_ok: bool = True
     """What the linter said of the words."""
     consent: Consent | None = None
     request: str | None = None
@@ -64,35 +64,35 @@ class Difference:
     """Which parts differ: action, reason, clearance, rules, facts ..."""
 
 
-def worded(
-    assessment: Assessment, decision: Decision, proposal: Proposal, *, stands: bool
+def clear_prompt(
+    assessment: Assessment, decision: Decision, proposal: Proposal, *, prompt_ok: bool
 ) -> Decision:
     """The decision with the words that would be sent, cleared again with them."""
     if proposal.action not in DRAFTED:
         return decision
-    facts, answer = planner.clear(assessment, proposal, prompt_stands=stands)
+    facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
     if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
         return replace(decision, proposal=proposal, clearance=answer, facts=facts)
     # Words can only take a permission away: what was refused for another reason stays so.
     return decision
 
 
-def with_consent(
-    assessment: Assessment, decision: Decision, consent: Consent | None, *, stands: bool
+def clear_with_consent(
+    assessment: Assessment, decision: Decision, consent: Consent | None, *, prompt_ok: bool
 ) -> Decision:
     """The decision cleared again with somebody's yes. A refusal stays one: no yes reaches it."""
     if consent is None or not isinstance(decision.clearance, NeedsApproval):
         return decision
     person = consent.by == "person"
     facts, answer = planner.clear(
-        assessment, decision.proposal, prompt_stands=stands, approved=person, consented=not person
+        assessment, decision.proposal, prompt_ok=prompt_ok, approved=person, consented=not person
     )
     return replace(decision, clearance=answer, facts=facts)
 
 
-def body_of(ruled: Ruled, snapshot: str) -> dict[str, Any]:
+def record_body(record: DecisionRecord, snapshot: str) -> dict[str, Any]:
     """The body of the decision's record: all that is needed to decide it again."""
-    decision = ruled.decision
+    decision = record.decision
     answer, questions = decision.clearance, decision.questions
     body: dict[str, Any] = {
         "snapshot": snapshot,
@@ -102,11 +102,11 @@ def body_of(ruled: Ruled, snapshot: str) -> dict[str, Any]:
         "rules": list(answer.rules),
     }
     if decision.proposal.action in SENDS_PROMPT:
-        body["stands"] = ruled.stands
-    if ruled.consent is not None:
-        body["consent"] = ruled.consent.model_dump(mode="json", exclude_none=True)
-    if ruled.request is not None:
-        body["request"] = ruled.request
+        body["stands"] = record.prompt_ok
+    if record.consent is not None:
+        body["consent"] = record.consent.model_dump(mode="json", exclude_none=True)
+    if record.request is not None:
+        body["request"] = record.request
     if questions is not None:
         body["questions"] = {
             "completionQuality": questions.completion_quality,
@@ -134,7 +134,7 @@ def differences(
     tick = recorded[0].record.tick if recorded else 0
     at = recorded[0].sequence if recorded else 0
     for task, decision in by_task.items():
-        said = _said(body_of(Ruled(decision), ""))
+        said = _said(record_body(DecisionRecord(decision), ""))
         yield Difference(at, tick, task, "no decision", said, ("action",))
 
 
@@ -142,15 +142,17 @@ def _again(assessment: Assessment, decision: Decision, entry: Entry) -> dict[str
     """The body the record would have now."""
     body = entry.record.body
     before = Proposal.model_validate(body["proposal"])
-    stands = bool(body.get("stands", True))
+    prompt_ok = bool(body.get("stands", True))
     consent = Consent.model_validate(body["consent"]) if "consent" in body else None
     proposal = decision.proposal
     if proposal.action is before.action:
         taken = {name: getattr(before, name) for name in _DRAFTED}
         proposal = proposal.model_copy(update=taken)
-    decision = worded(assessment, decision, proposal, stands=stands)
-    decision = with_consent(assessment, decision, consent, stands=stands)
-    return body_of(Ruled(decision, stands, consent, request_in(body)), body["snapshot"])
+    decision = clear_prompt(assessment, decision, proposal, prompt_ok=prompt_ok)
+    decision = clear_with_consent(assessment, decision, consent, prompt_ok=prompt_ok)
+    return record_body(
+        DecisionRecord(decision, prompt_ok, consent, request_in(body)), body["snapshot"]
+    )
 
 
 def _difference(entry: Entry, now: Mapping[str, Any] | None) -> Difference | None:

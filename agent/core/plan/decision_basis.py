@@ -9,7 +9,7 @@ _SHORT: Final = 12
 """Hexadecimal digits that stand for a long text."""
 
 
-def of(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
+def derive(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
     """Named parts, each a short value. Times are left out: looking again changes nothing."""
     if assessed is None:
         return {"limit": str(proposal.limit)}
@@ -34,12 +34,12 @@ def of(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value is not None}
 
 
-def on_grounds(action: Action, grounds: dict[str, str]) -> str:
+def declined_key(action: Action, grounds: dict[str, str]) -> str:
     """The key of `Task.declined`: on other grounds it is another question."""
     return f"{action} {digest(grounds)}"
 
 
-def changes(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
+def list_changes(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     """What is different, one short sentence each."""
     found = []
     for name in sorted({*before, *after}):

@@ -69,14 +69,14 @@ def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
             f"Seen: {visible(defect.summary or 'no output')}",
             "",
             f"Expected: {defect.expected or _UNSTATED}",
-            f"Waits for it: task {task.id}, under its own identity; it goes on once this is fixed.",
+            f"Waits for it: task {task.id}, which continues under its own identity after the fix.",
         ],
     )
     return title, body
 
 
 def blocked_issue(task: TaskSpec, reason: str, waiting: Sequence[str]) -> tuple[str, str]:
-    """Title and body of the issue for a task that only a person can bring on."""
+    """Title and body of the issue for a task that only a person can continue."""
     depends = ", ".join(sorted(waiting)) or "nothing"
     body = "\n".join(
         [
@@ -137,7 +137,7 @@ def _context(defect: Defect, blocked: TaskSpec) -> tuple[str, ...]:
             "A remedy made by hand is persisted under the write scope."
         ),
         (
-            f"Recovery: task {blocked.id} is parked and goes on under its own identity as soon "
+            f"Recovery: task {blocked.id} is parked and continues under its own identity as soon "
             "as this task is accepted; do not touch it."
         ),
     )

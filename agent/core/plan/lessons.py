@@ -37,8 +37,8 @@ _ENDS: Final = (
     "stopped goes past it. A change by hand on a running host is lost with its next restart."
 )
 _NOT: Final = (
-    "Do not run the stopped task again before the cause is gone, and do not mend it in the task "
-    "that met it. It waits under its own identity and goes on afterwards."
+    "Do not run the stopped task again before the cause is gone, and do not fix it in the task "
+    "that met it. That task waits under its own identity and continues afterwards."
 )
 
 
@@ -54,7 +54,7 @@ class Lesson:
 def lesson_of(
     assessed: TaskAssessment, proposal: Proposal, policy: FailuresPolicy
 ) -> Lesson | None:
-    """Where this task's failure feeds into; None: it neither blocks the delivery nor came back."""
+    """Where this task's failure is recorded; None: it neither blocks the delivery nor came back."""
     if proposal.action is Action.WRITE_REFERENCE and assessed.lesson is not None:
         return Lesson("reference", rule_of(assessed.lesson, policy))
     failure = assessed.failure
@@ -67,9 +67,9 @@ def lesson_of(
             and not assessed.task.canary
         ):
             return None
-        mended = assessed.defect is not None and assessed.defect.fixed_by is not None
+        being_fixed = assessed.defect is not None and assessed.defect.fixed_by is not None
         reason = policy.by_id[failure.reason]
-        into = _DIRECTLY.get(proposal.action, "task" if mended else "issue")
+        into = _DIRECTLY.get(proposal.action, "task" if being_fixed else "issue")
         return Lesson(into, reason.contract or reason.why)
     if proposal.action is Action.HAND_OVER:
         return Lesson("issue", failure.why)

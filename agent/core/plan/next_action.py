@@ -1,7 +1,8 @@
-"""What we may propose: one proposal per task, by guard clauses in priority order.
+"""What to propose: one proposal per task, by guard clauses in priority order.
 
-Rules propose here, the guard forbids elsewhere; neither imports the other. Policy: "Intervene only
-when there is a clear reason"; leaving alone is a proposal like any other, with its reason.
+This module proposes; the guard forbids elsewhere, and neither imports the other. Policy:
+"Intervene only when there is a clear reason"; leaving alone is a proposal like any other, with its
+reason.
 """
 
 from datetime import datetime
@@ -16,7 +17,7 @@ from agent.core.model.nouns import SETTLED, TERMINAL, Defect, Remedy, Status, Ta
 from agent.core.model.text import visible
 
 _SAME: Final = 300
-"""Characters at the end of an output by which it is known again; prompts carry at least these."""
+"""Characters at the end of an output that identify it; every prompt quotes at least these."""
 
 
 def propose(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Proposal:
@@ -24,16 +25,18 @@ def propose(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Prop
     task = assessed.task
     if any(not late.inspected for late in task.late_reports):
         return _do(
-            assessed, Action.INSPECT, "a superseded attempt has reported late; it is read first"
+            assessed,
+            Action.INSPECT,
+            "a superseded attempt reported late; that report is read first",
         )
     if task.held in SETTLED:
         return _leave(assessed, f"the task is {task.held}")
     if task.unreadable is not None:
-        return _leave(assessed, f"it cannot be read: {task.unreadable}")
+        return _leave(assessed, f"the task cannot be read: {task.unreadable}")
     if task.status is Status.PLANNED:
         return _planned(assessed)
     if task.status is Status.QUEUED:
-        return _leave(assessed, "queued; it waits for a worker host")
+        return _leave(assessed, "queued, waiting for a worker host")
     if task.status in WORKING:
         return _working(assessed)
     if task.held == "parked" and (task.status is None or task.inspected):
@@ -46,12 +49,12 @@ def propose(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Prop
 def _planned(assessed: TaskAssessment) -> Proposal:
     if assessed.waits_for:
         return _leave(assessed, f"waits for {', '.join(assessed.waits_for)}")
-    return _do(assessed, Action.SUBMIT, "planned, and nothing stands in its way", prompt=True)
+    return _do(assessed, Action.SUBMIT, "planned, and nothing blocks it", prompt=True)
 
 
 def _working(assessed: TaskAssessment) -> Proposal:
     if assessed.task.cancel_requested:
-        return _leave(assessed, "a stop has been asked for; the worker host is at it")
+        return _leave(assessed, "a stop was requested; the worker host carries it out")
     if assessed.liveness.actionable:
         return _do(assessed, Action.INTERRUPT, assessed.liveness.reason)
     return _leave(assessed, assessed.liveness.reason)
@@ -60,7 +63,7 @@ def _working(assessed: TaskAssessment) -> Proposal:
 def _parked(assessed: TaskAssessment) -> Proposal:
     defect = assessed.defect
     if defect is None:
-        return _leave(assessed, "parked behind a defect that is not known here")
+        return _leave(assessed, "parked for an unknown defect")
     if _out_of_the_way(defect):
         return _release(assessed, defect)
     return _split_or_wait(assessed, defect)
@@ -74,12 +77,14 @@ def _out_of_the_way(defect: Defect) -> bool:
 def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
     how = "fixed" if defect.status == "fixed" else "bridged"
     if not assessed.task.session_continuable:
-        return _do(assessed, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot go on")
+        return _do(
+            assessed, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot continue"
+        )
     if not assessed.release_first:
         return _leave(
-            assessed, f"{defect.id} is {how}; another task goes first to see whether it is"
+            assessed, f"{defect.id} is {how}; another task is released first to test that"
         )
-    reason = f"{defect.id} is {how}; the task goes on under its own identity"
+    reason = f"{defect.id} is {how}; the task continues under its own identity"
     return _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
 
 
@@ -92,7 +97,9 @@ def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Pr
     if (decided := _by_completion(assessed, now)) is not None:
         return decided
     if task.attempt is not None and task.attempt >= most_attempts:
-        return _do(assessed, Action.HAND_OVER, f"{task.attempt} attempts without an end")
+        return _do(
+            assessed, Action.HAND_OVER, f"{task.attempt} attempts, and the task is still not done"
+        )
     if assessed.failure is not None and assessed.failure.infrastructure:
         return _infrastructure(assessed, assessed.failure, now)
     return _own_fault(assessed)
@@ -103,45 +110,47 @@ def _read(assessed: TaskAssessment) -> Proposal:
     reading = _do(assessed, Action.INSPECT, f"{status}: final response and judge record unread")
     if status is not Status.CANCELLED or failure is None:
         return reading
-    # It was nobody's word to cancel it, so reading it does not settle it.
+    # Nobody asked for the cancel, so reading it does not settle it.
     return reading.model_copy(update={"cause": _cause(assessed, failure)})
 
 
 def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
-    """Completion quality comes first: what is proven is accepted, whatever else is said of it."""
+    """Completion quality comes first: proven work is accepted, however its attempt ended."""
     proof = assessed.proof
     if proof.state == "proven":
         if proof.criteria == "met":
-            return _do(assessed, Action.ACCEPT, "every rung is observed and every criterion met")
+            return _do(
+                assessed, Action.ACCEPT, "all evidence is observed and every criterion is met"
+            )
         if proof.criteria == "needs-review":
             return _to_be_read(assessed, now)
         if proof.criteria in ("none", "cannot-tell"):
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
     if assessed.task.status is Status.SUCCEEDED and proof.state == "unknown":
-        return _leave(assessed, f"cannot be proven now: {proof.gaps[0]}; looked at again")
+        return _leave(assessed, f"the proof is not complete: {proof.gaps[0]}; checked again later")
     return None
 
 
 def _doubt(task: Task) -> str:
     review = task.review
     if review is None or review.abstained is None:
-        return "the review cannot tell"
-    return f"the review cannot tell: {review.abstained}"
+        return "the reviewer cannot tell"
+    return f"the reviewer cannot tell: {review.abstained}"
 
 
 def _to_be_read(assessed: TaskAssessment, now: datetime) -> Proposal:
-    """Ask a reviewer. An outage parks the review: no task pays for it."""
+    """Ask a reviewer. After an outage the review waits: an outage charges no task."""
     review, left = assessed.task.review, assessed.task.tokens_left
     if left is not None and left <= 0:
-        why = "the evidence is complete but the budget for reading the criteria is used up"
+        why = "the evidence is complete but the token budget for reviews is used up"
         return _do(assessed, Action.HAND_OVER, why)
     if review is not None and review.pending:
         if review.retry_at is not None and now < review.retry_at:
-            when = f"asked again after {review.retry_at:%Y-%m-%d %H:%M:%SZ}"
-            return _leave(assessed, f"the review is parked: {review.abstained}; {when}")
-        return _do(assessed, Action.REVIEW, f"the review is asked for again: {review.abstained}")
-    return _do(assessed, Action.REVIEW, "the evidence is complete; the criteria are to be read")
+            when = f"next try after {review.retry_at:%Y-%m-%d %H:%M:%SZ}"
+            return _leave(assessed, f"the review waits: {review.abstained}; {when}")
+        return _do(assessed, Action.REVIEW, f"the review is requested again: {review.abstained}")
+    return _do(assessed, Action.REVIEW, "the evidence is complete; the criteria need a review")
 
 
 def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -> Proposal:
@@ -149,24 +158,26 @@ def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -
         return _shared_cause(assessed, failure)
     why = f"{failure.reason}: {failure.why.rstrip('.')}"
     if failure.rule == "wait" and failure.retry_at is None:
-        return _leave(assessed, f"{why}; waits, because nobody knows since when")
+        return _leave(assessed, f"{why}; waits, because the end of the attempt is unknown")
     if failure.retry_at is not None and now < failure.retry_at:
         return _leave(assessed, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
     return _retry(assessed, why, charged=False)
 
 
 def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
-    """Record, then park or split: first the issue, then the fix, only then the wave goes on."""
+    """First the issue, then the fix, and only then does the wave continue."""
     defect = assessed.defect
     cause = f"{failure.reason}: {failure.subject}"
     if defect is None or defect.status == "observed":
         if assessed.first_of_cause:
-            return _record(assessed, failure, f"{cause}; recorded before anything is done")
+            return _record(assessed, failure, f"{cause}; it is recorded before it is fixed")
         return _leave(assessed, f"{cause}; waits until the shared defect is recorded")
     # What was cancelled cannot be released: it fell over the flag although that was fixed.
     again = assessed.task.canary or assessed.task.status is Status.CANCELLED
     if _out_of_the_way(defect) and again:
-        return _record(assessed, failure, f"{cause} again after its fix: {defect.id} is not gone")
+        return _record(
+            assessed, failure, f"{cause} came back after its fix: {defect.id} is not gone"
+        )
     if _out_of_the_way(defect):
         return _release(assessed, defect)
     return _do(assessed, Action.PARK, f"waits for {defect.id} ({cause})", defect=defect.id)
@@ -197,16 +208,16 @@ def _cause(assessed: TaskAssessment, failure: Failure) -> Defect:
 
 def _split_or_wait(assessed: TaskAssessment, defect: Defect) -> Proposal:
     if defect.status == "recorded" and defect.fixed_by is None and assessed.first_of_cause:
-        reason = f"{defect.id} is recorded in {defect.issue}; it becomes a task of its own"
+        reason = f"{defect.id} is recorded in {defect.issue}; a task to fix it is created"
         return _do(assessed, Action.SPLIT_DEFECT, reason, defect=defect.id, prompt=True)
     if defect.status == "recorded" and assessed.first_of_cause and assessed.remedy is not None:
         return _remedy(assessed, defect, assessed.remedy)
-    by = f", which {defect.fixed_by} fixes" if defect.fixed_by else ""
-    return _leave(assessed, f"parked behind {defect.id}{by}")
+    by = f" by {defect.fixed_by}" if defect.fixed_by else ""
+    return _leave(assessed, f"parked until {defect.id} is fixed{by}")
 
 
 def _remedy(assessed: TaskAssessment, defect: Defect, remedy: Remedy) -> Proposal:
-    """Only after the task that makes it last; the guard wants that, and a person's word."""
+    """Proposed once a task for the lasting fix exists; the guard requires that, and approval."""
     if remedy.environment == "dev":
         what = f"{remedy.id} bridges {defect.id} in dev until {defect.fixed_by} has fixed it"
         touched = _do(assessed, Action.LIVE_REMEDY, what, defect=defect.id)
@@ -219,40 +230,42 @@ def _remedy(assessed: TaskAssessment, defect: Defect, remedy: Remedy) -> Proposa
 def _own_fault(assessed: TaskAssessment) -> Proposal:
     task, failure = assessed.task, assessed.failure
     gap = assessed.proof.next_rung
-    what = gap.detail if gap else f"not met: {', '.join(assessed.proof.unmet)}"
+    what = gap.detail if gap else f"criteria not met: {', '.join(assessed.proof.unmet)}"
     if failure is not None and failure.rule == "hand-over":
         return _do(assessed, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
     if task.session_continuable is False:
         # It is replaced, and what replaces it has attempts of its own.
         return _retry(assessed, what, charged=True)
     if task.attempts_left is None:
-        return _do(assessed, Action.HAND_OVER, f"how many attempts it has left is unknown: {what}")
+        return _do(assessed, Action.HAND_OVER, f"the number of attempts left is unknown: {what}")
     if task.attempts_left <= 0:
-        return _do(assessed, Action.HAND_OVER, f"its attempts are used up: {what}")
+        return _do(assessed, Action.HAND_OVER, f"no attempts are left: {what}")
     if _learnt_nothing(task):
-        why = "the last attempt changed nothing: the same commit fails in the same words"
+        why = "the last attempt changed nothing: the same commit fails with the same output"
         return _do(assessed, Action.HAND_OVER, f"{why}: {what}")
     return _retry(assessed, what, charged=True)
 
 
 def _learnt_nothing(task: Task) -> bool:
-    """Whether another prompt would say what this attempt's prompt has said already.
+    """Whether another prompt would only repeat this attempt's prompt.
 
-    A prompt that repeats the last one without new evidence is refused, so a person is asked.
+    The linter refuses a repeated prompt without new evidence, so a person is asked.
     """
     failing = task.judge.failing if task.judge else None
     pushed = commit_of(task.evidence)
     if not task.prompt or failing is None or not pushed:
         return False
-    said = " ".join(visible(failing.output).split())[-_SAME:]
-    return bool(said) and pushed in task.prompt and said in " ".join(task.prompt.split())
+    output = " ".join(visible(failing.output).split())[-_SAME:]
+    return bool(output) and pushed in task.prompt and output in " ".join(task.prompt.split())
 
 
 def _retry(assessed: TaskAssessment, reason: str, *, charged: bool) -> Proposal:
     if assessed.task.session_continuable is None:
-        return _do(assessed, Action.HAND_OVER, f"whether it can go on is unknown: {reason}")
+        return _do(
+            assessed, Action.HAND_OVER, f"it is unknown whether the session can continue: {reason}"
+        )
     if not assessed.task.session_continuable:
-        why = f"it cannot go on under its own identity: {reason}"
+        why = f"the session cannot continue: {reason}"
         return _do(assessed, Action.REPLACE, why, charged=charged, prompt=True)
     fresh = assessed.failure is not None and assessed.failure.rule == "fresh-session"
     return _do(assessed, Action.RETRY, reason, charged=charged, fresh_session=fresh, prompt=True)
@@ -274,8 +287,8 @@ def _do(
 ) -> Proposal:
     """Bind the proposal to the attempt it was decided on.
 
-    Before a drafter has worded the new prompt, the task's own prompt stands in for it: a
-    continuation restates it.
+    Until a drafter has written the new prompt, the guard sees the task's current one, which a
+    continuation restates.
     """
     return Proposal(
         action=action,

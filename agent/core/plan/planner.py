@@ -86,9 +86,9 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
         if _takes_a_lane(decision, policy):
             lanes, sends = lanes - 1, sends - 1
     by_task = sorted(ordered, key=lambda decision: natural(decision.proposal.task or ""))
-    moved = _window_decision(assessment)
-    said = sentence(assessment, ordered, moved)
-    return Decisions(said, assessment, moved, tuple(by_task), tuple(ordered))
+    window = _window_decision(assessment)
+    summary = sentence(assessment, ordered, window)
+    return Decisions(summary, assessment, window, tuple(by_task), tuple(ordered))
 
 
 def sends_of(assessment: Assessment) -> int:
@@ -99,7 +99,7 @@ def sends_of(assessment: Assessment) -> int:
 
 
 def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
-    """Whether it would in `auto`: the same decisions in all modes, only who says yes differs."""
+    """Whether it would in `auto`: all modes decide alike, only who agrees differs."""
     if decision.proposal.action not in SENDS_PROMPT:
         return False
     as_in_auto = {**decision.facts, "mode": "auto", "consent": "given"}
@@ -112,22 +112,24 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
 
 
 def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
-    """A person's no holds, and takes no lane, for as long as its grounds do."""
+    """What a person declined is not proposed again, and takes no lane, until its basis changes."""
     if not assessed.task.declined:
         return proposal
-    rests_on = decision_basis.of(assessed, proposal)
-    said = assessed.task.declined.get(decision_basis.on_grounds(proposal.action, rests_on))
-    if said is None:
+    rests_on = decision_basis.derive(assessed, proposal)
+    why = assessed.task.declined.get(decision_basis.declined_key(proposal.action, rests_on))
+    if why is None:
         return proposal
     return Proposal(
-        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=said
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=why
     )
 
 
 def _wait_for_room(proposal: Proposal, lanes: int, sends: int) -> Proposal | None:
     if proposal.action not in SENDS_PROMPT or (lanes > 0 and sends > 0):
         return None
-    what = "a free lane" if lanes <= 0 else "the next tick, so that submits stay few at a time"
+    what = (
+        "a free lane" if lanes <= 0 else "the next tick, because only a few attempts start in one"
+    )
     reason = f"{proposal.action} waits for {what}: {proposal.reason}"
     return Proposal(
         action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
@@ -149,7 +151,7 @@ def clear(
     *,
     lanes: int | None = None,
     sends: int | None = None,
-    prompt_stands: bool = True,
+    prompt_ok: bool = True,
     approved: bool = False,
     consented: bool = False,
 ) -> tuple[dict[str, str], Clearance]:
@@ -163,7 +165,7 @@ def clear(
         proposal,
         lanes=assessment.lanes.free if lanes is None else lanes,
         sends=sends_of(assessment) if sends is None else sends,
-        prompt_stands=prompt_stands,
+        prompt_ok=prompt_ok,
         approved=approved,
         consented=consented,
     )
@@ -216,8 +218,8 @@ def _questions(assessed: TaskAssessment, proposal: Proposal) -> Questions:
     )
 
 
-def sentence(assessment: Assessment, decisions: Sequence[Decision], moved: Decision | None) -> str:
-    """Say the tick in one sentence of English."""
+def sentence(assessment: Assessment, decisions: Sequence[Decision], window: Decision | None) -> str:
+    """The tick in one sentence of English."""
     if assessment.suspended:
         return f"Suspended: {assessment.suspended}."
     words = [decision.liveness.effective for decision in decisions if decision.liveness]
@@ -227,7 +229,7 @@ def sentence(assessment: Assessment, decisions: Sequence[Decision], moved: Decis
         if (count := words.count(word))
     ]
     grouped: dict[str, list[str]] = {}
-    for decision in (*decisions, *([moved] if moved else [])):
+    for decision in (*decisions, *([window] if window else [])):
         if decision.proposal.action is not Action.LEAVE_ALONE:
             answer = word(decision.clearance)
             only_observed = decision.clearance.rules == (guard.OBSERVING,)
@@ -235,14 +237,14 @@ def sentence(assessment: Assessment, decisions: Sequence[Decision], moved: Decis
             verb = ("would " if only_observed else front[answer]) + decision.proposal.action
             grouped.setdefault(verb, []).append(decision.proposal.task or "")
     parts += [f"{verb} {', '.join(tasks)}".strip() for verb, tasks in grouped.items()]
-    said = ", ".join(parts if grouped else [*parts, "nothing to do"])
-    return f"{said[0].upper()}{said[1:]}."
+    summary = ", ".join(parts if grouped else [*parts, "nothing to do"])
+    return f"{summary[0].upper()}{summary[1:]}."
 
 
 def side_work(assessment: Assessment, proposals: Mapping[str, Proposal]) -> Proposal | None:
-    """Something useful for one task of the board, or None: at most one in a tick.
+    """A reference document to write, or None: at most one in a tick.
 
-    Only when nothing else is to be done, nobody is at risk, nothing is unread, and no worker may
+    Only when nothing else is to be done, no task is at risk, no result is unread, and no worker may
     write where the document goes.
     """
     if assessment.suspended or any(
@@ -280,6 +282,6 @@ def _write(assessed: TaskAssessment, defect: Defect) -> Proposal:
         action=Action.WRITE_REFERENCE,
         task=assessed.task.id,
         attempt=assessed.task.attempt,
-        reason=f"{defect.id} has stopped {len(defect.seen_in)} tasks; its rule is written down",
+        reason=(f"{defect.id} stopped {len(defect.seen_in)} tasks; its rule becomes a document"),
         defect=defect.id,
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.core.model.queueing import TaskSpec
 from agent.core.model.text import one_line
 from agent.core.prompts.linter import Slots, Step
-from agent.core.review.review import AbstainError, Reply, parsed, text_of
+from agent.core.review.review import AbstainError, Reply, parse_json, text_of
 
 _Sentence = Annotated[str, Field(min_length=1, max_length=600)]
 
@@ -33,7 +33,7 @@ class _Answer(_Strict):
 def slots_of(reply: Reply, spec: TaskSpec) -> Slots:
     """What a model's reply fills in; AbstainError for anything that is not the agreed form."""
     try:
-        answer = _Answer.model_validate(parsed(text_of(reply)))
+        answer = _Answer.model_validate(parse_json(text_of(reply)))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

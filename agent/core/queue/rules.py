@@ -167,14 +167,14 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def written(noun: Noun) -> str:
+def to_json(noun: Noun) -> str:
     """The JSON of `noun`, cleaned, which its `model_validate_json` reads back."""
     return clean(json.dumps(noun.model_dump(mode="json"), ensure_ascii=False))
 
 
-def cleaned(noun: AnyNoun) -> AnyNoun:
+def clean_noun(noun: AnyNoun) -> AnyNoun:
     """`noun` with every text in it cleaned."""
-    return type(noun).model_validate_json(written(noun))
+    return type(noun).model_validate_json(to_json(noun))
 
 
 def act(current: Attempt | None, request: Request, now: datetime) -> tuple[Effect, Attempt | None]:
@@ -264,7 +264,7 @@ def receipt(key: str, request: Request, effect: Effect, after: Attempt | None) -
     return Receipt(key=key, effect=effect, task=request.task, attempt=attempt)
 
 
-def replayed(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
+def receipt_again(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
     """The receipt of a key that was used before. KeyReusedError if for another request."""
     if digest(request) != kept_digest:
         raise KeyReusedError(
@@ -274,7 +274,7 @@ def replayed(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
     return kept
 
 
-def claimed(current: Attempt, *, worker: str, token: str, now: datetime, lease: float) -> Attempt:
+def claim(current: Attempt, *, worker: str, token: str, now: datetime, lease: float) -> Attempt:
     """The attempt in the hands of `worker` for `lease` seconds."""
     return replace(
         current,
@@ -315,7 +315,7 @@ def answer(current: Attempt) -> Beat:
     return "ok" if current.stop is None else "cancel"
 
 
-def numbered(current: Attempt, events: Sequence[NewEvent], now: datetime) -> list[TraceEvent]:
+def number_events(current: Attempt, events: Sequence[NewEvent], now: datetime) -> list[TraceEvent]:
     """The events in their place in the attempt's trace, cut to what is kept."""
     end = _at(current, now)
     return [
@@ -330,7 +330,7 @@ def numbered(current: Attempt, events: Sequence[NewEvent], now: datetime) -> lis
     ][-TRACE_KEPT:]
 
 
-def beaten(
+def add_heartbeat(
     current: Attempt, traced: Sequence[TraceEvent], *, now: datetime, extend: float
 ) -> Attempt:
     """The attempt after a heartbeat that brought the events `traced`."""
@@ -347,20 +347,20 @@ def beaten(
     )
 
 
-def judged(current: Attempt) -> Attempt:
+def begin_judging(current: Attempt) -> Attempt:
     """The attempt as its judge step begins; unchanged when the worker is told to stop instead."""
     if answer(current) == "cancel":
         return current
     return replace(current, state=step(current.state, Event.JUDGE))
 
 
-def expired(current: Attempt) -> Attempt:
+def expire(current: Attempt) -> Attempt:
     """The attempt whose lease ran out. Only the supervisor may have it run again."""
     end = _at(current, current.lease_until)
     return replace(current, state=step(current.state, Event.EXPIRE), finished_at=end)
 
 
-def settled(
+def apply_report(
     current: Attempt, lease: Lease, report: Report, now: datetime
 ) -> Attempt | LateReport | None:
     """What a report does: it ends the attempt, or is kept as late, or (None) was taken before."""
@@ -537,7 +537,7 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
         case datetime():
             return stamp(value)
         case Order() | JudgeRecord():
-            return written(value)
+            return to_json(value)
         case bool():
             return int(value)
         case Status():

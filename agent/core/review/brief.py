@@ -99,7 +99,7 @@ def brief(
         attempt=view.attempt,
         title=one_line(spec.title),
         criteria=spec.criteria,
-        exhibits=exhibited(
+        exhibits=collect_exhibits(
             evidence,
             [(shlex.join(one.argv), one.exit_code, one.output) for one in _commands(view)],
             diff,
@@ -114,7 +114,7 @@ def brief(
     )
 
 
-def exhibited(
+def collect_exhibits(
     evidence: Sequence[Evidence],
     checks: Iterable[tuple[str, int | None, str]],
     diff: str | None,

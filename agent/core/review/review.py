@@ -116,7 +116,7 @@ def refuse_unreadable(brief: Brief) -> None:
         raise AbstainError("unread-response")
 
 
-def followed_up(
+def plan_retry(
     review: Review, before: Review | None, retry_policy: RetryPolicy, now: datetime
 ) -> Review:
     """The review with what becomes of it: an outage waits, a bad answer is asked for once more.
@@ -155,7 +155,7 @@ def text_of(reply: Reply) -> str:
     return reply.texts[0]
 
 
-def parsed(text: str) -> Any:  # noqa: ANN401 - whatever JSON says
+def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON says
     """The JSON value that `text` is, whole; AbstainError for a key said twice, or no JSON."""
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
@@ -204,7 +204,7 @@ def weigh(brief: Brief, reply: Reply) -> Review:
 
 def _answer(text: str) -> _Answer:
     try:
-        return _Answer.model_validate(parsed(text))
+        return _Answer.model_validate(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -233,7 +233,7 @@ def _unsound(
     if not said.quotes:
         return f"{said.verdict} without a quote"
     for quote in said.quotes:
-        if (why := unresolved(quote.item, quote.text, shown)) is not None:
+        if (why := check_quote(quote.item, quote.text, shown)) is not None:
             return why
     if said.verdict == "unmet":
         return None
@@ -253,7 +253,7 @@ def _unsound(
     return None
 
 
-def unresolved(item: str, text: str, shown: Mapping[str, str]) -> str | None:
+def check_quote(item: str, text: str, shown: Mapping[str, str]) -> str | None:
     """Why `text` does not stand, word for word, in the exhibit `item`; None: it does.
 
     White space and Unicode composition aside, nothing is fuzzy. `shown`: squeezed texts by id.
