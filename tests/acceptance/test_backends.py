@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -211,8 +212,8 @@ FAULTS = [
                  id="an agent's kind"),
     pytest.param('agent = "mine"', 'agent = "mein"', 16, "no agent 'mein'; did you mean 'mine'?",
                  id="no such agent"),
-    pytest.param('agent = "mine"', 'agent = "mine"\ncommand = ["a"]', 16,
-                 "an agent and a command; keep one", id="agent and command"),
+    pytest.param('agent = "mine"', 'agent = "mine"\ncommand = ["a"]', 17,
+                 "'command' is of no use to the agent 'mine'", id="agent and command"),
     pytest.param("[services.shop.manifest]\nfile", "[services.shop.manifest]\nfiel", 19,
                  "did you mean 'file'?", id="a source's"),
     pytest.param("shop.manifest", "shop.manifset", 18, "did you mean 'manifest'?", id="a source"),
@@ -242,6 +243,13 @@ def test_a_fault_in_the_table_of_a_backend_has_its_line(tmp_path, old, new, line
         read_settings(path)
     assert str(caught.value).startswith(f"{path}:{line}: "), caught.value
     assert says in str(caught.value)
+
+
+def test_what_asks_no_model_imports_no_model():
+    """A model's SDK takes a second to import, and `status` is asked often."""
+    asks = "import agent.wiring, agent.cli.doctor, sys; sys.exit('anthropic' in sys.modules)"
+    command = [sys.executable, "-c", asks]
+    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("group", GROUPS)
