@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from agent.adapters.common.git import remote_of
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -35,7 +36,6 @@ from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.references import GitReferences
-from agent.adapters.git.remote import remote_of
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter

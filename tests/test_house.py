@@ -22,10 +22,10 @@ CORE = sorted((ROOT / "agent" / "core").rglob("*.py"))
 # What reaches outside, asks the time, draws chance or waits. The standard library's pure modules
 # are the only others that the core may import.
 PURE = {
-    "abc",
-    "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch", "functools",
-    "graphlib", "hashlib", "heapq", "itertools", "json", "math", "re", "shlex", "string",
-    "tomllib", "types", "typing", "unicodedata", "pydantic", "pydantic_core", "agent", "operator",
+    "abc", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
+    "functools", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "re", "shlex",
+    "string", "tomllib", "types", "typing", "unicodedata", "pydantic", "pydantic_core", "agent",
+    "operator",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter"}
 

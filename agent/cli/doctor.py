@@ -96,7 +96,8 @@ def examine(folder: Path) -> Iterator[Check]:
     yield tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
     yield _remote(settings)
     queue = settings.queue
-    yield from queue.backend.check(queue.settings, wiring.context(settings, reading=True))
+    given = wiring.context(settings, reading=True)
+    yield from _checked("queue", queue.backend.check(queue.settings, given))
     if queue.backend.work is not None:
         yield from _worker(settings)
     yield from systems(settings)
@@ -139,9 +140,18 @@ def reach(address: str, limit: float) -> tuple[str | None, int]:
         return str(error), 0
 
 
+def _checked(name: str, found: Iterable[Check]) -> Iterator[Check]:
+    """What a backend has found; an error of its own ends it with a line, too."""
+    try:
+        yield from found
+    except WavekeeperError as error:
+        yield Check(name=name, state="fail", said=str(error))
+
+
 def _worker(settings: Settings) -> Iterable[Check]:
     if (agent := settings.agent) is not None:
-        return agent.backend.check(agent.settings, wiring.context(settings, reading=True))
+        given = wiring.context(settings, reading=True)
+        return _checked("worker", agent.backend.check(agent.settings, given))
     said = "no command, so `wavekeeper work` runs nothing here"
     fix = f"name your coding agent as `command` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
@@ -157,13 +167,14 @@ def systems(settings: Settings) -> Iterator[Check]:
     for name, service in settings.services.items():
         yield tried(f"service {name}", partial(_ladder, policy, name, service))
         for source in service.sections:
-            for found in find(EvidenceBackend, source).check(service, given):
+            for found in _checked(source, find(EvidenceBackend, source).check(service, given)):
                 yield found.model_copy(update={"name": f"service {name}: {found.name}"})
     for name, remedy in settings.remedies.items():
         yield tried(f"remedy {name}", partial(_remedy, policy, f"remedy {name}", remedy))
     if (settings.model.reviewer, settings.model.drafter) != ("none", "none"):
         yield tried("model", partial(_model, settings.model))
-    yield from settings.issues.backend.check(settings.issues.settings, given)
+    issues = settings.issues
+    yield from _checked("issues", issues.backend.check(issues.settings, given))
 
 
 def _model(model: ModelSettings) -> str:

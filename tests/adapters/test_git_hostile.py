@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from agent.adapters.common.git import remote_of
 from agent.adapters.git.references import GitReferences
-from agent.adapters.git.remote import remote_of
 from agent.adapters.git.worktrees import GitWorktrees
 from tests.adapters.git_hostile import Person
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin, Prober

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.adapters.git.remote import remote_of
+from agent.adapters.common.git import remote_of
 from agent.errors import ConfigurationError
 from tests.adapters.git_hostile import Person
 from tests.adapters.git_person import git

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - the tests' own constants
 
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -403,7 +404,7 @@ def test_a_seal_that_cannot_be_read_is_refused(own):
 
 
 def test_a_seal_that_cannot_be_written_loses_nothing(own):
-    own.with_suffix(".seal.new").mkdir()
+    own.with_suffix(f".seal.{os.getpid()}.new").mkdir()
     with State(own) as state:
         state.journal.append([record("tick", tick=4)])
         with pytest.raises(UnusableStoreError, match="check the path, the rights and the disk"):

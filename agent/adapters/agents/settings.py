@@ -2,13 +2,12 @@
 
 import json
 import os
-import re
 import shlex
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from agent.adapters.files.toml import Argument, Folder, TomlModel, fault_at
+from agent.adapters.files.toml import Argument, Folder, TomlModel, Variable, fault_at
 
 
 def _as_list(value: object) -> object:
@@ -19,12 +18,6 @@ def _as_list(value: object) -> object:
             example = '["my-agent", "--flag"]'
         raise fault_at((), f"'command' must be a list of arguments; write {example:.200}")
     return value
-
-
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"{name!r:.80} is no name of an environment variable")
-    return name
 
 
 Command = Annotated[
@@ -39,7 +32,7 @@ class CommandSettings(TomlModel):
     """The agent's argument list. None: this machine runs no worker."""
     prompt: Literal["stdin", "file"] = "stdin"
     output: Literal["text", "jsonl"] = "text"
-    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
+    environment: dict[Variable, Argument] = {}
     """Added to the agent's environment."""
     path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """Folders put in front of PATH."""

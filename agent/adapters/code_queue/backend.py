@@ -68,21 +68,17 @@ def _found(name: str, state: State, said: str, fix: str | None = None) -> Check:
 def _check(own: CodeQueueSettings, _context: Context) -> Iterator[Check]:
     """Each way to it, whether they agree, its queues, and what it does not say of a task."""
     names = Names(own.fields)
-    try:
-        ways = _ways_to(own)
-        read = []
-        for way in ways:
-            found, listing = _answers(way, names)
-            yield found
-            if listing is not None:
-                read.append(listing)
-        if len(read) > 1:
-            yield _agreement(read)
-        if read:
-            yield _queues(own, read[0])
-            yield from _one_task(ways[0], read[0], names)
-    except WavekeeperError as error:
-        yield _found("code queue", "fail", str(error))
+    ways, read = _ways_to(own), []
+    for way in ways:
+        found, listing = _answers(way, names)
+        yield found
+        if listing is not None:
+            read.append(listing)
+    if len(read) > 1:
+        yield _agreement(read)
+    if read:
+        yield _queues(own, read[0])
+        yield from _one_task(ways[0], read[0], names)
 
 
 def _answers(way: Way, names: Names) -> tuple[Check, Listing | None]:

@@ -10,12 +10,19 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from agent.adapters.code_queue.words import COMMANDS, FIELDS, PATHS
-from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.adapters.files.toml import (
+    Argument,
+    Folder,
+    Text,
+    TomlModel,
+    Variable,
+    did_you_mean,
+    fault_at,
+)
 from agent.core.model.durations import Seconds
 from agent.core.model.queueing import QueueSpec
 
 _FILLED: Final = frozenset({"task", "limit", "queue", "key"})
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _list_of_arguments(value: object) -> object:
@@ -69,12 +76,6 @@ def _fields(value: Mapping[str, str]) -> dict[str, str]:
     return dict(value)
 
 
-def _variable(name: str) -> str:
-    if not _VARIABLE.fullmatch(name):
-        raise ValueError(f"{name!r:.80} is no name of an environment variable")
-    return name
-
-
 class HttpSettings(TomlModel):
     """`[queue.http]`: the same queue behind the microservice proxy."""
 
@@ -82,7 +83,7 @@ class HttpSettings(TomlModel):
     """The only address that is asked."""
     paths: Annotated[dict[str, str], AfterValidator(_paths)] = dict(PATHS)
     timeout: Seconds = 30.0
-    token_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    token_variable: Variable | None = None
     """The environment variable with the bearer token."""
     ca: Folder | None = None
     """A file with certificates to trust instead of the system's."""

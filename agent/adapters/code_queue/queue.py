@@ -227,7 +227,7 @@ class CodeQueue(ActingQueue):
         self._ledger = ledger
         self._discipline = discipline
         self._now = now
-        self._manner = options
+        self._options = options
         self._reader = Reader(ways, options.names, ledger, now)
         self._specs: dict[str, QueueSpec] = {}
         self._read_at: datetime | None = None
@@ -318,7 +318,7 @@ class CodeQueue(ActingQueue):
         if self._read_at is None:
             return False
         age = (self._now() - self._read_at).total_seconds()
-        return 0 <= age < self._manner.fresh
+        return 0 <= age < self._options.fresh
 
     def _read_on(self) -> None:
         """Queue-level evidence first; then each task of ours that may have changed."""
@@ -406,7 +406,7 @@ class CodeQueue(ActingQueue):
         try:
             answer = self._way.ask(request.verb, fills, body)
             remote = None if known is None else known.remote
-            return self._acknowledged(act, shape.acted(answer, remote, self._manner.names))
+            return self._acknowledged(act, shape.acted(answer, remote, self._options.names))
         except UserError:
             self._ledger.void(act)
             raise
@@ -463,7 +463,7 @@ class CodeQueue(ActingQueue):
         """
         found = self._trace_of(act)
         if found is None:
-            if not self._manner.keys and self._now() - act.begun_at < _UNSURE:
+            if not self._options.keys and self._now() - act.begun_at < _UNSURE:
                 raise QueueUnavailableError(
                     f"the {act.request.verb} of {act.request.task} may still be under way",
                 )
@@ -473,7 +473,7 @@ class CodeQueue(ActingQueue):
     def _trace_of(self, act: Act) -> Receipt | None:
         request = act.request
         if isinstance(request, Submit):
-            seen = find_submitted(self._reader, self._ledger, act, request, keys=self._manner.keys)
+            seen = find_submitted(self._reader, self._ledger, act, request, keys=self._options.keys)
             return None if seen is None else self._created(act, request, seen)
         known = self._ledger.tracked(request.task)
         if known is None:

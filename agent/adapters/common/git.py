@@ -6,7 +6,7 @@ is kept: credentials, proxies and certificates, ssh, and which folders of others
 given no file of the person's, and what is kept of them by name, as variables.
 
 No `url.*.insteadOf` is among it. A remote's address is asked for once, in the repository of the
-user (see `remote_git`), and there their rewriting belongs. Git rewrites an address once; if what
+user (see `remote_of`), and there their rewriting belongs. Git rewrites an address once; if what
 came out of it were rewritten again at every call, it could lead to another place.
 
 Agents, and the commands that check their work, are not run by this module: their git is the
@@ -24,7 +24,7 @@ from typing import Final
 
 from agent.adapters.common import process
 from agent.core.model.text import one_line
-from agent.errors import WorktreeError
+from agent.errors import ConfigurationError, WorktreeError
 
 HEADS: Final = "refs/heads/"
 LIMIT: Final = 300.0
@@ -113,7 +113,7 @@ def run(
             raise
 
 
-def ask(*arguments: str, folder: Path | None, fine: Sequence[int] = (0,)) -> str:
+def _ask(*arguments: str, folder: Path | None, fine: Sequence[int] = (0,)) -> str:
     """What git answers in `folder` under the person's own configuration; only for questions on it.
 
     Raises:
@@ -122,6 +122,54 @@ def ask(*arguments: str, folder: Path | None, fine: Sequence[int] = (0,)) -> str
     """
     front = ("-c", "safe.bareRepository=all")
     return _output(arguments, front, folder, dict(_person()), _READING, fine)
+
+
+def remote_of(repository: Path, remote: str, *, push: bool = False) -> str:
+    """The address that the person's git would fetch from, or push to, in `repository`.
+
+    `remote` is a name, an address or a path. ConfigurationError: no such repository or remote.
+    """
+    if Path(remote).exists():
+        return remote
+    try:
+        if "://" in remote or "/" in remote or (":" in remote and "@" in remote):
+            return _rewrite(remote, repository if repository.is_dir() else None, push=push)
+        asked = ("remote", "get-url", *(("--push",) if push else ()), "--", remote)
+        found = _ask(*asked, folder=repository).strip()
+    except GitError as error:
+        raise ConfigurationError(_no_remote(error, repository, remote)) from error
+    local = repository / found
+    return str(local.resolve()) if "://" not in found and local.exists() else found
+
+
+def _rewrite(address: str, folder: Path | None, *, push: bool) -> str:
+    """As git does it for an address that no remote has: once, and the longest prefix counts."""
+    pattern = r"^url\..*\.(push)?insteadof$"
+    configured = _ask("config", "-z", "--get-regexp", pattern, folder=folder, fine=(0, 1))
+    for kind in ("pushinsteadof", "insteadof") if push else ("insteadof",):
+        rules = [entry.partition("\n") for entry in configured.split("\0")]
+        fitting = [
+            (prefix, key.removeprefix("url.").removesuffix(f".{kind}"))
+            for key, _, prefix in rules
+            if key.endswith(f".{kind}") and address.startswith(prefix)
+        ]
+        if fitting:
+            prefix, base = max(fitting, key=lambda one: len(one[0]))
+            return base + address.removeprefix(prefix)
+    return address
+
+
+def _no_remote(error: GitError, repository: Path, remote: str) -> str:
+    if isinstance(error.__cause__, process.NotStartedError) and repository.is_dir():
+        return "git is not on PATH; install it"
+    if "not a git repository" in str(error) or not repository.is_dir():
+        return f"{repository} is no git repository; name one as `repository` in wavekeeper.toml"
+    if "No such remote" in str(error):
+        return (
+            f"{repository} has no remote {remote!r}; add it (git remote add {remote} URL), or name "
+            "another as `remote` in wavekeeper.toml"
+        )
+    return f"{repository}: {error}"
 
 
 def parse_refs(listed: str) -> tuple[str | None, dict[str, str]]:

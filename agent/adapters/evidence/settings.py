@@ -18,7 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.adapters.files.toml import (
+    Argument,
+    Folder,
+    Text,
+    TomlModel,
+    Variable,
+    did_you_mean,
+    fault_at,
+)
 from agent.backends import EvidenceBackend, find, names
 from agent.core.model.durations import Seconds
 from agent.core.model.nouns import ProofKind
@@ -61,14 +69,6 @@ def _base(value: str) -> str:
     if "?" in value:
         raise ValueError(f"{value!r:.80} has a '?'; write only where the API begins")
     return value.rstrip("/")
-
-
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(
-            f"{name[:12]!r}... is no name of an environment variable; never write a token here",
-        )
-    return name
 
 
 def _repository(value: str) -> str:
@@ -131,8 +131,6 @@ def _proof(value: object) -> object:
 
 Address = Annotated[Text, AfterValidator(_address)]
 Api = Annotated[Address, AfterValidator(_base)]
-Variable = Annotated[Text, AfterValidator(_variable)]
-"""The name of the environment variable that holds a token."""
 ServiceName = Annotated[Text, AfterValidator(_name)]
 GitHubName = Annotated[Text, AfterValidator(_github)]
 _Argv = Annotated[

@@ -24,6 +24,7 @@ from agent.adapters.files.toml import (
     Text,
     TomlFaultError,
     TomlModel,
+    Variable,
     did_you_mean,
     fault_at,
     parse,
@@ -90,12 +91,6 @@ def _remote(value: str) -> str:
     return value
 
 
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"{name!r:.80} is no name of an environment variable")
-    return name
-
-
 def _address(value: str) -> str:
     if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?|http://127\.0\.0\.1:\d+", value):
         raise ValueError(f"{value!r:.80} is no address that starts with https:// and names no user")
@@ -154,7 +149,7 @@ class ModelSettings(TomlModel):
     """Of one answer; beyond the upper bound the API wants to stream."""
     evidence_channel: Literal["tool_result", "user_json"] = "tool_result"
     base_url: Annotated[str, AfterValidator(_address)] = "https://api.anthropic.com"
-    key_variable: Annotated[str, AfterValidator(_variable)] = "ANTHROPIC_API_KEY"
+    key_variable: Variable = "ANTHROPIC_API_KEY"
     """The environment variable that holds the key; the key itself stands in no file."""
     use_proxy: bool = False
     deadline: Seconds = 240.0
@@ -293,12 +288,16 @@ class Settings(TomlModel):
             if name in known[:index]:
                 message = f"the agent {name!r:.80} is there twice; keep one of the two"
                 raise fault_at(("agents", index, "name"), message)
-        own, where = self.worker.agent, ("worker", "agent")
-        if own is not None and self.worker.command is not None:
-            raise fault_at(where, "[worker] names an agent and a command; keep one of the two")
-        if own is not None and own not in known:
+        own = self.worker.agent
+        if own is None:
+            return self
+        for name in CommandSettings.model_fields:
+            if name in self.worker.model_fields_set:
+                message = f"{name!r} is of no use to the agent {own!r:.80}; keep one of the two"
+                raise fault_at(("worker", name), message)
+        if own not in known:
             hint = did_you_mean(own, known) or "; add it as [[agents]]"
-            raise fault_at(where, f"there is no agent {own!r:.80}{hint}")
+            raise fault_at(("worker", "agent"), f"there is no agent {own!r:.80}{hint}")
         return self
 
 

@@ -335,3 +335,15 @@ def _argument(value: str) -> str:
 
 Argument = Annotated[str, AfterValidator(_argument)]
 """One argument of a program."""
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(
+            f"{name[:12]!r}... is no name of an environment variable; never write a token here",
+        )
+    return name
+
+
+Variable = Annotated[Text, AfterValidator(_variable)]
+"""The name of an environment variable, such as the one that holds a token."""

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from agent.adapters.evidence.settings import Api, GitHubName, Variable
-from agent.adapters.files.toml import Folder, Text, TomlModel, fault_at
+from agent.adapters.evidence.settings import Api, GitHubName
+from agent.adapters.files.toml import Folder, Text, TomlModel, Variable, fault_at
 
 
 class IssueSettings(TomlModel):

@@ -12,8 +12,16 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from agent.adapters.evidence.settings import ServiceName, Variable
-from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.adapters.evidence.settings import ServiceName
+from agent.adapters.files.toml import (
+    Argument,
+    Folder,
+    Text,
+    TomlModel,
+    Variable,
+    did_you_mean,
+    fault_at,
+)
 from agent.core.model.durations import Seconds
 
 NAMES: Final = ("target", "task", "defect", "commit", "digest")
