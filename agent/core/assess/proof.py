@@ -64,6 +64,11 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
 """What each kind proves, and its opposite, as a person reads it."""
 
 
+def assertion(kind: ProofKind) -> str:
+    """What evidence of this kind proves, as a clause: `a commit was pushed`."""
+    return _SENTENCES[kind][0]
+
+
 def denial(kind: ProofKind, detail: str | None = None) -> str:
     """Evidence of this kind says no: one sentence, with what was seen if that is known."""
     no = _SENTENCES[kind][1]
@@ -135,7 +140,7 @@ def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
 def _one(kind: ProofKind, task: Task) -> Rung:
     items = [item for item in task.evidence if item.kind is kind]
     observed = [item for item in items if item.origin == "observed"]
-    yes = _SENTENCES[kind][0]
+    yes = assertion(kind)
     if not observed:
         if any(item.holds for item in items):
             return Rung((kind,), "claimed", f"only the worker says that {yes}")
