@@ -7,13 +7,16 @@ export PYTHONDONTWRITEBYTECODE :=
 # One more than there are processors, because many tests wait for a process.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: demo demo-delivery test test-long lint verify mutants check bench cassettes cassettes-live clean
+# Constraints for pip: `make test-lowest` pins what is installed.
+CONSTRAINTS ?=
+
+.PHONY: demo demo-delivery test test-long test-pythons test-lowest lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wavekeeper needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,verify]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev,verify]'
 	touch $@
 
 demo: $(VENV)/ready
@@ -28,10 +31,28 @@ test: $(VENV)/ready
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m long
 
+# Each Python has an environment of its own; all are tried, so that one run names every one that fails.
+test-pythons: $(VENV)/ready
+	@own=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	.ci/pythons | { failed=; \
+	while read -r version python; do \
+		test "$$version" != "$$own" || continue; \
+		echo "the suite on Python $$version: $$python"; \
+		$(MAKE) test PYTHON="$$python" VENV="$(VENV)/pythons/$$version" </dev/null || failed="$$failed $$version"; \
+	done; \
+	test -z "$$failed" || { echo "the suite fails on Python:$$failed" >&2; exit 1; }; }
+
+test-lowest: $(VENV)/ready
+	$(BIN)/python .ci/lowest.py >$(VENV)/lowest.txt
+	@$(MAKE) lint test PYTHON=$(BIN)/python VENV=$(VENV)/lowest CONSTRAINTS=$(VENV)/lowest.txt || \
+		{ echo "lint or the suite fails with the lowest declared versions: $(VENV)/lowest.txt" >&2; exit 1; }
+
+# The types are checked twice: what is deprecated is so only from some Python on.
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.14
 	$(BIN)/lint-imports
 
 verify: $(VENV)/ready

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.wiring_code_queue import LEDGER
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -13,24 +11,9 @@ class Places:
     state: Path
 
     @property
-    def queue(self) -> Path:
-        """The embedded queue."""
-        return self.state / "queue.db"
-
-    @property
-    def code_queue(self) -> Path:
-        """Which task of a Code Queue is whose, and what was asked of it."""
-        return self.state / LEDGER
-
-    @property
     def own(self) -> Path:
         """The supervisor's own state: its journal, and all that follows from it."""
         return self.state / "state.db"
-
-    @property
-    def issues(self) -> Path:
-        """Recorded defects, as Markdown."""
-        return self.state / "issues"
 
     @property
     def lock(self) -> Path:

@@ -1,36 +1,55 @@
-"""The only module that names both ports and adapters: which part plays which role."""
+"""The only module that names both ports and adapters: which part plays which role.
+
+A queue, an agent, a source of evidence and an issue tracker are backends, which the settings name
+and `agent.backends` finds; the rest is put together here. A model's SDK takes seconds to import, so
+only those who ask a model do it.
+"""
+
+# ruff: noqa: PLC0415 - the SDK, see above
 
 import os
 import pwd
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from agent.adapters.agents.command import CommandRunner
-from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.evidence.git import GitEvidence
-from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.evidence.settings import ServiceSettings
+from agent.adapters.files.config import (
+    NAME,
+    ModelSettings,
+    Settings,
+    find_settings,
+    read_settings,
+)
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
-from agent.adapters.files.wave import read_wave
+from agent.adapters.files.toml import did_you_mean
+from agent.adapters.files.wave import WaveFile, read_wave
+from agent.adapters.git.references import GitReferences
 from agent.adapters.git.remote import remote_of
 from agent.adapters.git.worktrees import GitWorktrees
-from agent.adapters.model.reviewer import EvidenceReviewer
+from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
+from agent.backends import Context, EvidenceBackend, Known, find
 from agent.core.assess.failures import same_failure
 from agent.core.journal.records import TaskRecord, WaveRecord
-from agent.core.model.nouns import Mode
+from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
-from agent.core.model.queueing import Cursor
+from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
     PolicyError,
@@ -39,24 +58,25 @@ from agent.errors import (
     WaveFileError,
 )
 from agent.paths import Places
-from agent.ports import Journal, Machine, TaskQueue, WaveStore
+from agent.ports import (
+    EvidenceProbe,
+    Journal,
+    References,
+    Reviewer,
+    TaskQueue,
+    WaveStore,
+    WorkSource,
+    Writer,
+)
 from agent.runtime.approval_answers import Answering
-from agent.runtime.context import Ports, Supervision
+from agent.runtime.context import Ports, ReviewLimits, Supervision
 from agent.runtime.loop import Loop
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
-from agent.wiring_code_queue import open_code_queue
-from agent.wiring_reading import review_limits, reviewer_of, writer_of
-from agent.wiring_systems import (
-    issues_in,
-    probes_of,
-    references_in,
-    refuse_unknown_names,
-    remedies_in,
-)
 
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+if TYPE_CHECKING:
+    from agent.adapters.model.anthropic_api import Asking, Endpoint
 
 
 def settings_above(folder: Path) -> Settings:
@@ -119,36 +139,46 @@ def remote(settings: Settings, *, push: bool = False) -> str:
     return remote_of(settings.repository, settings.remote, push=push)
 
 
+def context(settings: Settings, *, reading: bool = False) -> Context:
+    """What every backend is given."""
+    return Context(state=settings.state, now=SystemClock().now, reading=reading)
+
+
 @contextmanager
-def open_queue(settings: Settings) -> Iterator[SqliteQueue]:
-    """The embedded queue, with its queues configured."""
-    if settings.code_queue is not None:
+def open_work(settings: Settings) -> Iterator[WorkSource]:
+    """The workers' side of the queue."""
+    chosen = settings.queue
+    if chosen.backend.work is None:
         raise ConfigurationError(
-            "[queue] names a Code Queue, which has workers of its own; "
+            f"[queue] names a {chosen.kind}, which has workers of its own; "
             "`wavekeeper work` is for the embedded queue",
         )
-    places = _places(settings)
-    with SqliteQueue(places.queue, SystemClock().now) as queue:
-        for spec in settings.queues:
-            queue.configure(spec)
-        yield queue
+    _places(settings)
+    with chosen.backend.work(chosen.settings, context(settings)) as source:
+        yield source
 
 
 @contextmanager
-def _supervised(
-    settings: Settings, policy: Policy, machine: Machine, store: WaveStore
-) -> Iterator[TaskQueue]:
-    """The queue that is supervised."""
-    if settings.code_queue is not None:
-        with open_code_queue(
-            settings.code_queue,
-            _places(settings).state,
-            lambda: policy.submit.is_low(machine.free_memory()),
-        ) as code_queue:
-            yield code_queue
+def _queue(settings: Settings, given: Context, state: State) -> Iterator[TaskQueue]:
+    """The queue that is supervised. UnusableStoreError: it is not the one that was read."""
+    chosen, file = settings.queue, _queue_file(settings)
+    _refuse_a_lost_file(file, state.waves)
+    if given.reading and file is not None and not file.exists():
+        with SqliteQueue(MEMORY, given.now) as empty:
+            for spec in settings.queues:
+                empty.configure(spec)
+            yield empty
         return
-    with open_queue(settings) as queue:
-        _refuse_lost_tasks(_queue_file(settings), queue, store)
+    submitted = [
+        one for one in state.waves.task_records(settled=False) if one.status == "submitted"
+    ]
+    known = replace(
+        given,
+        cursor=state.waves.notes().get("cursor"),
+        submitted=tuple(one.spec.id for one in submitted),
+    )
+    with chosen.backend.open(chosen.settings, known) as queue:
+        _refuse_unknown_tasks(settings, state)
         yield queue
 
 
@@ -165,34 +195,28 @@ def open_journal(settings: Settings) -> Iterator[Journal]:
 @contextmanager
 def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[Ports]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
-    places = _places(settings)
-    prompts = shipped("prompts")
+    places, prompts, machine = _places(settings), shipped("prompts"), SystemMachine()
+    given = replace(
+        context(settings), low_memory=lambda: policy.submit.is_low(machine.free_memory())
+    )
     with ExitStack() as stack:
         stack.callback(close_connections)
         state = stack.enter_context(open_state(places.own))
-        _refuse_a_lost_file(_queue_file(settings), state.waves)
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
-        machine = SystemMachine()
-        queue = stack.enter_context(_supervised(settings, policy, machine, state.waves))
-        _refuse_unknown_tasks(settings, state, queue)
         yield Ports(
             clock=SystemClock(),
-            queue=queue,
+            queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
             journal=state.journal,
-            issues=issues_in(settings.issues, places.issues),
+            issues=settings.issues.backend.open(settings.issues.settings, given),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
-            probes=probes_of(settings.services, git),
+            probes=probes_of(settings.services, git, given),
             diffs=git,
-            writer=writer_of(settings.model, prompts, key),
+            writer=_writer_of(settings.model, prompts, key),
             machine=machine,
-            remedies=remedies_in(settings.remedies, places.state / "remedies"),
-            references=references_in(
-                (remote(settings), remote(settings, push=True)),
-                places.state / "references",
-                policy.completion.documents,
-            ),
+            remedies=CommandRemedies(settings.remedies, places.state / "remedies"),
+            references=_references(settings, places.state / "references", policy),
             approvals=state.approvals,
             state=state,
             policies=watched_policy(settings, policy),
@@ -202,35 +226,123 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
 @contextmanager
 def open_reading(settings: Settings) -> Iterator[Ports]:
     """What the supervisor knows, without its lock: nothing is made, changed or probed."""
-    places, clock = Places(settings.state), SystemClock()
+    given = context(settings, reading=True)
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
-        state = stack.enter_context(open_state(places.own, make=False))
-        _refuse_a_lost_file(_queue_file(settings), state.waves)
-        queue: TaskQueue
-        if settings.code_queue is not None and places.code_queue.exists():
-            queue = stack.enter_context(open_code_queue(settings.code_queue, settings.state))
-        elif settings.code_queue is None and places.queue.exists():
-            # A clock that stands still lets no lease run out, so reading has nothing to write.
-            queue = stack.enter_context(SqliteQueue(places.queue, lambda: _LONG_AGO))
-            _refuse_lost_tasks(places.queue, queue, state.waves)
-        else:
-            queue = stack.enter_context(SqliteQueue(MEMORY, clock.now))
-            for spec in settings.queues:
-                queue.configure(spec)
-        _refuse_unknown_tasks(settings, state, queue)
+        state = stack.enter_context(open_state(Places(settings.state).own, make=False))
         yield Ports(
-            clock=clock,
-            queue=queue,
+            clock=SystemClock(),
+            queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
             journal=state.journal,
-            issues=issues_in(settings.issues, places.issues),
+            issues=settings.issues.backend.open(settings.issues.settings, given),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
             approvals=state.approvals,
             state=state,
         )
+
+
+def _references(settings: Settings, folder: Path, policy: Policy) -> References:
+    """Proposals out of checkouts of the supervisor's own, all of them below `folder`."""
+    worktrees = GitWorktrees(remote(settings), folder / "worktrees", folder / "clone")
+    return GitReferences(worktrees, remote(settings, push=True), policy.completion.documents)
+
+
+def reviewer_of(own: ModelSettings, prompts: Path, key: str | None = None) -> Reviewer:
+    """The configured reviewer; `key`: instead of the environment's."""
+    if own.reviewer == "none":
+        return EvidenceReviewer()
+    from agent.adapters.model.reviewer import AnthropicReviewer
+
+    return AnthropicReviewer(prompts, *_model(own, own.review_model, key))
+
+
+def _writer_of(own: ModelSettings, prompts: Path, key: str | None) -> Writer | None:
+    """Who fills the slots of follow-up prompts; None: they are made from facts alone."""
+    if own.drafter == "none":
+        return None
+    from agent.adapters.model.drafter import AnthropicWriter
+
+    return AnthropicWriter(prompts, *_model(own, own.draft_model, key))
+
+
+def _model(own: ModelSettings, model: str, key: str | None) -> "tuple[Endpoint, Asking]":
+    from agent.adapters.model.anthropic_api import Asking, Endpoint
+
+    endpoint = Endpoint(
+        key=key or own.key(),
+        base_url=own.base_url,
+        at_once=own.at_once,
+        deadline=own.deadline,
+        use_proxy=own.use_proxy,
+    )
+    asking = Asking(
+        model=model,
+        effort=own.effort,
+        max_tokens=own.max_tokens,
+        channel=own.evidence_channel,
+        most_tokens=own.tokens_per_call,
+    )
+    return endpoint, asking
+
+
+def review_limits(own: ModelSettings) -> ReviewLimits:
+    """What the configuration says of reviews, and of what models may use up."""
+    return ReviewLimits(
+        limits=Limits(response=own.response_limit, diff=own.diff_limit),
+        at_once=own.at_once,
+        task_tokens=own.tokens_per_task,
+        wave_tokens=own.tokens_per_wave,
+        worst_case=0 if own.reviewer == own.drafter == "none" else own.tokens_per_call,
+    )
+
+
+Probe = TypeVar("Probe", bound=EvidenceProbe)
+
+
+class Remembered(Generic[Probe]):
+    """A probe that is asked once for each task in each tick, and what it saw."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.kinds = probe.kinds
+        self._probe = probe
+        self._seen: dict[str, tuple[TaskSpec, TaskView, datetime, Sequence[Evidence]]] = {}
+
+    def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
+        """What it saw at `now`."""
+        seen = self._seen.get(spec.id)
+        if seen is None or seen[:3] != (spec, view, now):
+            seen = (spec, view, now, self._probe.probe(spec, view, now))
+            self._seen[spec.id] = seen
+        return seen[3]
+
+    def known(self, kind: ProofKind) -> Known:
+        """The value of what it saw to hold, of this kind."""
+
+        def value(spec: TaskSpec, view: TaskView, now: datetime) -> str | None:
+            items = self.probe(spec, view, now)
+            return next((one.value for one in items if one.kind is kind and one.holds), None)
+
+        return value
+
+
+def probes_of(
+    services: Mapping[str, ServiceSettings], git: GitEvidence, given: Context
+) -> tuple[EvidenceProbe, ...]:
+    """Every probe: git's and the judge's, and one for each source that a service configures."""
+    seen = Remembered(git)
+    given = replace(given, pushed=seen.known(ProofKind.COMMIT_PUSHED))
+    sources = dict.fromkeys(name for one in services.values() for name in one.sections)
+    probes: list[EvidenceProbe] = [seen, JudgeEvidence()]
+    if sources.pop("image", "") is None:
+        # First, because the others compare what they see with the digest in the registry.
+        registry = Remembered(find(EvidenceBackend, "image").open(services, given))
+        given = replace(given, recorded=registry.known(ProofKind.DIGEST_RECORDED))
+        probes.append(registry)
+    probes += [find(EvidenceBackend, name).open(services, given) for name in sources]
+    return tuple(probes)
 
 
 @contextmanager
@@ -298,7 +410,7 @@ def holder(settings: Settings) -> str | None:
 def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]:
     """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
     wave = read_wave(path)
-    refuse_unknown_names(path, wave, settings)
+    _refuse_unknown_names(path, wave, settings)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
@@ -316,6 +428,27 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
     return record, task_records
 
 
+def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
+    """WaveFileError, one line, for a task whose queue or service is not configured."""
+    known, services = {queue.id for queue in settings.queues}, settings.services
+    for task in wave.tasks:
+        if known and task.queue not in known:
+            raise WaveFileError(
+                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
+                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
+            )
+        if task.service is not None and task.service not in services:
+            hint = did_you_mean(task.service, services) or (
+                f"; its services are {', '.join(sorted(services))}"
+                if services
+                else "; add [services.NAME]"
+            )
+            raise WaveFileError(
+                f"{path}:{wave.lines[task.id]}: task {task.id} names the service "
+                f"{task.service!r:.80}, which wavekeeper.toml does not have{hint}",
+            )
+
+
 def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
     """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
     record, task_records = check(settings, path)
@@ -324,27 +457,23 @@ def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
 
 
 def worker(
-    settings: Settings, queue: SqliteQueue, policy: Policy, name: str, tell: Callable[[str], None]
+    settings: Settings, source: WorkSource, policy: Policy, name: str, tell: Callable[[str], None]
 ) -> Worker:
     """One worker host on this machine."""
-    own = settings.worker
-    if own.command is None:
+    own, agent = settings.worker, settings.agent
+    if agent is None:
         raise ConfigurationError(
             "[worker] names no command; write the coding agent's, such as "
             'command = ["my-agent", "--flag"], into wavekeeper.toml',
         )
-    clock, places = SystemClock(), _places(settings)
-    env = {**own.environment, "PATH": worker_path(settings)}
+    places = _places(settings)
     return Worker(
-        source=queue,
-        runner=CommandRunner(
-            own.command, prompt=own.prompt, output=own.output, env=env, now=clock.now,
-            scope=str(places.state),
-        ),
+        source=source,
+        runner=agent.backend.open(agent.settings, context(settings)),
         worktrees=GitWorktrees(
             remote(settings), own.workspace, places.clone, remote(settings, push=True)
         ),
-        clock=clock,
+        clock=SystemClock(),
         settings=WorkerSettings(
             name=name,
             queues=own.queues or tuple(spec.id for spec in settings.queues),
@@ -358,25 +487,18 @@ def worker(
         ),
         tell=tell,
         same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
-    )  # fmt: skip
+    )
 
 
-def worker_path(settings: Settings) -> str:
-    """Where agents and acceptance commands find programs."""
-    own = settings.worker
-    inherited = own.environment.get("PATH", os.environ.get("PATH", os.defpath))
-    return os.pathsep.join([*(str(folder) for folder in own.path), inherited])
-
-
-def _queue_file(settings: Settings) -> Path:
+def _queue_file(settings: Settings) -> Path | None:
     """Without it nobody knows the tasks that were submitted."""
-    places = Places(settings.state)
-    return places.queue if settings.code_queue is None else places.code_queue
+    name = settings.queue.backend.file
+    return settings.state / name if name is not None else None
 
 
-def _refuse_a_lost_file(file: Path, store: WaveStore) -> None:
+def _refuse_a_lost_file(file: Path | None, store: WaveStore) -> None:
     """A new and empty queue in the place of one that was read would look like lost work."""
-    if "cursor" not in store.notes():
+    if file is None or "cursor" not in store.notes():
         return
     if not file.exists():
         raise UnusableStoreError(f"{file} is gone; restore it, the tasks are in it")
@@ -384,35 +506,16 @@ def _refuse_a_lost_file(file: Path, store: WaveStore) -> None:
         raise UnusableStoreError(f"{file} is empty; restore it, the tasks were in it")
 
 
-def _refuse_lost_tasks(file: Path, queue: SqliteQueue, store: WaveStore) -> None:
-    """Another file in the place of the one that was read, or an older copy of it."""
-    cursor = store.notes().get("cursor")
-    if cursor is not None and not queue.knows(Cursor(position=cursor)):
-        raise UnusableStoreError(
-            f"{file} is another queue than the one that was read, or an older copy of it; "
-            "restore the latest, the tasks are in it",
-        )
-    submitted = [one for one in store.task_records(settled=False) if one.status == "submitted"]
-    if missing := queue.missing(one.spec.id for one in submitted):
-        raise UnusableStoreError(
-            f"{file} does not hold {missing[0]}, which was submitted; restore the latest copy",
-        )
-
-
-def _refuse_unknown_tasks(settings: Settings, state: State, queue: TaskQueue) -> None:
+def _refuse_unknown_tasks(settings: Settings, state: State) -> None:
     """A new and empty state in the place of one that had tasks at work would start them again."""
-    file, places = _queue_file(settings), Places(settings.state)
-    if state.has_submitted or not file.exists():
+    file, own = _queue_file(settings), Places(settings.state).own.name
+    stored = settings.queue.backend.stored
+    if state.has_submitted or file is None or stored is None or not file.exists():
         return
-    if settings.code_queue is None:
-        held = sum(sum(one.counts.values()) for one in queue.queues())
-    else:
-        with Ledger(file) as ledger:
-            held = len(ledger.all_tracked())
-    if held:
+    if held := stored(file).tasks:
         raise UnusableStoreError(
-            f"{file}: it holds tasks ({held}), and {places.own.name} knows of none that were "
-            f"submitted; restore {places.own.name} from a backup, or name another state folder",
+            f"{file}: it holds tasks ({held}), and {own} knows of none that were submitted; "
+            f"restore {own} from a backup, or name another state folder",
         )
 
 

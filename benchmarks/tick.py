@@ -19,7 +19,7 @@ from pathlib import Path
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.files.policy import read_policy
 from agent.adapters.issues.local import LocalIssues
-from agent.adapters.model.reviewer import EvidenceReviewer
+from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.state.db import State

@@ -1,6 +1,9 @@
 """What holds for every test."""
 
 import gc
+from collections.abc import Iterator
+
+import pytest
 
 
 def pytest_configure() -> None:
@@ -15,3 +18,11 @@ def pytest_configure() -> None:
 def pytest_collection_finish() -> None:
     """What was collected lives as long as the process."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warnings_are_errors_in_processes() -> Iterator[None]:
+    """In every Python that a test starts, as they are in the test itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONWARNINGS", "error")
+        yield

@@ -5,9 +5,10 @@ import platform
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -15,17 +16,26 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
-from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.common import git
-from agent.adapters.files.config import NAME, Settings, find_settings, read_settings
-from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
+from agent.adapters.evidence.settings import ServiceSettings
+from agent.adapters.files.config import (
+    NAME,
+    ModelSettings,
+    Settings,
+    find_settings,
+    read_settings,
+)
+from agent.adapters.files.toml import did_you_mean
+from agent.adapters.remedies.settings import RemedySettings
 from agent.adapters.state.db import State as OwnState
 from agent.adapters.state.opening import earlier_files
 from agent.adapters.state.seal import beside
+from agent.backends import Check, EvidenceBackend, State, find, program_check, tried
 from agent.cli.console import Console
-from agent.cli.doctor_code_queue import examine_code_queue
-from agent.cli.doctor_systems import Check, State, systems, tried
-from agent.core.model.nouns import Noun
+from agent.core.model.nouns import Noun, TaskKind
+from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskView
 from agent.errors import QueueUnavailableError, WavekeeperError
 from agent.paths import Places
@@ -37,7 +47,6 @@ _SPACE_LOW: Final = 1024**3
 _SPACE_GONE: Final = 50 * 1024**2
 """Bytes: a journal and a few worktrees no longer fit."""
 _DRIFT: Final = timedelta(seconds=5)
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Findings(Noun):
@@ -86,12 +95,10 @@ def examine(folder: Path) -> Iterator[Check]:
     yield Check(name="settings", state="ok", said=str(path))
     yield tried("policy", lambda: f"loads, {wiring.policy_of(settings).hash[:12]}")
     yield _remote(settings)
-    if settings.code_queue is None:
-        yield _infrastructure(settings)
-        yield _worker(settings)
-    else:
-        for found in examine_code_queue(settings.code_queue):
-            yield Check(**found._asdict())
+    queue = settings.queue
+    yield from queue.backend.check(queue.settings, wiring.context(settings, reading=True))
+    if queue.backend.work is not None:
+        yield from _worker(settings)
     yield from systems(settings)
     yield from _state(settings)
 
@@ -132,35 +139,72 @@ def reach(address: str, limit: float) -> tuple[str | None, int]:
         return str(error), 0
 
 
-def _infrastructure(settings: Settings) -> Check:
-    kinds = {queue.id: queue.kind for queue in settings.queues}
-    if "infrastructure" in kinds.values():
-        return Check(name="queues", state="ok", said=", ".join(kinds))
-    return Check(
-        name="queues",
-        state="warn",
-        said=f"{', '.join(kinds)}: none of kind infrastructure, so shared defects stay unmended",
-        fix=f'add a [[queue]] with kind = "infrastructure" to {NAME}',
-    )
+def _worker(settings: Settings) -> Iterable[Check]:
+    if (agent := settings.agent) is not None:
+        return agent.backend.check(agent.settings, wiring.context(settings, reading=True))
+    said = "no command, so `wavekeeper work` runs nothing here"
+    fix = f"name your coding agent as `command` under [worker] in {NAME}"
+    return [Check(name="worker", state="warn", said=said, fix=fix)]
 
 
-def _worker(settings: Settings) -> Check:
-    command = settings.worker.command
-    if command is None:
-        return Check(
-            name="worker",
-            state="warn",
-            said="no command, so `wavekeeper work` runs nothing here",
-            fix=f"name your coding agent as `command` under [worker] in {NAME}",
+def systems(settings: Settings) -> Iterator[Check]:
+    """One check for each system of each service, each remedy, and the home of issues.
+
+    They are asked as a tick would ask them; programs are looked for, and not run.
+    """
+    policy = cache(partial(wiring.policy_of, settings))
+    given = wiring.context(settings, reading=True)
+    for name, service in settings.services.items():
+        yield tried(f"service {name}", partial(_ladder, policy, name, service))
+        for source in service.sections:
+            for found in find(EvidenceBackend, source).check(service, given):
+                yield found.model_copy(update={"name": f"service {name}: {found.name}"})
+    for name, remedy in settings.remedies.items():
+        yield tried(f"remedy {name}", partial(_remedy, policy, f"remedy {name}", remedy))
+    if (settings.model.reviewer, settings.model.drafter) != ("none", "none"):
+        yield tried("model", partial(_model, settings.model))
+    yield from settings.issues.backend.check(settings.issues.settings, given)
+
+
+def _model(model: ModelSettings) -> str:
+    """Whether there is a key; the model itself is not asked, because every question costs."""
+    model.key()
+    asked = [
+        f"{job} {name}"
+        for job, who, name in (
+            ("reviews by", model.reviewer, model.review_model),
+            ("drafts by", model.drafter, model.draft_model),
         )
-    program = command[0]
-    if "/" in program and not Path(program).is_absolute():
-        said = f"{program} is looked for in each task's worktree"
-        return Check(name="worker", state="ok", said=said)
-    if shutil.which(program, path=wiring.worker_path(settings)) is None:
-        fix = f"install it, or add its folder to `path` under [worker] in {NAME}"
-        return Check(name="worker", state="fail", said=f"{program} is not on PATH", fix=fix)
-    return Check(name="worker", state="ok", said=f"{program} is found")
+        if who != "none"
+    ]
+    return f"{' and '.join(asked)} at {model.base_url}; {model.key_variable} is set, not tried"
+
+
+def _ladder(policy: Callable[[], Policy], name: str, service: ServiceSettings) -> str | Check:
+    """Whether a delivery of this service could be proven at all."""
+    ladder = policy().completion.ladder[TaskKind.ARTIFACT_DELIVERY].rungs
+    others = service.proofs | GitEvidence.kinds | JudgeEvidence.kinds
+    open_rungs = [" or ".join(rung) for rung in ladder if not others & set(rung)]
+    if not open_rungs:
+        return "every rung of an artifact delivery is looked at"
+    said = f"nothing tells {', '.join(open_rungs)}, so no delivery can be accepted"
+    fix = f"add [services.{name}.image], .ci, [[.look]] or [[.command]]; docs/systems.md says which"
+    return Check(name=f"service {name}", state="warn", said=said, fix=fix)
+
+
+def _remedy(policy: Callable[[], Policy], name: str, own: RemedySettings) -> Check:
+    reasons = policy().failures.by_id
+    if unknown := [one for one in own.reasons if one not in reasons]:
+        hint = did_you_mean(unknown[0], reasons) or f"; known are {', '.join(sorted(reasons))}"
+        said = f"no failure has the reason {unknown[0]!r}, so it is never proposed{hint}"
+        return Check(name=name, state="warn", said=said, fix=f"correct its reasons in {NAME}")
+    for argv in (own.dry_run, own.command, own.verify):
+        check = program_check(name, argv, own.variables, "runs")
+        if check.state != "ok":
+            return check
+    what = "a live remedy in dev" if own.environment == "dev" else "a deploy to production"
+    said = f"{what}, at {own.target}: {' '.join(own.command)}, after {' '.join(own.dry_run)}"
+    return Check(name=name, state="ok", said=said)
 
 
 def _state(settings: Settings) -> Iterator[Check]:
@@ -169,14 +213,14 @@ def _state(settings: Settings) -> Iterator[Check]:
     yield folder
     if folder.state == "fail":
         return
-    queue = (places.queue, lambda: _queue(places.queue))
-    if settings.code_queue is not None:
-        queue = (places.code_queue, lambda: _ledger(places.code_queue))
     stores: dict[str, tuple[Path, Callable[[], str | Check]]] = {
-        "queue": queue,
         "waves": (places.own, lambda: _waves(places.own)),
         "journal": (places.own, lambda: _journal(places.own)),
     }
+    queue = settings.queue.backend
+    if queue.file is not None and (stored := queue.stored) is not None:
+        file = settings.state / queue.file
+        stores = {"queue": (file, lambda: stored(file).said), **stores}
     for name, (path, look) in stores.items():
         if path.exists() or beside(path).exists():
             yield tried(name, look)
@@ -202,7 +246,7 @@ def _folder(state: Path) -> Check:
             raise PermissionError(0, f"{there} is not a folder we may write")
         free = shutil.disk_usage(there).free
     except OSError as error:
-        fix = f"mend its rights, or name another `state` in {NAME}"
+        fix = f"correct its rights, or name another `state` in {NAME}"
         said = f"{state} cannot be written ({error.strerror})"
         return Check(name="state", state="fail", said=said, fix=fix)
     room = f"{state}: {free / 1024**3:.1f} GiB free"
@@ -210,17 +254,6 @@ def _folder(state: Path) -> Check:
         return Check(name="state", state="ok", said=room)
     level: State = "fail" if free < _SPACE_GONE else "warn"
     return Check(name="state", state=level, said=room, fix="free some disk space")
-
-
-def _queue(path: Path) -> str:
-    with SqliteQueue(path, lambda: _LONG_AGO) as queue:
-        held = sum(sum(one.counts.values()) for one in queue.queues())
-    return f"opens; tasks: {held}"
-
-
-def _ledger(path: Path) -> str:
-    with Ledger(path) as ledger:
-        return f"opens; tasks: {len(ledger.all_tracked())}, not acknowledged: {len(ledger.begun())}"
 
 
 def _waves(path: Path) -> str:

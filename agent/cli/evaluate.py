@@ -13,7 +13,7 @@ from agent.cli.console import Console
 from agent.cli.evaluation import Case, Score, case_of, cost, scores
 from agent.errors import UserError
 from agent.ports import Reviewer
-from agent.wiring_reading import review_limits, reviewer_of
+from agent.wiring import review_limits, reviewer_of
 
 _HEADINGS = (
     "SOURCE", "CASES", "ACCEPTED", "FALSELY", "SENT BACK", "FALSELY", "ABSTAINED", "TOKENS", "US$",

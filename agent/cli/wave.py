@@ -109,7 +109,7 @@ def work(console: Console, settings: Settings, name: str | None) -> int:
                 lost.append(error)
                 stop.set()
 
-    with signals(stop), wiring.open_queue(settings) as queue:
+    with signals(stop), wiring.open_work(settings) as queue:
         host = wiring.worker(settings, queue, policy, name, tell)
         tell(f"worker host {host.settings.name}: {', '.join(host.settings.queues)}")
         host.run(stop)

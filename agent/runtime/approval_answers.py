@@ -149,10 +149,11 @@ class Answering:
                 "looked": looked,
             }
         )  # fmt: skip
-        said = self._ports.approvals.change(
-            request.id, request.digest, lambda one: record_answer(one, answer)
-        )
-        record(self._ports.approvals, self._ports.journal, self._ports.journal.last_tick(), now)
+        with self._ports.state.transaction():  # an answer and its record, or neither
+            said = self._ports.approvals.change(
+                request.id, request.digest, lambda one: record_answer(one, answer)
+            )
+            record(self._ports.approvals, self._ports.journal, self._ports.journal.last_tick(), now)
         return said
 
     def _look_again(self, request: ApprovalRequest) -> None:

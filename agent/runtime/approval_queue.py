@@ -23,7 +23,7 @@ from agent.core.approval.requests import (
 from agent.core.assess.assessment import Assessment
 from agent.core.journal.records import Record, request_in
 from agent.core.journal.replay import Consent, DecisionRecord, clear_prompt, clear_with_consent
-from agent.core.model.actions import WORDED, NeedsApproval, Proposal, Refused, digest
+from agent.core.model.actions import DRAFTED, NeedsApproval, Proposal, Refused, digest
 from agent.core.plan import decision_basis, planner
 from agent.core.plan.planner import Decision
 from agent.errors import ChangedMeanwhileError, UserError
@@ -67,7 +67,7 @@ class ApprovalQueue:
         proposal = decision.proposal
         assessed = assessment.tasks.get(proposal.task) if proposal.task else None
         request = None
-        if proposal.action in WORDED or asking.needs_a_person(decision):
+        if proposal.action in DRAFTED or asking.needs_a_person(decision):
             request = self._approvals.last(proposal.task, proposal.action)
         fits = request is not None and request.grounds == decision_basis.derive(assessed, proposal)
         if request is not None and fits and request.state in ("pending", "approved"):

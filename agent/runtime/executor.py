@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from agent.core.assess.assessment import Assessment, assess
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
-from agent.core.model.actions import Action, Cleared, Proposal, digest
+from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
 from agent.core.plan import decision_basis, planner
 from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
 from agent.runtime import reviewing
@@ -113,8 +115,15 @@ class Executor:
         return [self._settled(record, tick) for record in self._ports.journal.unresolved()]
 
     def _settled(self, record: Record, tick: int) -> Done:
-        proposal = Proposal.model_validate(record.body["proposal"])
-        key, effect = record.key or "", EFFECTS.get(proposal.action)
+        key = record.key or ""
+        try:
+            proposal = Proposal.model_validate(record.body["proposal"])
+        except (KeyError, ValidationError):
+            said = "this version cannot read what was begun; look at the queue yourself"
+            proposal = Proposal(action=Action.LEAVE_ALONE, task=record.task, reason=said)
+            self._write("settled", key, tick, proposal, {"result": "failed", "said": said})
+            return Done(proposal, "failed", said)
+        effect = EFFECTS.get(proposal.action)
         whose = {"consent": record.body["consent"]} if "consent" in record.body else {}
         try:
             happened = effect.find(self._ports, proposal, key) if effect is not None else None
@@ -242,26 +251,7 @@ def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
     several. What may rightly happen twice to one attempt (reading a late report, recording a defect
     that came back, moving, the window) carries the tick as well.
     """
-    once = proposal.task is not None and proposal.action in _ONCE
+    once = proposal.task is not None and VERBS[proposal.action].once
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
     return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")
-
-
-_ONCE = frozenset(
-    {
-        Action.SUBMIT,
-        Action.RETRY,
-        Action.RELEASE,
-        Action.REPLACE,
-        Action.SPLIT_DEFECT,
-        Action.INTERRUPT,
-        Action.CANCEL,
-        Action.ACCEPT,
-        Action.PARK,
-        Action.HAND_OVER,
-        Action.LIVE_REMEDY,
-        Action.DEPLOY,
-        Action.WRITE_REFERENCE,
-    },
-)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
@@ -30,7 +30,7 @@ from agent.core.model.nouns import (
 )
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
-from agent.errors import QueueUnavailableError
+from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
@@ -49,8 +49,8 @@ class Observer:
         self._views: dict[str, TaskView] = {}
         self._settled: set[str] = set()
         """Settled tasks of which the queue shows something new: a late report, another attempt."""
-        self._old: set[str] = set()
-        """Tasks whose last view is old, because the queue said nothing of them that counts."""
+        self._unread: dict[str, str] = {}
+        """Tasks of which the queue said nothing that can be relied on, and why."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -70,7 +70,7 @@ class Observer:
                 self._settled.discard(task)
         self._forget(set(task_records))
         for task, task_record in task_records.items():
-            unseen = task not in self._views and task not in self._old
+            unseen = task not in self._views and task not in self._unread
             if task_record.status != "planned" and unseen:
                 reachable = self._read_one(task) and reachable
         # The clock is read after the queue: nothing it reported may lie in the future.
@@ -84,7 +84,8 @@ class Observer:
         tasks += self._settled_dependencies(task_records)
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
-        self._seen = self._snapshot(now, tasks, self._defects(), reachable=reachable)
+        around = self._around(now, reachable=reachable)
+        self._seen = Snapshot(**around, defects=tuple(self._defects()), tasks=tuple(tasks))
         return self._seen
 
     def look_again(self, task: str | None, *, probe: bool) -> Snapshot:
@@ -112,9 +113,13 @@ class Observer:
             one.model_copy(update={"issue_open": open_issues.get(one.id)})
             for one in self._ports.store.defects()
         ]
-        again = self._snapshot(now, tasks, defects, reachable=reachable)
-        # A supervisor that works on its tick is not away, however long that takes.
-        self._seen = again.model_copy(update={"supervisor": before.supervisor})
+        again = self._around(now, reachable=reachable)
+        # Copied and not built anew: the other tasks were looked through when they were observed. A
+        # supervisor that works on its tick is not away, however long that takes.
+        self._seen = before.model_copy(
+            update={**again, "supervisor": before.supervisor, "defects": tuple(defects),
+                    "tasks": tasks}
+        )  # fmt: skip
         return self._seen
 
     def refresh(self, task: str) -> None:
@@ -130,12 +135,14 @@ class Observer:
             changes = self._changes()
         except QueueUnavailableError:
             return False
-        self._old = set(changes.unreadable)
+        before, self._unread = self._unread, dict(changes.unreadable)
         for view in changes.tasks:
             self._views[view.id] = view
             self._settled.add(view.id)
         self.cursor = changes.cursor
-        return True
+        # What could not be read and has not changed since is not among the changes.
+        again = before.keys() - self._unread.keys() - {view.id for view in changes.tasks}
+        return all(self._read_one(task) for task in sorted(again))
 
     def _changes(self) -> Changes:
         try:
@@ -147,11 +154,14 @@ class Observer:
     def _read_one(self, task: str) -> bool:
         try:
             view = self._ports.queue.get(task)
+        except UnreadableAnswerError as error:
+            self._unread[task] = str(error)
+            return True
         except QueueUnavailableError:
             return False
         if view is not None:
             self._views[task] = view
-        self._old.discard(task)
+        self._unread.pop(task, None)
         return True
 
     def _forget(self, wanted: set[str]) -> None:
@@ -163,8 +173,7 @@ class Observer:
         evidence: Iterable[Evidence] = task_record.evidence
         if self._probing and view is not None and _wants_proof(task_record, view):
             evidence = self._probe(task_record, view, now)
-        seen = reachable and task_record.spec.id not in self._old
-        return self._shown(task_record, evidence, now, reachable=seen)
+        return self._shown(task_record, evidence, now, reachable=reachable)
 
     def _shown(
         self,
@@ -183,8 +192,11 @@ class Observer:
             task_record.spent, spent_by(self._spent, task_record.wave)
         )
         task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
-        if (why := _not_it(task_record, view) or contradiction(task, now)) is not None:
-            return Task(id=task.id, queue=task.queue, kind=task.kind, unreadable=why)
+        why = self._unread.get(task.id) or _not_it(task_record, view) or contradiction(task, now)
+        if why is not None:
+            return Task(
+                id=task.id, queue=task.queue, kind=task.kind, probe="failed", unreadable=why
+            )
         return task.model_copy(update={"tokens_left": left})
 
     def _probe(
@@ -249,35 +261,27 @@ class Observer:
         free = machine.free_memory() if machine is not None else None
         return self._supervision.policy.submit.is_low(free)
 
-    def _snapshot(
-        self,
-        now: datetime,
-        tasks: Sequence[Task],
-        defects: Sequence[Defect],
-        *,
-        reachable: bool,
-    ) -> Snapshot:
+    def _around(self, now: datetime, *, reachable: bool) -> dict[str, Any]:
+        """What a snapshot says beside tasks and defects."""
         store = self._ports.store
         notes = store.notes()
         last = notes.get("last_tick_at")
         queues = self._queues(reachable=reachable)
-        return Snapshot(
-            now=now,
-            mode=self._supervision.mode,
-            supervisor=Supervisor(
+        return {
+            "now": now,
+            "mode": self._supervision.mode,
+            "supervisor": Supervisor(
                 last_tick_at=_by(now, datetime.fromisoformat(last)) if last else None,
                 interval=self._supervision.interval,
                 host=_host(self._supervision.host),
                 low_memory=self._low_memory(),
             ),
-            wave=_wave(self._waves_at_work()),
-            window=_window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
-            control_plane=self._control_plane(reachable=reachable),
-            queues=queues,
-            remedies=tuple(self._ports.remedies.known()) if self._ports.remedies else (),
-            defects=tuple(defects),
-            tasks=tuple(tasks),
-        )
+            "wave": _wave(self._waves_at_work()),
+            "window": _window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
+            "control_plane": self._control_plane(reachable=reachable),
+            "queues": queues,
+            "remedies": tuple(self._ports.remedies.known()) if self._ports.remedies else (),
+        }
 
     def _waves_at_work(self) -> Sequence[WaveRecord]:
         """The waves with open tasks; when all is settled, the latest one."""

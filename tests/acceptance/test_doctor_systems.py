@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from agent.adapters.files.config import read_settings
-from agent.cli.doctor_systems import systems
+from agent.cli.doctor import systems
 from tests.adapters.loopback import Reply, nobody, served
 
 VARIABLE = "DOCTOR_TOKEN"

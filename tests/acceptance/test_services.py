@@ -7,13 +7,14 @@ import pytest
 
 from agent import wiring
 from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.evidence.settings import SERVICE_PROOFS
 from agent.adapters.files.config import read_settings
 from agent.adapters.issues.github import GitHubIssues
 from agent.adapters.issues.local import LocalIssues
+from agent.backends import Context
 from agent.core.model.nouns import ProofKind, TaskKind
 from agent.errors import WaveFileError
-from agent.wiring_systems import Remembered, issues_in, service_probes
 from examples.delivery.images import digest_of
 from tests.acceptance.program import GOOD
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
@@ -93,8 +94,9 @@ def test_one_tick_asks_each_place_once_about_the_commit_that_git_shows(server, t
         "/repos/team/shop/actions/workflows/image.yml/runs": Reply({"workflow_runs": [run]}),
         "/version": Reply({"image": DIGEST, "commit": commit[:9]}),
     }
-    git = Remembered(GitEvidence(str(origin.bare), tmp_path / "mirror", DOCUMENTS))
-    probes = (git, *service_probes(services(tmp_path, CONFIGURED.format(url=server.url)), git))
+    git = GitEvidence(str(origin.bare), tmp_path / "mirror", DOCUMENTS)
+    configured = services(tmp_path, CONFIGURED.format(url=server.url))
+    probes = wiring.probes_of(configured, git, Context(state=tmp_path, now=lambda: LATE))
     task = TASK.model_copy(update={"branch": BRANCH})
     found = [item for one in probes for item in one.probe(task, view(), LATE)]
     named = {item.kind: item.value for item in found if item.holds}
@@ -106,8 +108,9 @@ def test_one_tick_asks_each_place_once_about_the_commit_that_git_shows(server, t
 
 
 def test_without_services_nobody_is_asked(tmp_path):
-    git = Remembered(GitEvidence("nowhere", tmp_path, DOCUMENTS))
-    assert service_probes({}, git) == ()
+    git = GitEvidence("nowhere", tmp_path, DOCUMENTS)
+    probes = wiring.probes_of({}, git, Context(state=tmp_path, now=lambda: LATE))
+    assert {kind for one in probes for kind in one.kinds} == GitEvidence.kinds | JudgeEvidence.kinds
 
 
 HOMES = [
@@ -121,4 +124,5 @@ HOMES = [
 def test_issues_are_kept_where_it_is_configured(tmp_path, text, home):
     (tmp_path / "wavekeeper.toml").write_text(text, encoding="utf-8")
     own = read_settings(tmp_path / "wavekeeper.toml").issues
-    assert isinstance(issues_in(own, tmp_path), home)
+    given = Context(state=tmp_path, now=lambda: LATE)
+    assert isinstance(own.backend.open(own.settings, given), home)

@@ -118,8 +118,8 @@ class ApprovalsContract:
         approvals.ask(request(prompt="on other grounds"))
         assert [one.id for one in approvals.declined()] == ["A-2"]
 
-    def test_no_card_and_no_rule_of_that_name(self, approvals):
-        with pytest.raises(UserError, match="no card 'A-9'"):
+    def test_no_request_and_no_rule_of_that_name(self, approvals):
+        with pytest.raises(UserError, match="no request 'A-9'"):
             approvals.change("A-9", "0" * 64, says())
         with pytest.raises(UserError, match="no rule 'R-9'"):
             approvals.change_rule("R-9", lambda one: one)

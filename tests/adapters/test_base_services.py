@@ -29,7 +29,7 @@ def test_a_whole_service(tmp_path):
 
 def test_without_services_there_are_none(tmp_path):
     assert read(tmp_path, "").services == {}
-    assert read(tmp_path, "").issues.home == "local"
+    assert read(tmp_path, "").issues.kind == "local"
 
 
 FAULTS = [

@@ -70,18 +70,18 @@ def read(folder, text):
 
 
 def test_the_contract_as_it_stands_is_the_default(tmp_path):
-    own = read(tmp_path, CONTRACT).code_queue
+    own = read(tmp_path, CONTRACT).queue.settings
     assert own.command == ("bun", "scripts/cli.ts")
     assert own.commands == COMMANDS
     assert (own.folder, own.timeout, own.keys, own.http) == (tmp_path, 30.0, True, None)
     assert read(tmp_path, CONTRACT).queues == ()
     short = CONTRACT[: CONTRACT.index("[queue.commands]")]
-    assert read(tmp_path, short).code_queue == own
+    assert read(tmp_path, short).queue.settings == own
 
 
 def test_everything_that_can_be_set(tmp_path):
     settings = read(tmp_path, FULL)
-    own = settings.code_queue
+    own = settings.queue.settings
     assert (own.folder, own.lock) == (tmp_path / "unidesk", tmp_path / "submit.lock")
     assert (own.timeout, own.keys, own.spacing, own.fresh) == (10.0, False, 1.0, 2.0)
     assert own.commands == COMMANDS | {"read": ("codex", "ack", "{task}")}
@@ -92,7 +92,7 @@ def test_everything_that_can_be_set(tmp_path):
 
 
 def test_without_it_the_queue_is_embedded(tmp_path):
-    assert read(tmp_path, "").code_queue is None
+    assert read(tmp_path, "").queue.kind == "embedded"
 
 
 @pytest.mark.parametrize(
@@ -160,5 +160,5 @@ def test_refused_as_a_whole(tmp_path, text, says):
     "url", ["http://127.0.0.1:8080", "http://localhost/api", "http://[::1]:80", "https://x/y"]
 )
 def test_plain_http_is_fine_on_this_machine(tmp_path, url):
-    own = read(tmp_path, f'[queue]\nkind = "code-queue"\nhttp = {{url = "{url}"}}\n').code_queue
+    own = read(tmp_path, f'[queue]\nkind = "code-queue"\nhttp = {{url = "{url}"}}\n').queue.settings
     assert own.http.url == url

@@ -172,14 +172,14 @@ def test_whether_the_checks_passed(github, tmp_path, checks, now, holds):
 
 FAULTS = [
     pytest.param(Reply(HTML), "answered no JSON", id="a page"),
-    pytest.param(Reply({"message": "Not Found"}, 404), "is it there, and public?", id="not found"),
+    pytest.param(Reply({"message": "Not Found"}, 404), "check that it exists", id="not found"),
     pytest.param(
         Reply({}, 403, {"X-RateLimit-Remaining": "0"}),
         "the rate limit is used up",
         id="no requests left",
     ),
     pytest.param(Reply({"workflow_runs": "none"}), "has no list of workflow_runs", id="no list"),
-    pytest.param(Reply([]), "is no object", id="another shape"),
+    pytest.param(Reply([]), "answered no JSON object", id="another shape"),
     pytest.param(Reply(status=502), "answered 502", id="a gateway"),
 ]
 

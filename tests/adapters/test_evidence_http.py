@@ -1,6 +1,6 @@
 import pytest
 
-from agent.adapters.evidence.http import HttpEvidence, pointed
+from agent.adapters.evidence.http import HttpEvidence, resolve_pointer
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.loopback import HTML, Reply, nobody, served
 from tests.adapters.service_world import (
@@ -189,4 +189,4 @@ DOCUMENT = {"a/b": [{"m~n": 1}], "": 2, "n": None, "0": 3}
     ],
 )
 def test_pointers(pointer, value):
-    assert pointed(DOCUMENT, pointer) == value
+    assert resolve_pointer(DOCUMENT, pointer) == value

@@ -107,7 +107,7 @@ def probed(commands, judge):
             [TEST],
             judged(ran(TEST), verdict="fail"),
             False,
-            "the judge said fail and gave no reason",
+            "the judge failed it and gave no reason",
             id="no reason given",
         ),
         pytest.param(

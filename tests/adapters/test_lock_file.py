@@ -164,10 +164,10 @@ def test_a_refusal_leaves_no_file_open(path, holder):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param(b"", "somebody who has not said who", id="not written yet"),
-        pytest.param(b'{"who": "a', "somebody who has not said who", id="half written"),
-        pytest.param(b"\xff\xfe\x00", "somebody who has not said who", id="no text"),
-        pytest.param(b"[1]", "somebody who has not said who", id="no object"),
+        pytest.param(b"", "an unnamed process", id="not written yet"),
+        pytest.param(b'{"who": "a', "an unnamed process", id="half written"),
+        pytest.param(b"\xff\xfe\x00", "an unnamed process", id="no text"),
+        pytest.param(b"[1]", "an unnamed process", id="no object"),
         pytest.param(
             json.dumps({"who": "a\n\x1b[2Jb", "pid": "1\u202e", "since": None}).encode(),
             "a ␛b (process 1<U+202E>, since None)",

@@ -78,7 +78,7 @@ def test_a_value_that_would_be_an_option_is_refused_before_anything_starts(tmp_p
         pytest.param("kill -9 $$", "ended with -9", id="killed"),
         pytest.param("echo '<html>'", "answered no JSON but '<html>'", id="HTML"),
         pytest.param("true", "answered no JSON but ''", id="nothing"),
-        pytest.param("echo '[1]'", "JSON that is no object", id="a list"),
+        pytest.param("echo '[1]'", "JSON, but no object", id="a list"),
         pytest.param(r"printf '\033[31m' >&2; exit 1", "ended with 1", id="colours"),
     ],
 )
@@ -261,7 +261,7 @@ def test_a_token_that_cannot_be_one_is_refused_without_being_told(monkeypatch, v
         monkeypatch.delenv("CQ_TOKEN", raising=False)
     else:
         monkeypatch.setenv("CQ_TOKEN", value)
-    with pytest.raises(ConfigurationError, match="CQ_TOKEN holds no usable token") as refusal:
+    with pytest.raises(ConfigurationError, match="variable CQ_TOKEN ") as refusal:
         token_of("CQ_TOKEN")
     assert str(refusal.value).isprintable()
     assert token_of(None) is None

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 
 import pytest
 
+from agent.adapters.common import sqlite
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.state.db import State
 from agent.core.approval.requests import StandingRule
@@ -87,12 +88,16 @@ def test_every_commit_reaches_the_disk(path):
         assert state._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_a_locked_file_says_so(path):
+def test_a_locked_file_says_so(path, monkeypatch):
+    """Whatever is written: one part cannot go on where another has to wait."""
+    monkeypatch.setattr(sqlite, "_PATIENCE", 0.05)
     with State(path) as state, closing(sqlite3.connect(path, isolation_level=None)) as other:
         state._db.execute("PRAGMA busy_timeout = 20")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableStoreError, match="end that process"):
             state.waves.note({"cursor": "17"})
+        with pytest.raises(UnusableStoreError, match="end that process"):
+            state.journal.append([record("tick")])
         other.execute("ROLLBACK")
         state.waves.note({"cursor": "17"})
         assert dict(state.waves.notes()) == {"cursor": "17"}

@@ -109,6 +109,7 @@ AGAIN = """INSERT INTO open_intent
     SELECT key, sequence FROM entry WHERE key = 'accept/won' AND kind = 'intent'"""
 REJECTED = """UPDATE entry SET body = replace(body, 'approved', 'rejected')
     WHERE kind = 'answered'"""
+NO_ANSWER = "and the journal has no such answer to it"
 NO_RECORD = "and the journal has no record of how it became so"
 
 
@@ -215,12 +216,12 @@ NO_RECORD = "and the journal has no record of how it became so"
         ),
         pytest.param(
             ["UPDATE request SET digest = 'x'"],
-            "A-1 is approved, and the journal has no such answer to it",
+            f"A-1 is approved, {NO_ANSWER}",
             id="another question than the one that was approved",
         ),
         pytest.param(
             [REJECTED],
-            "A-1 is approved, and the journal has no such answer to it",
+            f"A-1 is approved, {NO_ANSWER}",
             id="it was rejected",
         ),
         pytest.param(
@@ -283,10 +284,13 @@ def test_what_explains_an_accepted_task_that_is_open(state, later, fits):
     assert (state.check() is None) is fits
 
 
-def test_an_answer_that_the_journal_is_yet_to_hear_of_is_fine(state):
+def test_an_answer_and_its_record_come_together(state):
     asked = state.approvals.ask(request())
-    state.approvals.change(asked.id, asked.digest, says())
-    assert state.check() is None
+    with state.transaction():
+        said = state.approvals.change(asked.id, asked.digest, says())
+        assert state.check() == f"A-1 is approved, {NO_ANSWER}; {RESTORE}"
+        state.journal.append([answered(said)])
+        assert state.check() is None
 
 
 def test_checking_reads_by_indexes_and_not_the_journal(state):

@@ -110,7 +110,7 @@ def test_everything_is_taken_over(folder, path, made):
         kept = rows(made / name, f"SELECT {before} ORDER BY 1")
         assert rows(path, f"SELECT {columns} ORDER BY 1") == kept
         assert kept or "rule" in columns
-    assert rows(path, "SELECT DISTINCT sequence FROM task") == [(101,)]
+    assert rows(path, "SELECT DISTINCT sequence FROM task") == [(104,)]
     assert names(folder) == sorted(DONE)
 
 
@@ -179,6 +179,15 @@ def test_a_task_that_an_old_error_left_without_its_record_is_taken_over(folder, 
         open_state(path)
 
 
+def test_an_answer_that_was_not_recorded_yet_is_taken_over(folder, path):
+    """Killed between the answer and its record: the supervisor writes it at its next look."""
+    unheard = "body = json_set(body, '$.recorded', json('false')), digest = 'x', seen = 0"
+    edit(folder / "approvals.db", f"UPDATE card SET {unheard} WHERE place = 1")
+    with open_state(path) as state:
+        assert [one.id for one in state.approvals.unseen()] == ["A-1"]
+    assert rows(path, f"SELECT place FROM request WHERE sequence = {TAKEN_OVER}") == [(1,)]
+
+
 NOT_TOGETHER = "do not fit together: "
 
 
@@ -241,7 +250,7 @@ def put(name, content):
         ),
         pytest.param(
             lambda folder: edit(folder / "journal.db", "DELETE FROM entry WHERE sequence > 90"),
-            "journal.db: record 91 is missing: 101 were written and the end is cut off",
+            "journal.db: record 91 is missing: 104 were written and the end is cut off",
             id="a journal cut off",
         ),
         pytest.param(
@@ -387,7 +396,7 @@ from agent.adapters.state.opening import open_state
 print("up", flush=True)
 sys.stdin.readline()
 with open_state(Path(sys.argv[1])) as state:
-    print(state.installation, len(state.waves.standings()))
+    print(state.installation, len(state.waves.task_records()))
 """
 
 

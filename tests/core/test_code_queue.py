@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.adapters.code_queue import words as shape
-from agent.adapters.code_queue.words import SIZE, Names, parsed
+from agent.adapters.code_queue.words import SIZE, Names, parse
 from agent.core.model.nouns import Status
 from agent.errors import QueueUnavailableError, UnreadableAnswerError
 
@@ -224,7 +224,7 @@ def test_only_a_plain_yes_is_an_acknowledgement(ok):
 )
 def test_what_is_not_one_object_is_no_answer(raw):
     with pytest.raises(UnreadableAnswerError, match=r"^it ") as refusal:
-        parsed(raw, "it")
+        parse(raw, "it")
     assert str(refusal.value).isprintable()
 
 

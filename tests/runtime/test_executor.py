@@ -200,6 +200,19 @@ def test_what_took_effect_and_belongs_to_nobody_is_written_down_and_stops_nothin
     assert world.outcome() == {"T-1": ("accepted", 1)}
 
 
+def test_an_intent_of_another_version_is_written_down_and_stops_nothing(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec(), spec("T-2"))
+    at = world.clock.now()
+    body = {"action": "teleport", "proposal": {"action": "teleport", "task": "T-1"}}
+    strange = Record(kind="intent", at=at, tick=1, task="T-1", key="k/T-1", body=body)
+    world.world.journal.append([strange])
+    (done,) = (one for one in world.ticker().tick().done if one.result == "failed")
+    assert "this version cannot read" in done.said
+    world.run()
+    assert world.outcome() == {"T-1": ("accepted", 1), "T-2": ("accepted", 1)}
+
+
 class _Forgetful:
     """A store that cannot be written for a while."""
 

@@ -12,13 +12,14 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,9 @@ from typing import IO, Final, Literal
 import psutil
 
 from agent.adapters.agents import output as agent_output
+from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.common.git import OTHER_REPOSITORY
+from agent.backends import AgentBackend, Check, Context
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
 from agent.errors import ConfigurationError, SpawnError
@@ -358,7 +361,7 @@ def _finished(
 
 
 def _not_started(name: str, error: Exception) -> tuple[int, str]:
-    """What a shell would say; a failure that is not the program's is no verdict on the work."""
+    """A shell's exit code and message; a failure of ours is no verdict on the work."""
     if not isinstance(error, OSError) or error.filename != name:
         raise SpawnError(f"cannot run {name}: {_one_line(error)}") from error
     if isinstance(error, FileNotFoundError):
@@ -403,3 +406,29 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return " ".join(str(error).split())
+
+
+def _open(own: CommandAgentSettings, context: Context) -> CommandRunner:
+    return CommandRunner(
+        own.command,
+        prompt=own.prompt,
+        output=own.output,
+        env={**own.environment, "PATH": own.search_path},
+        now=context.now,
+        scope=str(context.state),
+    )
+
+
+def _check(own: CommandAgentSettings, _context: Context) -> Iterable[Check]:
+    program = own.command[0]
+    if "/" in program and not Path(program).is_absolute():
+        said = f"{program} is looked for in each task's worktree"
+        yield Check(name="worker", state="ok", said=said)
+    elif shutil.which(program, path=own.search_path) is None:
+        fix = "install it, or add its folder to `path` under [worker] in wavekeeper.toml"
+        yield Check(name="worker", state="fail", said=f"{program} is not on PATH", fix=fix)
+    else:
+        yield Check(name="worker", state="ok", said=f"{program} is found")
+
+
+BACKEND: Final = AgentBackend(settings=CommandAgentSettings, open=_open, check=_check)

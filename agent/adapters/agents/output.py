@@ -24,7 +24,7 @@ _EVENTS: Final = 1000
 _EVENT_LIMIT: Final = 4000
 _KIND_LIMIT: Final = 64
 _ERROR_LIMIT: Final = 1960
-"""With the words put before it, a last error stays under 2,000 characters."""
+"""With the text put before it, a last error stays under 2,000 characters."""
 
 
 def decode(data: bytes) -> str:
@@ -44,7 +44,7 @@ def events(
     """The trace events in `data`, one per line, and how many of its bytes they used up.
 
     An unfinished last line is used up only when `ended`. `skipped` bytes in front of `data` were
-    not read. Of more than 1,000 lines the newest are kept, and one event says what was left out.
+    not read. Of more than 1,000 lines the newest are kept, and one event reports what was left out.
     """
     used = len(data) if ended else data.rfind(b"\n") + 1
     if not used:
@@ -68,10 +68,8 @@ def _event(line: bytes, at: datetime, form: Format, plain: str) -> NewEvent:
         text = _capped(decode(line[:LINE_LIMIT]).rstrip("\r"), cut)
         return NewEvent(at=at, kind=plain, text=text)
     kind = found.get("type")
-    said = next(
-        (one for key in ("text", "message") if isinstance(one := found.get(key), str)), None
-    )
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":")) if said is None else said
+    texts = [one for one in (found.get("text"), found.get("message")) if isinstance(one, str)]
+    text = texts[0] if texts else json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     return NewEvent(
         at=at,
         kind=_clean(kind)[:_KIND_LIMIT] if isinstance(kind, str) and kind else "text",
@@ -99,7 +97,7 @@ def final_of_lines(lines: Iterable[bytes], kind: str, key: str) -> tuple[str | N
 
 
 def last_error(code: int | None, killed_by: int | None, errors: bytes, output: bytes) -> str | None:
-    """Why an agent did not end well, in its own last words; None for exit code 0.
+    """Why an agent failed, by the end of its own output; None for exit code 0.
 
     `killed_by` is the number of a signal; with neither code nor signal nobody saw the end.
     """
@@ -107,10 +105,10 @@ def last_error(code: int | None, killed_by: int | None, errors: bytes, output: b
         return None
     if code is None and killed_by is None:
         return "the agent's end was not seen"
-    said = _last_lines(errors) or _last_lines(output)
+    printed = _last_lines(errors) or _last_lines(output)
     if killed_by:
-        return f"killed by signal {killed_by}\n{said}".rstrip()
-    return said or f"exit code {code}, and no output"
+        return f"killed by signal {killed_by}\n{printed}".rstrip()
+    return printed or f"exit code {code}, and no output"
 
 
 def command_result(
@@ -121,14 +119,14 @@ def command_result(
     seconds: float,
 ) -> CommandResult:
     """What one acceptance command did; `note` is added to what it printed, and survives the cut."""
-    said = decode(tail).rstrip()
+    printed = decode(tail).rstrip()
     if note is not None:
-        said = f"{said}\n{note}".lstrip()
+        printed = f"{printed}\n{note}".lstrip()
     return CommandResult(
         argv=tuple(argv),
         exit_code=code,
         seconds=round(seconds, 3),
-        output=said[-OUTPUT_LIMIT:],
+        output=printed[-OUTPUT_LIMIT:],
         ok=code == 0,
     )
 

@@ -1,4 +1,4 @@
-"""What has to be remembered beside a Code Queue: which task is whose, and what was asked of it.
+"""What has to be remembered beside a Code Queue: its names of our tasks, and what was asked of it.
 
 A Code Queue names its tasks itself and cannot be asked what became of an idempotency key. Both are
 written down here: a request before it is sent, and its receipt once it is known.
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
 from agent.adapters.common.sqlite import SqliteFile
 from agent.core.model.actions import digest
 from agent.core.model.queueing import Order, Receipt, TaskView
-from agent.core.queue.rules import Halt, Move, Request, Submit, to_json
+from agent.core.queue.rules import Halt, Move, Request, Retry, Submit, to_json
 
 _TASKS: Final = "SELECT id, remote, task_order, submitted_at, view, output FROM task"
 _ACTS: Final = "SELECT key, request, digest, state, begun_at, receipt FROM act"
@@ -50,6 +50,13 @@ class Act:
     receipt: Receipt | None
 
 
+def attempt_of(request: Request) -> int | None:
+    """The attempt that a request creates or stops."""
+    if isinstance(request, Move):
+        return None
+    return 1 if isinstance(request, Submit) else request.attempt
+
+
 class Ledger(SqliteFile):
     """The file beside the journal; UnusableStoreError from any method."""
 
@@ -77,10 +84,6 @@ class Ledger(SqliteFile):
                 (secrets.token_hex(8),),
             )
 
-    def __enter__(self) -> Self:
-        """Use it until the end of the block."""
-        return self
-
     def store(self) -> tuple[str, int]:
         """The name of this ledger and its newest revision."""
         with self._using() as db:
@@ -106,7 +109,7 @@ class Ledger(SqliteFile):
         return found[0].task if found else None
 
     def track(self, task: str, remote: str, order: Order, at: datetime) -> None:
-        """Remember whose task it is; the same again changes nothing."""
+        """Remember that `remote` is our `task`; the same again changes nothing."""
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO task VALUES (?, ?, ?, ?, 0, NULL, NULL) ON CONFLICT DO NOTHING",
@@ -154,25 +157,25 @@ class Ledger(SqliteFile):
 
     def asked(self, task: str, attempt: int) -> Literal["interrupt", "cancel"] | None:
         """The stop that was asked of this attempt; a cancel outdoes an interrupt."""
-        verbs = self._done(task, attempt)
+        done = self._done(task)
+        verbs = {one.request.verb for one, receipt in done if receipt.attempt == attempt}
         if "cancel" in verbs:
             return "cancel"
         return "interrupt" if "interrupt" in verbs else None
 
     def reason(self, task: str, attempt: int) -> str | None:
         """Why the stop was asked for; the queue is not told, so only this remembers it."""
-        halts = [one.request for one in self._acts("task = ?", task)]
-        said = [one for one in halts if isinstance(one, Halt) and one.attempt == attempt]
-        return said[-1].reason if said else None
+        halts = [one.request for one, receipt in self._done(task) if receipt.attempt == attempt]
+        said = [one.reason for one in halts if isinstance(one, Halt)]
+        return said[-1] if said else None
 
     def prompt(self, task: str, attempt: int) -> str | None:
         """The prompt that was sent for this attempt."""
-        for act in self._acts("task = ?", task):
+        for act, _ in self._done(task):
             request = act.request
             number = 1 if isinstance(request, Submit) else getattr(request, "attempt", 0)
-            prompt: str | None = getattr(request, "prompt", None)
-            if act.state == "settled" and number == attempt and prompt is not None:
-                return prompt
+            if number == attempt and isinstance(request, Submit | Retry):
+                return request.prompt
         return None
 
     def flagged(self, task: str, attempt: int) -> bool:
@@ -191,15 +194,13 @@ class Ledger(SqliteFile):
                 (task, attempt),
             )
 
-    def _done(self, task: str, attempt: int) -> set[str]:
-        found = [one for one in self._acts("task = ?", task) if one.receipt is not None]
-        return {
-            one.request.verb
-            for one in found
-            if one.receipt is not None
-            and one.receipt.effect == "done"
-            and one.receipt.attempt == attempt
-        }
+    def _done(self, task: str) -> list[tuple[Act, Receipt]]:
+        """What took effect. A request that was stale or void says nothing about any attempt."""
+        return [
+            (one, one.receipt)
+            for one in self._acts("task = ?", task)
+            if one.receipt is not None and one.receipt.effect == "done"
+        ]
 
     def _put(
         self,
@@ -211,23 +212,13 @@ class Ledger(SqliteFile):
         *,
         flagged: bool = False,
     ) -> None:
-        attempt = 1 if isinstance(request, Submit) else getattr(request, "attempt", None)
+        text = None if receipt is None else to_json(receipt)
+        values = (
+            *(key, digest(request), to_json(request), request.verb, request.task),
+            *(attempt_of(request), state, at.isoformat(), text, flagged),
+        )
         with self._transaction() as db:
-            db.execute(
-                "REPLACE INTO act VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    digest(request),
-                    to_json(request),
-                    request.verb,
-                    request.task,
-                    None if isinstance(request, Move) else attempt,
-                    state,
-                    at.isoformat(),
-                    None if receipt is None else to_json(receipt),
-                    int(flagged),
-                ),
-            )
+            db.execute("REPLACE INTO act VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _tracked(self, which: str, value: str | int) -> list[Tracked]:
         with self._using() as db:

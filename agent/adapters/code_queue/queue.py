@@ -1,8 +1,8 @@
 """A Code Queue: port `TaskQueue` over its command line, its proxy, or both.
 
 What this adapter holds to: nothing is sent before it is written down, nothing is sent again before
-the queue was read, and what the queue does not say is unknown. Submits go out one after the other,
-with a distance, on this whole machine. Policy: "submit calls should default to serial or
+the queue was read, and what the queue does not state is unknown. Submits go out one at a time, with
+a distance, on this whole machine. Policy: "submit calls should default to serial or
 near-serial behavior. A short local lock or delay is acceptable if it prevents the control plane
 from being flooded faster than it can acknowledge tasks, especially on low-memory hosts."
 """
@@ -10,7 +10,7 @@ from being flooded faster than it can acknowledge tasks, especially on low-memor
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Final
 from filelock import lock_descriptor
 
 from agent.adapters.code_queue import words as shape
-from agent.adapters.code_queue.ledger import Act, Ledger, Tracked
+from agent.adapters.code_queue.ledger import Act, Ledger, Tracked, attempt_of
 from agent.adapters.code_queue.reader import Reader, Way
 from agent.adapters.code_queue.words import Names, Seen
 from agent.core.model.actions import digest
@@ -27,7 +27,6 @@ from agent.core.model.nouns import TERMINAL, ControlPlane, Status
 from agent.core.model.queueing import (
     Changes,
     Cursor,
-    Order,
     QueueSpec,
     QueueView,
     Receipt,
@@ -36,6 +35,7 @@ from agent.core.model.queueing import (
 )
 from agent.core.queue import rules
 from agent.core.queue.rules import (
+    ActingQueue,
     Attempt,
     Effect,
     Halt,
@@ -63,7 +63,7 @@ CAREFUL: Final = 5.0
 class SubmitDiscipline:
     """The lock in `path` is held during a submit; the next follows `spacing` seconds after it.
 
-    `low_memory` tells whether this host is short of memory; None: nobody knows.
+    `low_memory` answers whether this host is short of memory; None: nobody knows.
     The file keeps when the last one was acknowledged, so that the distance holds between
     processes and across restarts.
     """
@@ -135,10 +135,10 @@ _EARLIER: Final = timedelta(minutes=5)
 """By so much the queue's clock may be behind ours."""
 
 
-def found_again(
+def find_submitted(
     reader: Reader, ledger: Ledger, act: Act, request: Submit, *, keys: bool
 ) -> Seen | None:
-    """The task that a submit made, among those nobody of ours has a name for; None: not seen.
+    """The task that a submit made, among those that are not yet known as ours; None: not seen.
 
     UnreadableAnswerError: two tasks look like it, or, without keys, it may only be out of sight.
     """
@@ -174,7 +174,7 @@ def _looks_like(seen: Seen, act: Act, request: Submit) -> bool:
     return seen.prompt is not None and seen.prompt.strip() == request.prompt.strip()
 
 
-def became(request: Retry | Halt | Move, seen: Seen) -> Effect | None:
+def effect_of(request: Retry | Halt | Move, seen: Seen) -> Effect | None:
     """What a task shows of a request on it; None: nothing."""
     if isinstance(request, Move):
         return "done" if seen.queue == request.queue else None
@@ -207,10 +207,10 @@ class CodeQueueOptions:
     names: Names = field(default_factory=Names)
 
 
-class CodeQueue:
+class CodeQueue(ActingQueue):
     """A `TaskQueue`. `ways` is not empty; the first is acted through, a second is compared.
 
-    QueueUnavailableError: it cannot be seen, says nothing that can be relied on, or may or may not
+    QueueUnavailableError: it cannot be seen, gives no reliable answer, or may or may not
     have done what it was asked. NothingDoneError: it is not its turn to submit. UserError,
     KeyReusedError and ValueError (a cursor of another ledger) are about what was asked.
     """
@@ -241,7 +241,7 @@ class CodeQueue:
         return [self._shown(lane) for lane in (listing or self._reader.list()).lanes]
 
     def _shown(self, lane: shape.Lane) -> QueueView:
-        """What the queue says of itself; where it is silent, what was configured.
+        """What the queue states of itself; otherwise, what was configured.
 
         A risk that nobody names is taken for the highest, so that no defect is sent there.
         """
@@ -271,24 +271,6 @@ class CodeQueue:
             diagnostics=(*listing.diagnostics, *sorted(own)),
         )
 
-    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
-        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
-
-    def retry(
-        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
-    ) -> Receipt:
-        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
-        return self._act(request, key)
-
-    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
-
-    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
-
-    def move(self, task: str, *, queue: str, key: str) -> Receipt:
-        return self._act(Move(task=task, queue=queue), key)
-
     def mark_read(self, task: str, *, attempt: int) -> None:
         known = self._ledger.tracked(clean(task))
         if known is None:
@@ -299,7 +281,7 @@ class CodeQueue:
             if view.attempt == attempt and view.state in TERMINAL:
                 self._way.ask("read", {"task": known.remote})
         except UnreadableAnswerError as error:
-            # A mark that cannot be set is a blemish, and no reason to leave proven work unaccepted.
+            # A mark that cannot be set is no reason to leave proven work unaccepted.
             self._reader.notices[about] = f"not-marked-read: {task}: {error}"
         else:
             self._reader.notices.pop(about, None)
@@ -329,7 +311,7 @@ class CodeQueue:
         return Changes(
             tasks=tuple(self._ledger.changed(after)),
             cursor=cursor_at(name, newest),
-            unreadable=tuple(sorted(self._unreadable)),
+            unreadable=dict(sorted(self._unreadable.items())),
         )
 
     def _is_fresh(self) -> bool:
@@ -430,26 +412,21 @@ class CodeQueue:
             raise
         except QueueUnavailableError as error:
             # It may have been done all the same. That it cannot be seen at once proves nothing.
-            if (found := self._seen_at_once(act)) is not None:
-                return found
+            with suppress(QueueUnavailableError):
+                if (found := self._trace_of(act)) is not None:
+                    return found
             raise QueueUnavailableError(
                 f"{error}; whether it took effect is read back before anything is sent again",
             ) from error
 
-    def _seen_at_once(self, act: Act) -> Receipt | None:
-        try:
-            return self._trace_of(act)
-        except QueueUnavailableError:
-            return None
-
     def _acknowledged(self, act: Act, seen: Seen) -> Receipt:
-        """The receipt, if the task that came with the answer bears it out."""
+        """The receipt, if the task that came with the answer confirms it."""
         request = act.request
         if isinstance(request, Submit):
             return self._created(act, request, seen)
         if isinstance(request, Move):
             if seen.queue != request.queue:
-                raise UnreadableAnswerError(f"{seen.id} is said to be moved, and was not")
+                raise UnreadableAnswerError(f"{seen.id} is reported as moved, and was not")
         elif seen.attempt != request.attempt:
             raise UnreadableAnswerError(
                 f"{seen.id} answers with attempt {seen.attempt}, not {request.attempt}"
@@ -465,9 +442,7 @@ class CodeQueue:
 
     def _settled(self, act: Act, seen: Seen, effect: rules.Effect = "done") -> Receipt:
         request = act.request
-        number = None
-        if effect == "done" and not isinstance(request, Move):
-            number = 1 if isinstance(request, Submit) else request.attempt
+        number = attempt_of(request) if effect == "done" else None
         receipt = Receipt(key=act.key, effect=effect, task=request.task, attempt=number)
         flagged = isinstance(request, Retry) and seen.cancel_requested is True
         self._ledger.settle(receipt, request, act.begun_at, flagged=flagged)
@@ -475,7 +450,7 @@ class CodeQueue:
             try:
                 self._reader.keep(known, seen)
             except QueueUnavailableError as error:
-                # The receipt stands; the next reading looks at the task again.
+                # The receipt is valid; the next reading looks at the task again.
                 self._unreadable[known.task] = str(error)
         return receipt
 
@@ -498,13 +473,13 @@ class CodeQueue:
     def _trace_of(self, act: Act) -> Receipt | None:
         request = act.request
         if isinstance(request, Submit):
-            seen = found_again(self._reader, self._ledger, act, request, keys=self._manner.keys)
+            seen = find_submitted(self._reader, self._ledger, act, request, keys=self._manner.keys)
             return None if seen is None else self._created(act, request, seen)
         known = self._ledger.tracked(request.task)
         if known is None:
             return None
         seen = self._reader.task(known.remote)
-        effect = became(request, seen)
+        effect = effect_of(request, seen)
         return None if effect is None else self._settled(act, seen, effect)
 
 

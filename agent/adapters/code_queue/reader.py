@@ -1,4 +1,4 @@
-"""Reads a Code Queue, by one way or by two that must agree, and fits what it says to our tasks.
+"""Reads a Code Queue, by one way or by two that must agree, and maps its answers to our tasks.
 
 Policy: "The supervisor must monitor Code Queue with task-level and queue-level evidence, not with a
 single status field."
@@ -20,7 +20,7 @@ from agent.errors import NoAnswerError, QueueUnavailableError, UnreadableAnswerE
 _RESPONSE: Final = 1_000_000
 """Characters of a final response that are kept; a longer one counts as cut."""
 _EVENTS: Final = 20
-"""Trace events that are asked for when the summary does not say when the last one was."""
+"""Trace events that are asked for when the summary does not give the time of the last one."""
 
 _ENDED_BY: Final = {"interrupt": Status.FAILED, "cancel": Status.CANCELLED}
 _SAID_OF: Final = {"interrupt": "interrupted", "cancel": "cancelled"}
@@ -54,7 +54,7 @@ class Reader:
         self._silent: set[str] = set()
         """Ways that gave no answer in this round, so that each costs one time-out only."""
         self.notices: dict[str, str] = {}
-        """What the control plane does not say of itself, by what it is about."""
+        """Faults that the control plane does not report itself, by what they are about."""
         self.listing: Listing | None = None
         """As it was last read; None after a failure."""
 
@@ -82,7 +82,7 @@ class Reader:
     def _both(
         self, call: str, fills: Mapping[str, str], about: str, read: Callable[[object], Read]
     ) -> Read:
-        """What the first way says, if no other contradicts it twice."""
+        """The first way's answer, if no other contradicts it twice."""
         first = read(self._ways[0].ask(call, fills))
         for way in self._ways[1:]:
             if way.name in self._silent:
@@ -96,7 +96,7 @@ class Reader:
                 continue
             self.notices.pop(way.name, None)
             if first.essence != second.essence:
-                # Something may have happened between the two; then the first says it now as well.
+                # Something may have happened between the two; then the first shows it now as well.
                 first = read(self._ways[0].ask(call, fills))
             if first.essence != second.essence:
                 self.notices[f"diverged {about}"] = f"proxy-divergence: {about}"
@@ -169,7 +169,7 @@ class Reader:
             why = self._ledger.reason(task, seen.attempt)
             return seen.status, f"{_SAID_OF[asked]}: {why}"
         if f"stale {task}" in self.notices and seen.status is Status.CANCELLED:
-            # An end that an old flag made is nobody's word to end the task.
+            # Nobody asked for this end: it came from an old flag.
             return Status.FAILED, seen.last_error or "cancelled by a flag of an earlier attempt"
         return seen.status, seen.last_error
 
@@ -189,7 +189,7 @@ class Reader:
     def _response(self, known: Tracked, seen: Seen) -> tuple[str | None, bool, str | None]:
         """The final response, whether it is all of it, and what it was read from.
 
-        The output is asked for when the summary has no response or does not say that it is whole,
+        The output is asked for when the summary has no response or does not state that it is whole,
         and once for each result. Policy: "only when the summary is insufficient".
         """
         if seen.status not in TERMINAL:

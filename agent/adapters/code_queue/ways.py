@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import httpx
 
-from agent.adapters.code_queue.words import READING, SIZE, parsed, refused_option
+from agent.adapters.code_queue.words import READING, SIZE, parse, refuse_option
 from agent.adapters.common import process
-from agent.adapters.common.http import Answer, Http, HttpError, trust
+from agent.adapters.common.http import Answer, Http, HttpError, secret, trust
 from agent.core.model.text import one_line
 from agent.errors import ConfigurationError, NoAnswerError, UnreadableAnswerError
 
@@ -50,7 +50,7 @@ class CommandLine:
 
     def ask(self, call: str, fills: Mapping[str, str], body: str | None = None) -> dict[str, Any]:
         """The object that `call` prints; `body` goes to its standard input."""
-        arguments = _filled(self._calls[call], fills, keys=self._keys)
+        arguments = _fill(self._calls[call], fills, keys=self._keys)
         try:
             ended = process.run(
                 [*self._command, *arguments],
@@ -73,13 +73,13 @@ class CommandLine:
             raise UnreadableAnswerError(
                 f"{self._what(call)} ended with {ended.code}: {words or 'it gave no reason'}",
             )
-        return parsed(ended.output, self._what(call))
+        return parse(ended.output, self._what(call))
 
     def _what(self, call: str) -> str:
         return f"{self._command[0]} ({call})"
 
 
-def _filled(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -> list[str]:
+def _fill(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -> list[str]:
     """The arguments with each `{name}` filled; without keys, what carries the key is left out."""
     found: list[str] = []
     for argument in arguments:
@@ -90,7 +90,7 @@ def _filled(arguments: Sequence[str], fills: Mapping[str, str], *, keys: bool) -
         text = argument
         for name, value in fills.items():
             if f"{{{name}}}" in argument:
-                refused_option(name, value)
+                refuse_option(name, value)
             text = text.replace(f"{{{name}}}", value)
         found.append(text)
     return found
@@ -104,7 +104,7 @@ _BODY: Final[Mapping[str, tuple[str, ...]]] = {
     "move": ("queue", "idempotencyKey"),
     "read": (),
 }
-"""What the body of each acting call tells; the key goes into the header of that name as well."""
+"""What the body of each acting call holds; the key goes into the header of that name as well."""
 
 
 class Proxy:
@@ -157,7 +157,7 @@ class Proxy:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not (kind == "application/json" or kind.endswith("+json")):
             raise UnreadableAnswerError(f"{self._what(call)} answered {kind!r:.60} and no JSON")
-        return parsed(answer.body, self._what(call))
+        return parse(answer.body, self._what(call))
 
     def _send(self, call: str, url: str, fills: Mapping[str, str], body: str | None) -> Answer:
         if call in READING:
@@ -165,11 +165,11 @@ class Proxy:
         known = {"queue": fills.get("queue"), "prompt": body, "idempotencyKey": fills.get("key")}
         if not self._keys:
             del known["idempotencyKey"]
-        told = {name: known[name] for name in _BODY[call] if known.get(name) is not None}
+        fields = {name: known[name] for name in _BODY[call] if known.get(name) is not None}
         headers = self._headers | {"content-type": "application/json"}
-        if (key := told.get("idempotencyKey")) is not None:
+        if (key := fields.get("idempotencyKey")) is not None:
             headers["idempotency-key"] = key
-        sent = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        sent = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         return self._http.ask("POST", url, headers=headers, body=sent)
 
     def _what(self, call: str) -> str:
@@ -189,12 +189,9 @@ def _refuse_unreadable(ca: Path) -> None:
 
 def token_of(variable: str | None) -> str | None:
     """The token in that environment variable. ConfigurationError, without it, if there is none."""
-    if variable is None:
-        return None
-    token = os.environ.get(variable, "").strip()
-    if not token or not token.isascii() or not token.isprintable():
+    try:
+        return secret(variable)
+    except HttpError as error:
         raise ConfigurationError(
-            f"the environment variable {variable} holds no usable token; set it, "
-            "or drop `token_variable` under [queue.http]",
-        )
-    return token
+            f"{error}, or drop `token_variable` under [queue.http]",
+        ) from error

@@ -78,7 +78,7 @@ FIELDS: Final = frozenset(
         "output.text", "output.truncated", "answer.ok", "answer.task",
     },
 )  # fmt: skip
-"""Each field that is read, as `answer.path`; the path is its name unless the user says another."""
+"""Each field that is read, as `answer.path`; the path is its name unless the user gives another."""
 
 REMOTE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}")
 """A task id that is safe as an argument and as a part of a path."""
@@ -92,7 +92,7 @@ Risk = Literal["low", "normal", "high"]
 
 
 class Names:
-    """Where each field stands; `other` maps a field of `FIELDS` to the dotted path it has here."""
+    """The path of each field; `other` maps a field of `FIELDS` to the dotted path it has here."""
 
     def __init__(self, other: Mapping[str, str] | None = None) -> None:
         self._paths = {name: tuple(name.split(".")[1:]) for name in FIELDS}
@@ -144,7 +144,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One queue of the listing; None is what it does not say."""
+    """One queue of the listing; None: not stated."""
 
     id: str
     kind: Kind | None
@@ -157,7 +157,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What `queues` says: queue-level evidence, and the control plane's word about itself."""
+    """The answer of `queues`: queue-level evidence, and the control plane's state."""
 
     lanes: tuple[Lane, ...]
     reachable: bool | None
@@ -186,7 +186,7 @@ class Seen:
     id: str
     queue: str | None
     status: Status
-    """Where it stands, once its planes have been heard; see `_status`."""
+    """Its state, with all planes taken into account; see `_status`."""
     attempt: int
     prompt: str | None
     last_message: str | None
@@ -202,7 +202,7 @@ class Seen:
     trace: Trace | None
     final_response: str | None
     whole: bool | None
-    """Whether `final_response` is all of it; None: not said."""
+    """Whether `final_response` is all of it; None: not stated."""
     judge: JudgeRecord | None
     label: str | None
     key: str | None
@@ -224,8 +224,8 @@ def listing(answer: object, names: Names) -> Listing:
     lanes = tuple(_lane(one, names) for one in found)
     if len({lane.id for lane in lanes}) < len(lanes):
         raise UnreadableAnswerError("queues: a queue is listed twice")
-    said = names.value(answer, "queues.controlPlane.diagnostics")
-    words = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
+    listed = names.value(answer, "queues.controlPlane.diagnostics")
+    words = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
     for name in ("effectiveLiveness", "splitBrainLive", "recommendedAction"):
         value = names.value(answer, f"queues.controlPlane.{name}")
         if isinstance(value, str | bool):
@@ -298,21 +298,21 @@ def task(answer: object, asked: str | None, names: Names) -> Seen:
     )
 
 
-def _status(name: str, said: str | None, control: str | None, scheduler: str | None) -> Status:
-    """Where the task stands when its planes need not agree.
+def _status(name: str, own: str | None, control: str | None, scheduler: str | None) -> Status:
+    """The task's state, though its planes need not agree.
 
     Two planes that agree, the one that runs it among them, are believed. As long as any of them
-    says that it works it may be alive: it is supervised, not retried. Policy: split-brain is "not
+    shows that it works it may be alive: it is supervised, not retried. Policy: split-brain is "not
     automatic evidence that the work is dead". Other disagreements are no evidence of anything.
     """
     known = {state.value: state for state in QUEUE_STATES}
-    top = known.get(said or "")
+    top = known.get(own or "")
     if top is None:
-        raise UnreadableAnswerError(f"task {name}: its status {said!r:.80} is not known here")
-    words = [one for one in (said, control, scheduler) if one is not None]
-    if scheduler == said or len(set(words)) == 1:
+        raise UnreadableAnswerError(f"task {name}: its status {own!r:.80} is not known here")
+    words = [one for one in (own, control, scheduler) if one is not None]
+    if scheduler == own or len(set(words)) == 1:
         return top
-    for word in (scheduler, said, control):
+    for word in (scheduler, own, control):
         if word is not None and known.get(word) in LEASED:
             return known[word]
     raise UnreadableAnswerError(
@@ -378,7 +378,7 @@ def _event(found: object, names: Names) -> TraceEvent | None:
 
 
 def output(answer: object, names: Names) -> tuple[str, bool] | None:
-    """Read an answer to `output`: the text, and whether it is whole. None: it says neither."""
+    """Read an answer to `output`: the text, and whether it is whole. None: one is missing."""
     text = names.text(answer, "output.text")
     cut = names.flag(answer, "output.truncated")
     return None if text is None or cut is None else (text, not cut)
@@ -397,7 +397,7 @@ _SHOWN: Final = 60
 """Characters of an answer that is no JSON, in the message about it."""
 
 
-def parsed(raw: bytes, what: str) -> dict[str, Any]:
+def parse(raw: bytes, what: str) -> dict[str, Any]:
     """The one JSON object in `raw`. UnreadableAnswerError, which begins with `what`, for others."""
     if len(raw) > SIZE:
         raise UnreadableAnswerError(f"{what} answered with more than {SIZE} bytes")
@@ -407,7 +407,7 @@ def parsed(raw: bytes, what: str) -> dict[str, Any]:
         start = one_line(raw[: 4 * _SHOWN].decode(errors="replace"))[:_SHOWN]
         raise UnreadableAnswerError(f"{what} answered no JSON but {start!r}") from error
     if not isinstance(found, dict):
-        raise UnreadableAnswerError(f"{what} answered JSON that is no object")
+        raise UnreadableAnswerError(f"{what} answered JSON, but no object")
     return found
 
 
@@ -415,7 +415,7 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def refused_option(name: str, value: str) -> None:
+def refuse_option(name: str, value: str) -> None:
     """UserError for a value that a program would take for an option, or that no argument holds."""
     if value.startswith("-") or "\0" in value:
         raise UserError(f"the {name} {value!r:.80} cannot be an argument; give it another name")

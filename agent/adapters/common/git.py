@@ -16,7 +16,7 @@ person's.
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from agent.adapters.common import process
 from agent.core.model.text import one_line
 from agent.errors import WorktreeError
 
+HEADS: Final = "refs/heads/"
 LIMIT: Final = 300.0
 """Seconds for one call, which may fetch a whole history."""
 OTHER_REPOSITORY: Final = re.compile(
@@ -64,16 +65,16 @@ _OWN_SETTINGS: Final = {
     "maintenance.auto": "false",
 }
 _PERSONS: Final = ("system", "global", "command")
-"""Where a setting stands that is not the repository's."""
+"""The scopes of settings that are not the repository's."""
 _OWN_VARIABLES: Final = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _READING: Final = 60.0
 """Seconds for a question about the configuration, which asks no other machine."""
 _MOST: Final = 64 * 1024**2
 """Bytes of an answer; a larger one is an error."""
 _CREDENTIALS: Final = re.compile(r"[^\s/'\"]+@")
-"""Whatever stands before a host's name; git itself leaves it out of most of its words only."""
+"""Whatever comes before a host's name; git leaves it out of most of its messages, not of all."""
 _SHOWN: Final = 300
-"""Characters of git's own words that are shown."""
+"""Characters of git's own message that are shown."""
 
 
 class GitError(WorktreeError):
@@ -91,7 +92,7 @@ def run(
     """The standard output of git in `folder`, where bytes that are no UTF-8 are surrogates.
 
     Without `folder`, git runs where we do. `git_dir`: the repository, which is otherwise looked for
-    from there upwards. `timeout`: in seconds, `LIMIT` unless said. `fine`: the exit codes that are
+    from there upwards. `timeout`: in seconds, `LIMIT` by default. `fine`: the exit codes that are
     no error. `env` is added to the environment.
 
     Raises:
@@ -121,6 +122,24 @@ def ask(*arguments: str, folder: Path | None, fine: Sequence[int] = (0,)) -> str
     """
     front = ("-c", "safe.bareRepository=all")
     return _output(arguments, front, folder, dict(_person()), _READING, fine)
+
+
+def parse_refs(listed: str) -> tuple[str | None, dict[str, str]]:
+    """What `ls-remote --symref` printed: the ref that HEAD is, and the commit of each ref."""
+    symbol, commits = None, {}
+    for line in listed.splitlines():
+        value, _, name = line.partition("\t")
+        if not value.startswith("ref: "):
+            commits[name] = value
+        elif name == "HEAD":
+            symbol = value.removeprefix("ref: ")
+    return symbol, commits
+
+
+def likely_default(branches: Collection[str]) -> str | None:
+    """The default branch, where HEAD names none that is there: the only one, main or master."""
+    likely = branches if len(branches) == 1 else ("main", "master")
+    return next((one for one in likely if one in branches), None)
 
 
 def hidden(text: str) -> str:
@@ -220,7 +239,7 @@ def _output(
 
 
 def _reason(ended: process.Ended) -> str:
-    """Git's own line: the first that names a fault, else the last; a remote may have worded it."""
+    """Git's own line: the first that names a fault, else the last; it may be the remote's text."""
     lines = [line for line in ended.errors.splitlines() if line.strip()]
     faults = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))]
     return hidden(next(iter([*faults, *lines[-1:]]), f"it ended with {ended.code}"))[:_SHOWN]

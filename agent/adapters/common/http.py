@@ -2,8 +2,8 @@
 
 Bounded in time (headers included), size and number of redirects; TLS is verified; neither proxies
 nor passwords are taken from the environment, and no cookie is kept. A secret is given by the name
-of an environment variable and stands in no message. Connections stay open for the next request, of
-whichever `Http`. No port stands behind this module.
+of an environment variable and is in no message. Connections stay open for the next request, of any
+`Http`. This module implements no port.
 """
 
 import asyncio
@@ -24,14 +24,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+)
 from tenacity.wait import wait_random_exponential
 
 from agent.core.model.text import one_line
 
 _TRIES: Final = 3
 _SHOWN: Final = 200
-"""Characters of foreign words that are shown."""
+"""Characters of a server's text that are shown."""
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _PASSING: Final = frozenset({502, 503, 504})
 """Answers that a proxy gives for a moment; to a request that only reads, it is asked again."""
@@ -51,7 +57,7 @@ class HttpError(Exception):
         self.passing = passing
         """It may be gone in a moment."""
         self.answered = answered
-        """The server said something, which is of no use; False: nothing whole came."""
+        """The server answered, but its answer is of no use; False: no whole answer came."""
         self.taken = taken
         """The request may have reached the server; False: it certainly did not."""
 
@@ -69,13 +75,20 @@ class Answer:
     digest: str
     """The sha256 of the body as it came, as 64 hexadecimal digits; of the headers for HEAD."""
 
-    def json(self) -> Any:  # noqa: ANN401 - whatever somebody else's server says
+    def json(self) -> Any:  # noqa: ANN401 - whatever the server sends
         """The body as JSON. HttpError for anything else, such as a login page."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             kind = self.headers.get("content-type") or "no content type"
             raise HttpError(f"{self.url} answered no JSON ({kind})") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object. HttpError for anything else."""
+        found = self.json()
+        if not isinstance(found, dict):
+            raise HttpError(f"{self.url} answered no JSON object")
+        return found
 
 
 def origin(url: str) -> str:
@@ -97,8 +110,14 @@ def secret(name: str | None) -> str | None:
     if not value:
         raise HttpError(f"the environment variable {name} is not set; put the token there")
     if not value.isascii() or not value.isprintable():
-        raise HttpError(f"the environment variable {name} holds what no token can hold")
+        raise HttpError(f"the environment variable {name} holds no usable token; put one there")
     return value
+
+
+def bearer(name: str | None) -> dict[str, str]:
+    """The header with the token in that variable, none without a name. HttpError as in `secret`."""
+    token = secret(name)
+    return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
 class Http:
@@ -145,23 +164,20 @@ class Http:
 
         def once() -> Answer:
             left = max(0.05, deadline - time.monotonic())
-            answer = self._follow(method, url, sent, body, redirects, left)
-            if safe and answer.status in _PASSING:
-                raise _PassingError(answer)
-            return answer
+            return self._follow(method, url, sent, body, redirects, left)
 
         def again(error: BaseException) -> bool:
             return isinstance(error, HttpError) and error.passing and (safe or not error.taken)
 
-        try:
-            return Retrying(
-                retry=retry_if_exception(again),
-                wait=wait_random_exponential(multiplier=0.05, max=1.0),
-                stop=stop_after_attempt(_TRIES) | stop_after_delay(self._timeout / 2),
-                reraise=True,
-            )(once)
-        except _PassingError as error:
-            return error.answer
+        retrying = Retrying(
+            retry=retry_if_exception(again)
+            | retry_if_result(lambda answer: safe and answer.status in _PASSING),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_attempt(_TRIES) | stop_after_delay(self._timeout / 2),
+            # The last answer, or the last error, is what the caller gets.
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+        )
+        return retrying(once)
 
     def _follow(
         self,
@@ -327,14 +343,6 @@ def trust(authority: Path | None, alone: bool) -> ssl.SSLContext:  # noqa: FBT00
     if authority is not None and not alone:
         context.load_verify_locations(authority)
     return context
-
-
-class _PassingError(HttpError):
-    """A whole answer that says: not now."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"{answer.url} answered {answer.status}", passing=True)
-        self.answer = answer
 
 
 def _refuse_an_echo(given: str | None, raw: bytes, headers: httpx.Headers, url: str) -> None:

@@ -1,13 +1,15 @@
-"""One supervisor at a time: a file that is locked for as long as its holder lives.
+"""Locks between processes: the supervisor's own, and one around a block.
 
-The lock is the kernel's (`flock`), so it ends with the process, however that ends; what the file
-says is only for people.
+Each is the kernel's (`flock`), so it ends with the process, however that ends; what the file of the
+supervisor's lock contains is only for people.
 """
 
 import errno
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,25 @@ _GLIMPSE: Final = 0.25
 _PAUSE: Final = 0.01
 _READ_AT_MOST: Final = 4_096
 """Bytes of the file that are believed to be its content."""
+
+
+@contextmanager
+def locked(path: Path, seconds: float, busy: Exception) -> Iterator[None]:
+    """Hold the lock in `path` during the block; its folder is made when it is not there.
+
+    Raises:
+        busy: another process held it for `seconds`.
+        OSError: the file cannot be opened.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A soft lock would outlive its process.
+        held = filelock.FileLock(path, timeout=seconds, fallback_to_soft=False).acquire()
+    except filelock.Timeout:
+        raise busy from None
+    with held:
+        yield
 
 
 class FileLock:
@@ -73,7 +94,7 @@ class FileLock:
             held.release()
 
     def holder(self) -> str | None:
-        """Who holds it, with process and since when; None: nobody does, whatever the file says.
+        """Who holds it, with process and since when; None: nobody does, whatever the file contains.
 
         Raises:
             UnusableStoreError: the file is there and cannot be read.
@@ -99,7 +120,7 @@ class FileLock:
                 content = json.loads(file.read(_READ_AT_MOST))
             who, pid, since = content["who"], content["pid"], content["since"]
         except (OSError, ValueError, TypeError, KeyError):
-            return "somebody who has not said who"
+            return "an unnamed process"
         return one_line(f"{who} (process {pid}, since {since})")
 
     def _unusable(self, error: OSError) -> UnusableStoreError:

@@ -6,7 +6,7 @@ import psutil
 
 
 class SystemMachine:
-    """A `Machine`. A system that says nothing of use is None and never an error."""
+    """A `Machine`. A figure that the system does not give is None and never an error."""
 
     def free_memory(self) -> int | None:
         try:

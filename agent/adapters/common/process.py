@@ -1,7 +1,7 @@
 """The one way to run a program to its end: without a shell, bounded in time and in output.
 
 The program gets a process group of its own and is waited for; its output goes to files, because a
-grandchild that outlives it would keep a pipe open. No port stands behind this module.
+grandchild that outlives it would keep a pipe open. This module implements no port.
 """
 
 import contextlib
@@ -69,6 +69,13 @@ class Ended:
     """The end of its standard error, as it was printed."""
 
     @property
+    def summary(self) -> str:
+        """Its exit code and its reason, after its name."""
+        return (
+            f"ended with {self.code}: {self.reason}" if self.reason else f"ended with {self.code}"
+        )
+
+    @property
     def reason(self) -> str:
         """The last line of its standard error, made visible; "" if there is none."""
         lines = [line for line in self.errors.splitlines() if line.strip()]
@@ -88,7 +95,7 @@ def filled(argv: Sequence[str], names: Mapping[str, str | None]) -> list[str]:
 
 
 def environment(pass_on: Sequence[str]) -> dict[str, str]:
-    """A small environment, in which a secret stands only if `pass_on` names it.
+    """A small environment, with a secret in it only if `pass_on` names it.
 
     ProgramError for a name that is not set.
     """
@@ -139,10 +146,10 @@ def run(
         finally:
             _end(process, spare_daemons=spare_daemons)
         output.seek(0)
-        said = output.read(bounds.kept + 1)
+        printed = output.read(bounds.kept + 1)
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - _ERRORS))
         tail = errors.read().decode("utf-8", "replace")
-        return Ended(code, said[: bounds.kept], len(said) <= bounds.kept, tail)
+        return Ended(code, printed[: bounds.kept], len(printed) <= bounds.kept, tail)
 
 
 def _wait(

@@ -1,6 +1,6 @@
 """What adapters on a SQLite file of their own share: opening it, its locks, its one-line errors.
 
-No port stands behind this module; it is the only one that adapters may import from beside them.
+This module implements no port.
 """
 
 import os

@@ -6,15 +6,17 @@ than one object, or none in time is no answer, and what is not answered is unkno
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import PurePath
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.adapters.common.process import Bounds, ProgramError, environment, filled, run
-from agent.adapters.evidence.probe import Finding, Known, evidence
+from agent.adapters.evidence.probe import Finding, evidence
 from agent.adapters.evidence.settings import (
     COMMIT_PROOFS,
     DIGEST_PROOFS,
@@ -22,11 +24,12 @@ from agent.adapters.evidence.settings import (
     Question,
     ServiceSettings,
 )
+from agent.backends import Check, Context, EvidenceBackend, Known, program_check
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
 
-class _Said(BaseModel):
+class _Printed(BaseModel):
     """What the program prints."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -66,36 +69,39 @@ class CommandEvidence:
 
 
 def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
-    source = " ".join(question.argv)
     program = PurePath(question.argv[0]).name
-
-    def unknown(why: str, answer: str | None = None) -> Finding:
-        return Finding(kind=question.proof, holds=None, detail=why, source=source, answer=answer)
-
+    finding = partial(Finding, kind=question.proof, source=" ".join(question.argv))
     try:
         argv = filled(question.argv, names)
         ended = run(argv, Bounds(question.timeout), env=environment(question.environment))
     except ProgramError as error:
-        return unknown(str(error))
-    answer = sha256(ended.output).hexdigest()
+        return finding(holds=None, detail=str(error))
+    finding = partial(finding, answer=sha256(ended.output).hexdigest())
     if ended.code != 0:
-        words = f": {ended.reason}" if ended.reason else ""
-        return unknown(f"{program} ended with {ended.code}{words}", answer)
+        return finding(holds=None, detail=f"{program} {ended.summary}")
     if not ended.whole:
-        return unknown(f"{program} printed more than one small JSON object", answer)
+        return finding(holds=None, detail=f"{program} printed more than one small JSON object")
     try:
-        said = _Said.model_validate(json.loads(ended.output))
+        printed = _Printed.model_validate(json.loads(ended.output))
     except (ValidationError, ValueError, RecursionError):
-        return unknown(f'{program} printed no {{"holds": ...}} object', answer)
-    holds, told = said.holds, said.detail or f"{program} says {json.dumps(said.holds)}"
+        return finding(holds=None, detail=f'{program} printed no {{"holds": ...}} object')
     named: frozenset[ProofKind] = DIGEST_PROOFS | COMMIT_PROOFS
-    if holds and question.proof in named and not said.value:
-        return unknown(f"{program} says yes and names nothing that could be compared", answer)
-    return Finding(
-        kind=question.proof,
-        holds=holds,
-        value=said.value,
-        detail=told,
-        source=source,
-        answer=answer,
-    )
+    if printed.holds and question.proof in named and not printed.value:
+        detail = f"{program} printed true but no value that could be compared"
+        return finding(holds=None, detail=detail)
+    detail = printed.detail or f"{program} printed {json.dumps(printed.holds)}"
+    return finding(holds=printed.holds, value=printed.value, detail=detail)
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    for one in service.command:
+        yield program_check(str(one.proof), one.argv, one.environment, "reads with")
+
+
+BACKEND: Final = EvidenceBackend[ServiceSettings](
+    settings=Question,
+    many=True,
+    proofs=lambda service: [one.proof for one in service.command],
+    open=lambda services, context: CommandEvidence(services, context.pushed, context.recorded),
+    check=_check,
+)

@@ -1,7 +1,7 @@
 """Evidence that a commit was pushed and stayed in its write scope, as the remote shows it.
 
 Policy: the supervisor must not "treat local deployment state as source of truth when Git remote is
-the required truth". So the remote is asked by its address, and what it says is fetched into a bare
+the required truth". So the remote is asked by its address, and its branches are fetched into a bare
 mirror of our own, which holds nothing that could not be fetched again.
 
 A branch is compared with the remote's default branch. Where that already contains it, a merge
@@ -10,25 +10,25 @@ that never had a commit of its own, and counts as that. The write scope is held 
 difference between the branch and the point where it left the default branch.
 """
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
 from agent.adapters.common import git
-from agent.adapters.common.git import GitError
+from agent.adapters.common.git import HEADS, GitError
+from agent.adapters.common.lock import locked
+from agent.adapters.evidence.probe import Finding, evidence
 from agent.core.assess.write_scopes import covers
 from agent.core.model.nouns import Evidence, ProofKind, TaskKind
 from agent.core.model.queueing import TaskSpec, TaskView
 from agent.core.model.text import code, one_line
 
-_HEADS: Final = "refs/heads/"
 _BASE: Final = "refs/evidence/default"
 _GRACE: Final = 5.0
 """Seconds after its time limit in which a git that is stopped has gone."""
@@ -39,7 +39,7 @@ _SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """Where the two branches stand on the remote."""
+    """The commits of the two branches on the remote."""
 
     head: str | None
     """None: the branch is not there."""
@@ -49,14 +49,9 @@ class _Remote:
     base_name: str = "HEAD"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
-    holds: bool | None
-    detail: str
-    value: str | None = None
-
-
-_Findings = tuple[_Finding, _Finding]
+_pushed = partial(Finding, kind=ProofKind.COMMIT_PUSHED)
+_in_scope = partial(Finding, kind=ProofKind.SCOPE_RESPECTED)
+_Findings = tuple[Finding, Finding]
 """Of commit-pushed and of scope-respected."""
 
 
@@ -90,23 +85,9 @@ class GitEvidence:
         try:
             found = self._look(spec)
         except (GitError, OSError) as error:
-            unknown = _Finding(holds=None, detail=git.hidden(str(error))[:_SHOWN])
-            found = (unknown, unknown)
-        return [
-            Evidence(
-                id=f"{kind}@{view.attempt}",
-                kind=kind,
-                origin="observed",
-                holds=one.holds,
-                value=one.value,
-                observed_at=now,
-                detail=one.detail,
-                attempt=view.attempt,
-            )
-            for kind, one in zip(
-                (ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED), found, strict=True
-            )
-        ]
+            why = git.hidden(str(error))[:_SHOWN]
+            found = _pushed(holds=None, detail=why), _in_scope(holds=None, detail=why)
+        return evidence("", found, view, now)
 
     def diff(self, spec: TaskSpec, commit: str) -> str | None:
         """Port `DiffSource`: what the branch changed, as long as it is at the commit named."""
@@ -143,40 +124,32 @@ class GitEvidence:
 
     def _ask(self, branch: str) -> _Remote:
         """Where the branch and the default branch are; HEAD may name one that nobody pushed."""
-        symbol, commits = self._ls_remote("HEAD", f"{_HEADS}{branch}")
-        head = commits.get(f"{_HEADS}{branch}")
+        symbol, commits = self._ls_remote("HEAD", f"{HEADS}{branch}")
+        head = commits.get(f"{HEADS}{branch}")
         if head is None:
             return _Remote(None)
         if "HEAD" in commits:
-            name = symbol.removeprefix(_HEADS) if symbol else "HEAD"
+            name = symbol.removeprefix(HEADS) if symbol else "HEAD"
             return _Remote(head, commits["HEAD"], "HEAD", name)
-        _, commits = self._ls_remote(f"{_HEADS}*")
-        others = [one for one in commits if one != f"{_HEADS}{branch}"]
-        likely = [one for one in others if one in (f"{_HEADS}main", f"{_HEADS}master")]
+        _, commits = self._ls_remote(f"{HEADS}*")
+        others = {one.removeprefix(HEADS) for one in commits if one.startswith(HEADS)} - {branch}
         if not others:
             return _Remote(head)
-        if len(others) > 1 and not likely:
+        main = git.likely_default(others)
+        if main is None:
             raise GitError("origin's HEAD names no branch that is there: set it to the main one")
-        ref = likely[0] if likely else others[0]
-        return _Remote(head, commits[ref], ref, ref.removeprefix(_HEADS))
+        return _Remote(head, commits[f"{HEADS}{main}"], f"{HEADS}{main}", main)
 
     def _ls_remote(self, *patterns: str) -> tuple[str | None, dict[str, str]]:
-        """What HEAD stands for, and the commit of each ref; a pattern may match others, too."""
-        symbol, commits = None, {}
-        said = self._git("ls-remote", "--symref", "--", self._remote, *patterns)
-        for line in said.splitlines():
-            value, _, name = line.partition("\t")
-            if not value.startswith("ref: "):
-                commits[name] = value
-            elif name == "HEAD":
-                symbol = value.removeprefix("ref: ")
-        return symbol, commits
+        """As `git.parse_refs`; a pattern may match other refs, too."""
+        asked = ("ls-remote", "--symref", "--", self._remote, *patterns)
+        return git.parse_refs(self._git(*asked))
 
     def _fetch(self, branch: str, remote: _Remote) -> _Remote:
         """Where the branches were when they were fetched: they may have moved since asked for."""
         # Two branches may not be folders of one another here, though they come and go there.
         ref = f"refs/evidence/{sha256(branch.encode()).hexdigest()}"
-        refs = {ref: f"{_HEADS}{branch}"}
+        refs = {ref: f"{HEADS}{branch}"}
         if remote.base:
             refs[_BASE] = remote.base_ref
         with self._locked():
@@ -198,13 +171,13 @@ class GitEvidence:
         where = f"{spec.branch} is at {head[:_SHORT]} on origin"
         commits = "1 commit" if count == "1" else f"{count} commits"
         if remote.base is None:
-            told = f"{where}, {commits}, and origin has no default branch"
+            detail = f"{where}, {commits}, and origin has no default branch"
         elif before == remote.base:
-            told = f"{where}, {commits} beyond {one_line(remote.base_name)}"
+            detail = f"{where}, {commits} beyond {one_line(remote.base_name)}"
         else:
-            told = f"{where}, {commits}, merged into {one_line(remote.base_name)}"
+            detail = f"{where}, {commits}, merged into {one_line(remote.base_name)}"
         paths = self._changed(left or self._git("hash-object", "-t", "tree", "--stdin"), head)
-        return _Finding(holds=True, detail=told, value=head), self._scope(spec, paths, head)
+        return _pushed(holds=True, detail=detail, value=head), self._scope(spec, paths, head)
 
     def _before(self, head: str, base: str) -> str | None:
         """The last commit of the default branch that the branch did not bring itself.
@@ -213,7 +186,7 @@ class GitEvidence:
         """
         if self._git("rev-list", "--max-count=1", f"{base}..{head}"):
             return base
-        # It was taken in. The oldest commit of the trunk that the branch lacks says where it left.
+        # It was merged. The oldest commit of the trunk that the branch lacks shows where it left.
         trunk = self._git("rev-list", "--first-parent", "--parents", f"{head}..{base}")
         _, *parents = (trunk.splitlines() or [head])[-1].split()
         before = parents[0] if parents else ""
@@ -222,23 +195,23 @@ class GitEvidence:
     def _changed(self, left: str, head: str) -> list[str]:
         """Every path that is not the same on both sides; a renamed file is two of them."""
         options = ("-r", "-z", "--no-renames", "--name-only")
-        said = self._git("diff-tree", *options, left.strip(), head, "--")
-        return [path for path in said.split("\0") if path]
+        listed = self._git("diff-tree", *options, left.strip(), head, "--")
+        return [path for path in listed.split("\0") if path]
 
-    def _scope(self, spec: TaskSpec, paths: Sequence[str], head: str) -> _Finding:
+    def _scope(self, spec: TaskSpec, paths: Sequence[str], head: str) -> Finding:
         outside = [path for path in paths if not covers(spec.write_scope, path)]
         where = "outside the write scope"
         if not outside and spec.kind is TaskKind.DOCUMENTATION:
             outside = [path for path in paths if not covers(self._documents, path)]
             where = "not documentation"
         count = "1 changed path" if len(paths) == 1 else f"{len(paths)} changed paths"
-        told = f"{count}, all in the write scope"
+        detail = f"{count}, all in the write scope"
         if outside:
-            told = f"{len(outside)} of {count} {where}, first {code(outside[0][:_SHOWN])}"
-        return _Finding(holds=not outside, detail=told, value=head)
+            detail = f"{len(outside)} of {count} {where}, first {code(outside[0][:_SHOWN])}"
+        return _in_scope(holds=not outside, detail=detail, value=head)
 
     def _make_mirror(self) -> None:
-        """Once per process and harmless again: a process killed halfway leaves nothing to mend."""
+        """Once per process and harmless again: a process killed halfway leaves nothing to fix."""
         if not (self._is_made and self._mirror.exists()):
             with self._locked():
                 git.run(
@@ -248,25 +221,16 @@ class GitEvidence:
                 )
             self._is_made = True
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         """One writer of the mirror at a time; waits as long as one call of git may take."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / "lock", timeout=self._timeout, fallback_to_soft=False)
-        try:
-            held = lock.acquire()
-        except Timeout:
-            raise GitError(
-                f"another process kept {self._folder} for over {self._timeout:g} s",
-            ) from None
-        with held:
-            yield
+        busy = GitError(f"another process kept {self._folder} for over {self._timeout:g} s")
+        return locked(self._folder / "lock", self._timeout, busy)
 
     def _remove_stale_locks(self) -> None:
         """Those of a git that was killed; no call of ours lives longer than its time limit."""
         for folder in (self._mirror, self._mirror / "refs" / "evidence"):
             for lock in folder.glob("*.lock"):
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     if time.time() - lock.stat().st_mtime > self._timeout + _GRACE:
                         lock.unlink()
 
@@ -282,4 +246,5 @@ class GitEvidence:
 
 def _nothing(why: str) -> _Findings:
     """No commit was pushed, so there is no difference that could respect a scope."""
-    return _Finding(holds=False, detail=why), _Finding(holds=None, detail=f"no diff to read: {why}")
+    unread = f"no diff to read: {why}"
+    return _pushed(holds=False, detail=why), _in_scope(holds=None, detail=unread)

@@ -5,13 +5,15 @@ not known yet. The REST API is asked about the commit itself; a run of another c
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, secret
-from agent.adapters.evidence.probe import Finding, Known, absent, evidence, short
+from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.evidence.probe import Finding, absent, asked, evidence, short
 from agent.adapters.evidence.settings import CiSettings, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -23,7 +25,7 @@ _FINE: Final = frozenset({"success", "neutral", "skipped"})
 
 
 class GitHubActionsEvidence:
-    """Probes the `ci` of `services`; `pushed` tells a task's commit as git shows it."""
+    """Probes the `ci` of `services`; `pushed` gives a task's commit as git shows it."""
 
     kinds = frozenset({ProofKind.ARTIFACT_BUILT, ProofKind.CHECKS_PASSED})
 
@@ -51,24 +53,19 @@ class Actions:
         )
 
     def address(self, what: str) -> str:
-        """Where `what` of this repository stands."""
+        """The address of `what` of this repository."""
         return f"{self._ci.api}/repos/{self._ci.repository}/{what}".rstrip("/")
 
     def get(self, what: str) -> tuple[Any, Answer]:
         """One object. HttpError for everything else."""
-        token = secret(self._ci.token)
         headers = {"accept": "application/vnd.github+json", "x-github-api-version": _VERSION}
-        if token is not None:
-            headers["authorization"] = f"Bearer {token}"
+        headers |= bearer(self._ci.token)
         answer = self._http.ask("GET", self.address(what), headers=headers)
         if answer.status in (401, 403, 404, 429):
             raise HttpError(f"{answer.url} answered {answer.status}: {self._remedy(answer)}")
         if answer.status != 200:  # noqa: PLR2004
             raise HttpError(f"{answer.url} answered {answer.status}")
-        found = answer.json()
-        if not isinstance(found, dict):
-            raise HttpError(f"{answer.url} is no object")
-        return found, answer
+        return answer.object(), answer
 
     def every(self, what: str, key: str) -> tuple[list[Any], Answer]:
         """All items of a list that comes in pages, and the last answer."""
@@ -89,7 +86,7 @@ class Actions:
         if answer.status == 429 or answer.headers.get("x-ratelimit-remaining") == "0":  # noqa: PLR2004
             return "the rate limit is used up; it is asked again later"
         if self._ci.token is None:
-            return "is it there, and public? else name the variable that holds a token"
+            return "check that it exists and is public, or name the variable that holds a token"
         return f"see whether the token in {self._ci.token} may read it"
 
 
@@ -97,7 +94,7 @@ def _findings(
     service: ServiceSettings,
     ci: CiSettings,
     commit: str | None,
-    late: bool | None,  # noqa: FBT001 - what `absent` says
+    late: bool | None,  # noqa: FBT001 - from `absent`
 ) -> Iterator[Finding]:
     actions = Actions(service, ci)
     looks = []
@@ -108,51 +105,43 @@ def _findings(
     for kind, look in looks:
         if commit is None:
             why = "the pushed commit is not known, so CI cannot be asked about it"
-            yield Finding(kind=kind, holds=None, detail=why, source=actions.address(""))
-            continue
-        try:
-            yield look(actions, ci, commit, late)
-        except HttpError as error:
-            yield Finding(kind=kind, holds=None, detail=str(error), source=actions.address(""))
+        else:
+            try:
+                yield look(actions, ci, commit, late)
+                continue
+            except HttpError as error:
+                why = str(error)
+        yield Finding(kind=kind, holds=None, detail=why, source=actions.address(""))
 
 
 def _built(actions: Actions, ci: CiSettings, commit: str, late: bool | None) -> Finding:  # noqa: FBT001
     what = f"actions/workflows/{ci.workflow}/runs?head_sha={commit}"
     runs, answer = actions.every(what, "workflow_runs")
     runs = [run for run in runs if run.get("head_sha") == commit]
-
-    def said(detail: str, *, holds: bool | None, value: str | None = None) -> Finding:
-        return Finding(
-            kind=ProofKind.ARTIFACT_BUILT,
-            holds=holds,
-            value=value,
-            detail=detail,
-            source=answer.url,
-            answer=answer.digest,
-        )
-
+    found = partial(_seen, ProofKind.ARTIFACT_BUILT, answer)
     if not runs:
-        return said(f"{ci.workflow} has not run from {short(commit)}", holds=late)
+        return found(f"{ci.workflow} has not run from {short(commit)}", holds=late)
     run = max(runs, key=_latest)
     name = f"{ci.workflow} run {_number(run.get('run_number'))} of {short(commit)}"
     if run.get("status") != "completed":
-        return said(f"{name} is {_word(run.get('status'))}, not over", holds=None)
+        return found(f"{name} is {_word(run.get('status'))}, not over", holds=None)
     if run.get("conclusion") != "success":
-        return said(f"{name} ended in {_word(run.get('conclusion'))}", holds=False)
+        return found(f"{name} ended in {_word(run.get('conclusion'))}", holds=False)
     if ci.artifact is None:
-        return said(f"{name} ended in success", holds=True, value=commit)
+        return found(f"{name} ended in success", holds=True, value=commit)
     artifacts, answer = actions.every(
         f"actions/runs/{_number(run.get('id'))}/artifacts", "artifacts"
     )
+    found = partial(_seen, ProofKind.ARTIFACT_BUILT, answer)
     mine = [one for one in artifacts if one.get("name") == ci.artifact]
     if not mine:
-        return said(f"{name} left no artifact {ci.artifact}", holds=False)
+        return found(f"{name} left no artifact {ci.artifact}", holds=False)
     if all(one.get("expired") for one in mine):
-        return said(f"the artifact {ci.artifact} of {name} has expired", holds=False)
+        return found(f"the artifact {ci.artifact} of {name} has expired", holds=False)
     runs = [one.get("workflow_run") for one in mine]
     if not all(isinstance(run, dict) and run.get("head_sha") == commit for run in runs):
-        return said(f"the artifact {ci.artifact} of {name} is of another commit", holds=False)
-    return said(f"{name} left the artifact {ci.artifact}", holds=True, value=commit)
+        return found(f"the artifact {ci.artifact} of {name} is of another commit", holds=False)
+    return found(f"{name} left the artifact {ci.artifact}", holds=True, value=commit)
 
 
 def _checked(actions: Actions, ci: CiSettings, commit: str, late: bool | None) -> Finding:  # noqa: FBT001
@@ -175,18 +164,20 @@ def _checked(actions: Actions, ci: CiSettings, commit: str, late: bool | None) -
         holds = False if False in states.values() else None
     shown = [name for name in ci.checks if states[name] is holds]
     detail = ", ".join(f"{name} {words[name]}" for name in shown)
+    detail = f"checks of {short(commit)}: {detail}"
+    return _seen(ProofKind.CHECKS_PASSED, answer, detail, holds=holds, value=commit)
+
+
+def _seen(
+    kind: ProofKind, answer: Answer, detail: str, *, holds: bool | None, value: str | None = None
+) -> Finding:
     return Finding(
-        kind=ProofKind.CHECKS_PASSED,
-        holds=holds,
-        value=commit,
-        detail=f"checks of {short(commit)}: {detail}",
-        source=answer.url,
-        answer=answer.digest,
+        kind=kind, holds=holds, value=value, detail=detail, source=answer.url, answer=answer.digest
     )
 
 
 def _latest(run: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Later runs, and later attempts of one run, stand for what holds now."""
+    """Of several runs, and of several attempts of one run, the latest counts."""
     numbers = [run.get(key) for key in ("run_number", "run_attempt", "id")]
     first, second, third = (one if isinstance(one, int) else 0 for one in numbers)
     return first, second, third
@@ -194,10 +185,37 @@ def _latest(run: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        raise HttpError("a run without a number")
+        raise HttpError("GitHub sent a run without a number")
     return value
 
 
 def _word(value: object) -> str:
-    """One of GitHub's own words; whatever else stands there is not shown."""
+    """One of GitHub's own words; any other text is not shown."""
     return value if isinstance(value, str) and re.fullmatch("[a-z_]{1,30}", value) else "unknown"
+
+
+def _proofs(service: ServiceSettings) -> Iterator[ProofKind]:
+    if service.ci is not None:
+        if service.ci.workflow is not None:
+            yield ProofKind.ARTIFACT_BUILT
+        if service.ci.checks:
+            yield ProofKind.CHECKS_PASSED
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    if (ci := service.ci) is not None:
+        actions = Actions(service, ci)
+
+        def repository() -> str:
+            actions.get("")
+            return f"{ci.repository} answers"
+
+        yield asked("CI", repository)
+
+
+BACKEND: Final = EvidenceBackend(
+    settings=CiSettings,
+    proofs=_proofs,
+    open=lambda services, context: GitHubActionsEvidence(services, context.pushed),
+    check=_check,
+)

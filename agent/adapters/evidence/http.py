@@ -7,13 +7,15 @@ Each look is one configured address, one value in the answer and one expectation
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, secret
-from agent.adapters.evidence.probe import COMMIT, Finding, Known, absent, evidence, named, whole
+from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.evidence.probe import COMMIT, Finding, absent, asked, evidence, named, whole
 from agent.adapters.evidence.settings import COMMIT_PROOFS, DIGEST_PROOFS, Look, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -22,7 +24,7 @@ _SHOWN: Final = 80
 
 
 class HttpEvidence:
-    """Probes the `look`s of `services`. `pushed` and `recorded` tell what was to be delivered."""
+    """Probes the `look`s of `services`. `pushed` and `recorded` give what was to be delivered."""
 
     kinds = DIGEST_PROOFS | COMMIT_PROOFS | {
         ProofKind.NO_SOURCE_REBUILD, ProofKind.LIVE_HEALTH,
@@ -54,15 +56,12 @@ class HttpEvidence:
 
 def look_once(service: ServiceSettings, look: Look) -> Answer:
     """The answer at the look's address. HttpError if there is none, or if we are refused."""
-    token = secret(look.token)
-    headers = {"accept": "application/json, */*"}
-    if token is not None:
-        headers["authorization"] = f"Bearer {token}"
+    headers = {"accept": "application/json, */*"} | bearer(look.token)
     http = Http((look.url,), timeout=service.timeout, authority=service.authority)
     answer = http.ask("GET", look.url, headers=headers)
     if answer.status in (401, 403) and answer.status != look.status:
         named = f"the token in {look.token}" if look.token else "a token; name its variable"
-        raise HttpError(f"{answer.url} refuses us ({answer.status}): it wants {named}")
+        raise HttpError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
     return answer
 
 
@@ -70,40 +69,34 @@ def _finding(
     service: ServiceSettings,
     look: Look,
     wanted: Callable[[], str | None] | None,
-    late: bool | None,  # noqa: FBT001 - what `absent` says
+    late: bool | None,  # noqa: FBT001 - from `absent`
 ) -> Finding:
     try:
         answer = look_once(service, look)
         place = f"{answer.url}{_where(look)}"
-        source = f"{answer.url}{_where(look)}"
-
-        def said(detail: str, *, holds: bool | None) -> Finding:
-            return Finding(
-                kind=look.proof, holds=holds, detail=detail, source=source, answer=answer.digest
-            )
-
+        found = partial(Finding, kind=look.proof, source=place, answer=answer.digest)
         if answer.status != look.status:
             # Only of its health is this an observation; of the rest nothing could be read.
             holds = late if look.proof is ProofKind.LIVE_HEALTH else None
-            return said(f"{place} answered {answer.status}, not {look.status}", holds=holds)
+            return found(detail=f"{place} answered {answer.status}, not {look.status}", holds=holds)
         if look.pointer is None and look.header is None:
-            return said(f"{place} answered {answer.status}", holds=True)
+            return found(detail=f"{place} answered {answer.status}", holds=True)
         value = value_at(answer, look)
         if value is None:
-            return said(f"{place} says nothing", holds=None)
+            return found(detail=f"{place} says nothing", holds=None)
         if wanted is None:
             fine = type(value) is type(look.expect) and value == look.expect
-            told = f"{place} says {_shown(value)}"
+            detail = f"{place} says {_shown(value)}"
             if fine:
-                return said(told, holds=True)
-            return said(f"{told}, not {_shown(look.expect)}", holds=late)
+                return found(detail=detail, holds=True)
+            return found(detail=f"{detail}, not {_shown(look.expect)}", holds=late)
         expected = wanted()
         name = _name(value, look.proof, expected)
         if name is None:
             kind = "digest" if look.proof in DIGEST_PROOFS else "commit"
-            return said(f"{place} names no {kind}: {_shown(value)}", holds=late)
+            return found(detail=f"{place} names no {kind}: {_shown(value)}", holds=late)
         return named(
-            look.proof, name, expected, late, place=place, source=source, answer=answer.digest
+            look.proof, name, expected, late, place=place, source=place, answer=answer.digest
         )
     except HttpError as error:
         return Finding(kind=look.proof, holds=None, detail=str(error), source=look.url)
@@ -116,13 +109,13 @@ def _where(look: Look) -> str:
 
 
 def value_at(answer: Answer, look: Look) -> Any:  # noqa: ANN401 - JSON of somebody else's
-    """What stands at the look's pointer or in its header; None: nothing."""
+    """The value at the look's pointer or in its header; None: nothing."""
     if look.header is not None:
         return answer.headers.get(look.header)
-    return pointed(answer.json(), look.pointer or "")
+    return resolve_pointer(answer.json(), look.pointer or "")
 
 
-def pointed(document: Any, pointer: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
+def resolve_pointer(document: Any, pointer: str) -> Any:  # noqa: ANN401 - JSON of somebody else's
     """The value at an RFC 6901 pointer; None where there is none."""
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
@@ -148,3 +141,28 @@ def _name(value: object, proof: ProofKind, expected: str | None) -> str | None:
 
 def _shown(value: object) -> str:
     return json.dumps(value)[:_SHOWN]
+
+
+def _seen(service: ServiceSettings, look: Look) -> str:
+    answer = look_once(service, look)
+    if answer.status != look.status:
+        raise HttpError(f"{answer.url} answered {answer.status}, not {look.status}")
+    if look.pointer is None and look.header is None:
+        return f"{answer.url} answers"
+    if value_at(answer, look) is None:
+        raise HttpError(f"{answer.url} has nothing at {look.pointer or look.header}")
+    return f"{answer.url} answers, with {look.pointer or look.header}"
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    for look in service.look:
+        yield asked(str(look.proof), partial(_seen, service, look))
+
+
+BACKEND: Final = EvidenceBackend[ServiceSettings](
+    settings=Look,
+    many=True,
+    proofs=lambda service: [one.proof for one in service.look],
+    open=lambda services, context: HttpEvidence(services, context.pushed, context.recorded),
+    check=_check,
+)

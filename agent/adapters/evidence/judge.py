@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+from agent.adapters.evidence.probe import Finding, evidence
 from agent.core.model.nouns import (
     Command,
     CommandResult,
@@ -40,12 +41,16 @@ class JudgeEvidence:
         """
         del spec  # the order is what the judge was given
         seen = list(_seen(view.order.acceptance_commands, view.judge))
-        found = [_evidence(ProofKind.CHECKS_PASSED, view, now, *_passed(seen, view.judge))]
+        found = [(ProofKind.CHECKS_PASSED, _passed(seen, view.judge))]
         of_infrastructure = view.order.kind is TaskKind.INFRASTRUCTURE
         if proceeding := [one for one in seen if of_infrastructure or one[0].expect == "proceeds"]:
-            said = _proceeds(proceeding, view.judge)
-            found.append(_evidence(ProofKind.BLOCKED_WORKFLOW_PROCEEDS, view, now, *said))
-        return found
+            found.append((ProofKind.BLOCKED_WORKFLOW_PROCEEDS, _proceeds(proceeding, view.judge)))
+        commit, at = (view.judge.commit, view.judge.at) if view.judge else (None, now)
+        findings = [
+            Finding(kind=kind, holds=holds, value=commit, detail=detail)
+            for kind, (holds, detail) in found
+        ]
+        return evidence("", findings, view, at)
 
 
 def _seen(commands: Iterable[Command], judge: JudgeRecord | None) -> Iterable[_Seen]:
@@ -71,7 +76,7 @@ def _passed(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | No
     if fault := _not_run(checks):
         return False, fault
     if judge.verdict != "pass":
-        return False, "the judge said fail and gave no reason"
+        return False, "the judge failed it and gave no reason"
     return True, f"{_count(checks)} passed on a clean checkout"
 
 
@@ -107,22 +112,3 @@ def _count(seen: Sequence[_Seen]) -> str:
 def _cut(text: str) -> str:
     shown = one_line(text)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-
-
-def _evidence(
-    kind: ProofKind,
-    view: TaskView,
-    now: datetime,
-    holds: bool | None,  # noqa: FBT001 - handed on from where it was decided, beside its reason
-    detail: str,
-) -> Evidence:
-    return Evidence(
-        id=f"{kind}@{view.attempt}",
-        kind=kind,
-        origin="observed",
-        holds=holds,
-        value=view.judge.commit if view.judge else None,
-        observed_at=view.judge.at if view.judge else now,
-        detail=detail,
-        attempt=view.attempt,
-    )

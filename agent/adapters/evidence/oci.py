@@ -8,7 +8,7 @@ so nobody between can put another thing in its place.
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,14 +19,15 @@ from agent.adapters.common.http import Answer, Http, HttpError, origin, secret
 from agent.adapters.evidence.probe import (
     COMMIT,
     Finding,
-    Known,
     absent,
+    asked,
     evidence,
     named,
     short,
     whole,
 )
 from agent.adapters.evidence.settings import ImageSettings, ServiceSettings
+from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 
@@ -48,7 +49,7 @@ _NOT_FOUND: Final = 404
 
 
 class OciEvidence:
-    """Probes the registries of `services`; `pushed` tells a task's commit as git shows it."""
+    """Probes the registries of `services`; `pushed` gives a task's commit as git shows it."""
 
     kinds = frozenset({ProofKind.DIGEST_RECORDED, ProofKind.ARTIFACT_BUILT})
 
@@ -82,7 +83,7 @@ class Registry:
         self._authorization: str | None = None
 
     def address(self, what: str) -> str:
-        """Where `what` of this repository stands."""
+        """The address of `what` of this repository."""
         return f"{self._image.registry}/v2/{self._image.repository}/{what}"
 
     def resolve(self, reference: str) -> tuple[str | None, Answer]:
@@ -92,7 +93,7 @@ class Registry:
             return None, answer
         digest = answer.headers.get("docker-content-digest", "")
         if not digest:
-            # The header may be left out; what stands there may not.
+            # The header may be left out, but where it is given it must be a digest.
             answer = self._ask("GET", f"manifests/{reference}", _ACCEPT)
             digest = f"sha256:{answer.digest}"
         if not _DIGEST.fullmatch(digest):
@@ -117,10 +118,7 @@ class Registry:
             raise HttpError(f"{answer.url} is not there")
         if sha256(answer.body).hexdigest() != digest.removeprefix("sha256:"):
             raise HttpError(f"{answer.url} answered something that has another digest")
-        found = answer.json()
-        if not isinstance(found, dict):
-            raise HttpError(f"{answer.url} is no object")
-        return found
+        return answer.object()
 
     def _ask(self, method: str, what: str, accept: str) -> Answer:
         url = self.address(what)
@@ -148,16 +146,16 @@ class Registry:
             if basic is None:
                 raise HttpError(f"{refused.url} asks for a password: {self._remedy()}")
             return basic
-        told = dict(_CHALLENGE.findall(rest))
-        if scheme.lower() != "bearer" or "realm" not in told:
-            raise HttpError(f"{refused.url} refuses us and does not say what it wants")
-        if origin(told["realm"]) != self._realm:
+        challenge = dict(_CHALLENGE.findall(rest))
+        if scheme.lower() != "bearer" or "realm" not in challenge:
+            raise HttpError(f"{refused.url} refuses us and names no way to sign in")
+        if origin(challenge["realm"]) != self._realm:
             raise HttpError(
-                f"{refused.url} sends us to {origin(told['realm'])} for a token, which is not "
+                f"{refused.url} sends us to {origin(challenge['realm'])} for a token, which is not "
                 "configured; name it as token_service",
             )
-        query = {k: v for k, v in told.items() if k in ("service", "scope")}
-        url = f"{told['realm']}{'&' if '?' in told['realm'] else '?'}{urlencode(query)}"
+        query = {k: v for k, v in challenge.items() if k in ("service", "scope")}
+        url = f"{challenge['realm']}{'&' if '?' in challenge['realm'] else '?'}{urlencode(query)}"
         answer = self._http.ask("GET", url, headers={"authorization": basic} if basic else {})
         given = answer.json() if answer.status == 200 else None  # noqa: PLR2004
         token = (given.get("token") or given.get("access_token")) if isinstance(given, dict) else 0
@@ -236,41 +234,38 @@ class _Look:
         digest: str,
         commit: str | None,
     ) -> Finding:
-        """What the label of every image that counts says; they must say the same."""
+        """By the label of every image that counts; all must name the same commit."""
         if "manifests" not in manifest:
             wanted = [manifest]
         else:
             digests = [one for one, _ in _images(manifest) if chosen in (digest, one)]
             wanted = [registry.manifest(one) for one in digests]
         label, raw = self.image.revision_label, sha256()
-        said: set[str | None] = set()
+        labels: set[str | None] = set()
         for one in wanted:
             config = _descriptor(one.get("config"))
             found = registry.configuration(config)
             for key in ("config", "Labels", label):
                 found = found.get(key) if isinstance(found, dict) else None
-            said.add(found if isinstance(found, str) else None)
+            labels.add(found if isinstance(found, str) else None)
             raw.update(config.encode())
         source = registry.address(f"blobs (label {label})")
-        told = ", ".join(sorted(f"{one!r:.80}" if one else "nothing" for one in said))
-        value = said.pop() if len(said) == 1 else None
+        place = f"the label {label} of {short(chosen)}"
+        listed = ", ".join(sorted(f"{one!r:.80}" if one else "nothing" for one in labels))
+        value = labels.pop() if len(labels) == 1 else None
         if not isinstance(value, str) or not COMMIT.fullmatch(value):
             return Finding(
                 kind=ProofKind.ARTIFACT_BUILT,
                 holds=False,
-                detail=f"the label {label} of {short(chosen)} names no commit: {told}",
+                detail=f"{place} names no commit: {listed}",
                 source=source,
                 answer=raw.hexdigest(),
             )
+        late = absent(self.view, self.now, self.service.patience)
         return named(
-            ProofKind.ARTIFACT_BUILT,
-            whole(value, commit),
-            commit,
-            absent(self.view, self.now, self.service.patience),
-            place=f"the label {label} of {short(chosen)}",
-            source=source,
-            answer=raw.hexdigest(),
-        )
+            ProofKind.ARTIFACT_BUILT, whole(value, commit), commit, late,
+            place=place, source=source, answer=raw.hexdigest(),
+        )  # fmt: skip
 
     def _both(self, holds: bool | None, detail: str, answer: Answer | None = None) -> list[Finding]:  # noqa: FBT001
         kinds = [ProofKind.DIGEST_RECORDED]
@@ -311,5 +306,27 @@ def _images(index: Any) -> list[tuple[str, str]]:  # noqa: ANN401
 def _descriptor(entry: Any) -> str:  # noqa: ANN401
     digest = entry.get("digest") if isinstance(entry, dict) else None
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise HttpError("a manifest names no digest where one must stand")
+        raise HttpError("a manifest lacks a digest that it must name")
     return digest
+
+
+def _proofs(service: ServiceSettings) -> Iterator[ProofKind]:
+    if service.image is not None:
+        yield ProofKind.DIGEST_RECORDED
+        if service.image.revision_label:
+            yield ProofKind.ARTIFACT_BUILT
+
+
+def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:
+    if (image := service.image) is not None:
+        registry = Registry(service, image)
+        where = f"{image.registry}/v2/{image.repository}"
+        yield asked("registry", lambda: f"{where} {registry.check()}")
+
+
+BACKEND: Final = EvidenceBackend(
+    settings=ImageSettings,
+    proofs=_proofs,
+    open=lambda services, context: OciEvidence(services, context.pushed),
+    check=_check,
+)

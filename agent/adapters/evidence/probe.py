@@ -1,17 +1,17 @@
-"""What the probes of a service's delivery share: how a finding becomes evidence.
-
-No port stands behind this module.
-"""
+"""What the probes share: how a finding becomes evidence. This module implements no port."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
+from agent.adapters.common.http import HttpError
+from agent.backends import Check
 from agent.core.model.nouns import Evidence, ProofKind
-from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.queueing import TaskView
 from agent.core.model.text import one_line
 
 COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,40}|[0-9a-fA-F]{64}")
@@ -19,9 +19,6 @@ COMMIT: Final = re.compile(r"[0-9a-fA-F]{7,40}|[0-9a-fA-F]{64}")
 _SHOWN: Final = 400
 _LEAST: Final = 7
 _SHORT: Final = 12
-
-Known = Callable[[TaskSpec, TaskView, datetime], str | None]
-"""What another source says this delivery is: its commit, or its digest. None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +38,16 @@ class Finding:
 def evidence(
     probe: str, findings: Iterable[Finding], view: TaskView, now: datetime
 ) -> Sequence[Evidence]:
-    """One item per finding, all seen at `now` and of this attempt."""
+    """One item per finding, all seen at `now` and of this attempt. `probe` is part of their ids."""
     times: Counter[ProofKind] = Counter()
     items = []
     for one in findings:
         times[one.kind] += 1
         number = f"-{times[one.kind]}" if times[one.kind] > 1 else ""
+        name = f".{probe}" if probe else ""
         items.append(
             Evidence(
-                id=f"{one.kind}@{view.attempt}.{probe}{number}",
+                id=f"{one.kind}@{view.attempt}{name}{number}",
                 kind=one.kind,
                 origin="observed",
                 holds=one.holds,
@@ -65,7 +63,7 @@ def evidence(
 
 
 def absent(view: TaskView, now: datetime, patience: float) -> bool | None:
-    """What is to be said of a thing that is not there: None while it may be on its way."""
+    """What the absence of a thing means: None, not known, while it may be on its way."""
     if view.finished_at is None or now < view.finished_at + timedelta(seconds=patience):
         return None
     return False
@@ -83,30 +81,36 @@ def named(
     kind: ProofKind,
     value: str,
     wanted: str | None,
-    late: bool | None,  # noqa: FBT001 - what `absent` says
+    late: bool | None,  # noqa: FBT001 - from `absent`
     *,
     place: str,
     source: str,
     answer: str,
 ) -> Finding:
-    """A commit or digest that stands at `place`. Whether it is the right one, the core compares.
+    """A commit or digest found at `place`. Whether it is the right one, the core compares.
 
-    One that is not `wanted` says nothing as long as the right one may still be on its way.
+    One that is not `wanted` proves nothing as long as the right one may still be on its way.
     """
+    seen = partial(Finding, kind=kind, source=source, answer=answer)
     if wanted is not None and value != wanted and late is None:
         detail = f"{place} still says {short(value)}, not {short(wanted)}; it may be on its way"
-        return Finding(kind=kind, holds=None, detail=detail, source=source, answer=answer)
-    return Finding(
-        kind=kind,
-        holds=True,
-        value=value,
-        detail=f"{place} says {short(value)}",
-        source=source,
-        answer=answer,
-    )
+        return seen(holds=None, detail=detail)
+    return seen(holds=True, value=value, detail=f"{place} says {short(value)}")
 
 
 def short(name: str) -> str:
     """A commit or a digest, as a person compares it."""
     head, colon, tail = name.rpartition(":")
     return f"{head}{colon}{tail[:_SHORT]}"
+
+
+def asked(name: str, look: Callable[[], str]) -> Check:
+    """For `doctor`: whether the place that `look` asks answers."""
+    try:
+        return Check(name=name, state="ok", said=look())
+    except HttpError as error:
+        fix = (
+            "until it answers, what it knows is unknown and nothing is accepted; "
+            "see wavekeeper.toml"
+        )
+        return Check(name=name, state="fail", said=str(error), fix=fix)

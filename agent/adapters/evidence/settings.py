@@ -5,13 +5,21 @@ token is named by its environment variable. No port stands behind this module.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationInfo,
+    model_validator,
+)
 
 from agent.adapters.files.toml import Argument, Folder, Text, TomlModel, did_you_mean, fault_at
+from agent.backends import EvidenceBackend, find, names
 from agent.core.model.durations import Seconds
 from agent.core.model.nouns import ProofKind
 
@@ -233,7 +241,12 @@ class Question(TomlModel):
 
 
 class ServiceSettings(TomlModel):
-    """`[services.NAME]`: one service and the systems that know of its delivery."""
+    """`[services.NAME]`: one service and the systems that know of its delivery.
+
+    The section of a source that another package brings is read by that source's own model.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     timeout: Seconds = 10.0
     """Seconds for one request."""
@@ -245,6 +258,27 @@ class ServiceSettings(TomlModel):
     ci: CiSettings | None = None
     look: Annotated[tuple[Look, ...], Field(strict=False)] = ()
     command: Annotated[tuple[Question, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: object, info: ValidationInfo) -> object:
+        if not isinstance(data, dict):
+            return data
+        known, own = dict.fromkeys([*cls.model_fields, *names(EvidenceBackend)]), dict(data)
+        for key in data.keys() - cls.model_fields.keys():
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+                raise fault_at((key,), f"unknown key {key!r:.80}{hint}")
+            source = find(EvidenceBackend, key)
+            section: Any = source.settings
+            if source.many:
+                section = Annotated[tuple[section, ...], Field(strict=False)]
+            # A table of one key, so that a fault is found at its line.
+            read = TypeAdapter(dict[str, section]).validate_python(
+                {key: data[key]}, context=info.context
+            )
+            own[key] = read[key]
+        return own
 
     @model_validator(mode="after")
     def _tells_dev_from_production(self) -> Self:
@@ -260,40 +294,14 @@ class ServiceSettings(TomlModel):
         return self
 
     @property
+    def sections(self) -> tuple[str, ...]:
+        """The sources that it configures, by the names of their backends."""
+        given = {name: getattr(self, name) for name in ("image", "ci", "look", "command")}
+        given |= self.model_extra or {}
+        return tuple(name for name, value in given.items() if value not in (None, ()))
+
+    @property
     def proofs(self) -> frozenset[ProofKind]:
         """Everything that this configuration can find evidence of."""
-        return frozenset(self._proofs())
-
-    def _proofs(self) -> Iterator[ProofKind]:
-        if self.image is not None:
-            yield ProofKind.DIGEST_RECORDED
-            if self.image.revision_label:
-                yield ProofKind.ARTIFACT_BUILT
-        if self.ci is not None:
-            if self.ci.workflow is not None:
-                yield ProofKind.ARTIFACT_BUILT
-            if self.ci.checks:
-                yield ProofKind.CHECKS_PASSED
-        yield from (one.proof for one in self.look)
-        yield from (one.proof for one in self.command)
-
-
-IssueHome = Literal["local", "github"]
-
-
-class IssueSettings(TomlModel):
-    """`[issues]`: where defects are written down."""
-
-    home: IssueHome = "local"
-    """`local`: Markdown files in the state folder."""
-    repository: GitHubName | None = None
-    api: Api = "https://api.github.com"
-    token: Variable = "GITHUB_TOKEN"  # noqa: S105 - the name of a variable, not what it holds
-    labels: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    authority: Folder | None = None
-
-    @model_validator(mode="after")
-    def _knows_where(self) -> Self:
-        if self.home == "github" and self.repository is None:
-            raise fault_at(("home",), "issues on GitHub need a repository; write 'owner/name'")
-        return self
+        sources = [find(EvidenceBackend, name) for name in self.sections]
+        return frozenset(proof for one in sources for proof in one.proofs(self))

@@ -1,19 +1,25 @@
 """Reads `wavekeeper.toml`. Every complaint is one line: FILE:LINE: what is wrong; what to do."""
 
-import json
 import os
 import re
-import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
-from agent.adapters.code_queue.config import CodeQueueSettings
-from agent.adapters.evidence.settings import IssueSettings, ServiceName, ServiceSettings
+from agent.adapters.agents.settings import CommandSettings
+from agent.adapters.evidence.settings import ServiceName, ServiceSettings
 from agent.adapters.files.toml import (
-    Argument,
     Folder,
     Text,
     TomlFaultError,
@@ -23,6 +29,15 @@ from agent.adapters.files.toml import (
     parse,
 )
 from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
+from agent.backends import (
+    AgentBackend,
+    Chosen,
+    IssuesBackend,
+    Kind,
+    QueueBackend,
+    find,
+    names,
+)
 from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Mode
 from agent.core.model.queueing import QueueSpec
@@ -63,6 +78,8 @@ time_limit = "2h"             # for one attempt
 """
 """What `wavekeeper init` writes. It works as it is; only `wavekeeper work` asks for more."""
 
+EMBEDDED: Final = "embedded"
+"""The queue that `[[queue]]` is about."""
 _LEAST_BEATS: Final = 3
 """Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
 
@@ -70,16 +87,6 @@ _LEAST_BEATS: Final = 3
 def _remote(value: str) -> str:
     if value.startswith("-"):
         raise ValueError(f"{value!r:.80} would be an option of git; write a remote's name or a URL")
-    return value
-
-
-def _as_list(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            example = json.dumps(shlex.split(value) or ["my-agent"])
-        except ValueError:
-            example = '["my-agent", "--flag"]'
-        raise fault_at((), f"'command' must be a list of arguments; write {example:.200}")
     return value
 
 
@@ -105,20 +112,11 @@ class SupervisorSettings(TomlModel):
     """Where the supervisor runs; heavy checks are never run on the master."""
 
 
-class WorkerSettings(TomlModel):
-    """How `wavekeeper work` runs agents."""
+class WorkerSettings(CommandSettings):
+    """How `wavekeeper work` runs agents: those of `command`, or of the `agent` that it names."""
 
-    command: (
-        Annotated[
-            tuple[Argument, ...],
-            BeforeValidator(_as_list),
-            Field(strict=False, min_length=1),
-        ]
-        | None
-    ) = None
-    """The agent's argument list. None: this machine runs no worker."""
-    prompt: Literal["stdin", "file"] = "stdin"
-    output: Literal["text", "jsonl"] = "text"
+    agent: Text | None = None
+    """The `name` of one of the `[[agents]]`."""
     workspace: Annotated[Folder, Field(validate_default=True)] = Path(".wavekeeper/worktrees")
     """The shared folder of the tasks' detached worktrees."""
     slots: Annotated[int, Field(ge=1, le=100)] = 2
@@ -128,10 +126,6 @@ class WorkerSettings(TomlModel):
     grace: Seconds = 10.0
     """Seconds between asking an agent to stop and killing it."""
     time_limit: Seconds = 7200.0
-    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
-    """Added to the agent's environment."""
-    path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
-    """Folders put in front of PATH."""
     queues: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     """The queues it takes work from; empty: all."""
 
@@ -186,17 +180,53 @@ class ModelSettings(TomlModel):
         return key
 
 
-class _Queue(TomlModel):
-    id: Text
-    kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
-    risk: Literal["low", "normal", "high"] = "normal"
-    max_running: Annotated[int, Field(ge=1)] = 5
+def _choose(
+    group: type[Kind], table: dict[str, Any], key: str, kind: object, info: ValidationInfo
+) -> Chosen[Kind]:
+    """The backend that `table` names under `key`, with its own settings out of the same table."""
+    known = names(group)
+    if not isinstance(kind, str) or kind not in known:
+        hint = did_you_mean(str(kind), known)
+        shown = f"{kind!r:.80}, not one of {', '.join(known)}{hint}"
+        raise fault_at((key,), f"{key!r} is {shown}")
+    backend = find(group, kind)
+    if key not in backend.settings.model_fields:
+        table = {name: value for name, value in table.items() if name != key}
+    own = backend.settings.model_validate(table, context=info.context)
+    return Chosen(kind, backend, own)
 
 
-def _which_queue(value: object) -> str:
+def _queue(value: object, info: ValidationInfo) -> Chosen[QueueBackend[Any]]:
     """`[[queue]]` is the embedded queue; one table that names its kind may be another."""
-    table = isinstance(value, CodeQueueSettings) or (isinstance(value, dict) and "kind" in value)
-    return "[code-queue]" if table else "[list]"
+    if isinstance(value, dict) and "kind" in value:
+        return _choose(QueueBackend, value, "kind", value["kind"], info)
+    embedded = find(QueueBackend, EMBEDDED)
+    own = embedded.settings.model_validate(value, context=info.context)
+    return Chosen(EMBEDDED, embedded, own)
+
+
+def _issues(value: object, info: ValidationInfo) -> Chosen[IssuesBackend[Any]]:
+    if not isinstance(value, dict):
+        raise PydanticKnownError("dict_type")
+    return _choose(IssuesBackend, value, "home", value.get("home", "local"), info)
+
+
+class _Named(TomlModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: Text
+    kind: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: object) -> object:
+        return data  # they are the backend's
+
+
+def _agent(value: object, info: ValidationInfo) -> Chosen[AgentBackend[Any]]:
+    named = _Named.model_validate(value)
+    table = {"kind": named.kind, **(named.model_extra or {})}
+    return replace(_choose(AgentBackend, table, "kind", named.kind, info), name=named.name)
 
 
 class Settings(TomlModel):
@@ -208,29 +238,39 @@ class Settings(TomlModel):
     policies: Folder | None = None
     """None: the policies that are shipped."""
     supervisor: SupervisorSettings = SupervisorSettings()
-    queue: Annotated[
-        Annotated[tuple[_Queue, ...], Field(strict=False, min_length=1), Tag("[list]")]
-        | Annotated[CodeQueueSettings, Tag("[code-queue]")],
-        Discriminator(_which_queue),
-    ] = (_Queue(id="main"), _Queue(id="infra", kind="infrastructure", risk="low"))
-    """Queues of the embedded kind, or a Code Queue."""
+    queue: Annotated[Chosen[QueueBackend[Any]], PlainValidator(_queue)] = Field(
+        default_factory=lambda: [
+            {"id": "main"},
+            {"id": "infra", "kind": "infrastructure", "risk": "low"},
+        ],
+        validate_default=True,
+    )
+    """`[[queue]]`: the queues of the embedded kind; `[queue]`: another queue, by its kind."""
     model: ModelSettings = ModelSettings()
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
+    agents: Annotated[
+        tuple[Annotated[Chosen[AgentBackend[Any]], PlainValidator(_agent)], ...],
+        Field(strict=False),
+    ] = ()
     services: dict[ServiceName, ServiceSettings] = {}
     remedies: Annotated[dict[RemedyName, RemedySettings], AfterValidator(one_environment_each)] = {}
-    issues: IssueSettings = IssueSettings()
+    issues: Annotated[Chosen[IssuesBackend[Any]], PlainValidator(_issues)] = Field(
+        default_factory=dict, validate_default=True
+    )
 
     @property
     def queues(self) -> tuple[QueueSpec, ...]:
         """The queues, in the order of the file."""
-        if isinstance(self.queue, CodeQueueSettings):
-            return self.queue.specs
-        return tuple(QueueSpec(**dict(queue)) for queue in self.queue)
+        return tuple(self.queue.backend.queues(self.queue.settings))
 
     @property
-    def code_queue(self) -> CodeQueueSettings | None:
-        """The Code Queue that is supervised; None: the embedded queue."""
-        return self.queue if isinstance(self.queue, CodeQueueSettings) else None
+    def agent(self) -> Chosen[AgentBackend[Any]] | None:
+        """The agent of this machine's worker; None: it runs none."""
+        if self.worker.agent is not None:
+            return next(one for one in self.agents if one.name == self.worker.agent)
+        if self.worker.command is None:
+            return None
+        return Chosen("command", find(AgentBackend, "command"), self.worker)
 
     @model_validator(mode="after")
     def _one_queue_each(self) -> Self:
@@ -244,6 +284,21 @@ class Settings(TomlModel):
             if name not in ids:
                 hint = did_you_mean(name, ids) or f"; there are {', '.join(ids)}"
                 raise fault_at(("worker", "queues", index), f"there is no queue {name!r:.80}{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_agent_each(self) -> Self:
+        known = [one.name for one in self.agents]
+        for index, name in enumerate(known):
+            if name in known[:index]:
+                message = f"the agent {name!r:.80} is there twice; keep one of the two"
+                raise fault_at(("agents", index, "name"), message)
+        own, where = self.worker.agent, ("worker", "agent")
+        if own is not None and self.worker.command is not None:
+            raise fault_at(where, "[worker] names an agent and a command; keep one of the two")
+        if own is not None and own not in known:
+            hint = did_you_mean(own, known) or "; add it as [[agents]]"
+            raise fault_at(where, f"there is no agent {own!r:.80}{hint}")
         return self
 
 
@@ -271,3 +326,5 @@ def read_settings(path: Path) -> Settings:
         return document.read(Settings, document.data, context={"folder": folder})
     except TomlFaultError as fault:
         raise ConfigurationError(f"{path}:{fault.line}: {fault}") from fault
+    except ConfigurationError as error:  # of a backend, which knows no file
+        raise ConfigurationError(f"{path}: {error}") from error

@@ -26,7 +26,7 @@ from agent.adapters.files.toml import (
 from agent.core.assess import write_scopes
 from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Command, Criterion, Grants, ProofKind, TaskKind
-from agent.core.model.queueing import TaskSpec
+from agent.core.model.queueing import ATTEMPTS, TaskSpec
 from agent.errors import WaveFileError
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -180,7 +180,7 @@ class _Task(TomlModel):
     depends_on: _Words = ()
     production_adjacent: bool = False
     service: Text | None = None
-    attempts: _Attempts = 3
+    attempts: _Attempts = ATTEMPTS
 
 
 class _File(TomlModel):

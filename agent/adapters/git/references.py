@@ -36,7 +36,7 @@ class GitReferences:
 
     Raises:
         NothingDoneError: the path is no document, or it cannot be written to.
-        WorktreeError: git failed; the message carries its own words.
+        WorktreeError: git failed; the message has git's own text.
 
     """
 
@@ -54,8 +54,8 @@ class GitReferences:
 
     def proposed(self, key: str) -> Proposed | None:
         branch = self._branch(key)
-        said = git.run("ls-remote", "--", self._remote, f"refs/heads/{branch}")
-        commit = said.partition("\t")[0].strip()
+        listed = git.run("ls-remote", "--", self._remote, f"refs/heads/{branch}")
+        commit = listed.partition("\t")[0].strip()
         return Proposed(branch=branch, commit=commit) if commit else None
 
     def propose(self, path: str, text: str, *, title: str, key: str) -> Proposed:
@@ -66,7 +66,7 @@ class GitReferences:
         if checkout is None:
             raise NothingDoneError("the remote has no default branch to propose a document to")
         try:
-            if not self._written(checkout.path, path, visible(text).strip()):
+            if not self._write(checkout.path, path, visible(text).strip()):
                 return Proposed(branch="HEAD", commit=checkout.commit)
             branch = self._branch(key)
             here = checkout.path
@@ -94,8 +94,8 @@ class GitReferences:
             raise NothingDoneError(f"a reference has 1 to {_MOST} characters")
 
     @staticmethod
-    def _written(root: Path, path: str, text: str) -> bool:
-        """At the end of the document, or as a new one; False: it says so already.
+    def _write(root: Path, path: str, text: str) -> bool:
+        """Write it at the end of the document, or as a new one; False: the text is there already.
 
         Symbolic links lead out of the checkout.
         """

@@ -31,9 +31,9 @@ def remote_of(repository: Path, remote: str, *, push: bool = False) -> str:
 def _rewritten(address: str, folder: Path | None, *, push: bool) -> str:
     """As git does it for an address that no remote has: once, and the longest prefix counts."""
     pattern = r"^url\..*\.(push)?insteadof$"
-    said = git.ask("config", "-z", "--get-regexp", pattern, folder=folder, fine=(0, 1))
+    configured = git.ask("config", "-z", "--get-regexp", pattern, folder=folder, fine=(0, 1))
     for kind in ("pushinsteadof", "insteadof") if push else ("insteadof",):
-        rules = [entry.partition("\n") for entry in said.split("\0")]
+        rules = [entry.partition("\n") for entry in configured.split("\0")]
         fitting = [
             (prefix, key.removeprefix("url.").removesuffix(f".{kind}"))
             for key, _, prefix in rules

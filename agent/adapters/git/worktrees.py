@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from agent.adapters.common import git
+from agent.adapters.common.lock import locked
 from agent.errors import WorktreeError
 from agent.ports import Checkout
 
@@ -40,7 +40,7 @@ class GitWorktrees:
     `remote` is an address or a path, and so is `push`, where the agents' `git push origin` goes if
     that is another place. `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
-    git's own words; a task's worktree is never removed, whatever is in it. Known flaw: for the
+    git's own message; a task's worktree is never removed, whatever is in it. Known flaw: for the
     milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
     """
 
@@ -120,24 +120,16 @@ class GitWorktrees:
         return True
 
     def _heads(self) -> tuple[set[str], str | None]:
-        """The remote's branches, and the one to start from when nothing is said."""
-        heads: set[str] = set()
-        default: str | None = None
+        """The remote's branches, and the one to start from when none is named."""
         asked = ("ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*")
-        for line in _git(self._clean, *asked).splitlines():
-            value, _, name = line.partition("\t")
-            if name == "HEAD" and value.startswith("ref: refs/heads/"):
-                default = value.removeprefix("ref: refs/heads/")
-            elif name.startswith("refs/heads/"):
-                heads.add(name.removeprefix("refs/heads/"))
-        if default not in heads:
-            # The remote's HEAD names a branch that nobody has pushed yet.
-            likely = [one for one in ("main", "master") if one in heads]
-            default = next(iter(heads)) if len(heads) == 1 else next(iter(likely), None)
-        return heads, default
+        symbol, commits = git.parse_refs(_git(self._clean, *asked))
+        heads = {name.removeprefix(git.HEADS) for name in commits if name.startswith(git.HEADS)}
+        default = (symbol or "").removeprefix(git.HEADS)
+        # The remote's HEAD may name a branch that nobody has pushed yet.
+        return heads, default if default in heads else git.likely_default(heads)
 
     def _open(self) -> None:
-        """Once per host, and idempotent, so that a host killed halfway leaves nothing to mend."""
+        """Once per host, and idempotent, so that a host killed halfway leaves nothing to fix."""
         if self._is_open and self._clone.exists() and self._clean.exists():
             return
         for clone in (self._clone, self._clean):
@@ -169,22 +161,14 @@ class GitWorktrees:
     def _locked(self) -> Iterator[None]:
         """One at a time on this machine; `OSError` leaves as `WorktreeError`."""
         try:
-            self._state.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._state / "lock", timeout=_LOCK_LIMIT, fallback_to_soft=False)
-            with _taken(lock, self._state):
+            busy = WorktreeError(
+                f"{self._state} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
+            )
+            with locked(self._state / "lock", _LOCK_LIMIT, busy):
                 self._open()
                 yield
         except OSError as error:
             raise WorktreeError(f"{error.strerror or error}: {error.filename}") from error
-
-
-def _taken(lock: BaseFileLock, place: Path) -> AcquireReturnProxy[BaseFileLock]:
-    try:
-        return lock.acquire()
-    except Timeout:
-        raise WorktreeError(
-            f"{place} is busy for over {_LOCK_LIMIT:g} s: look which git runs there",
-        ) from None
 
 
 def _add(clone: Path, path: Path, commit: str) -> None:

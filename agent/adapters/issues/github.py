@@ -1,9 +1,9 @@
 """Defects written down as issues of a GitHub repository, one issue per fingerprint.
 
-What the program must find again stands in the first line of an issue or a comment: a hidden marker
+What the program must find again is in the first line of an issue or a comment: a hidden marker
 with the digest of the fingerprint or the key, as in the local files. An issue is looked for in the
 list, which is up to date, and not by the search, which lags behind; the oldest one counts. Whatever
-comes from elsewhere stands inside a fence.
+comes from elsewhere is inside a fence.
 
 Policy: "a GitHub issue or issue comment that records the blocking condition and recovery
 dependency".
@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -21,7 +21,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, secret
+from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.issues.settings import GitHubIssueSettings
+from agent.backends import Check, Context, IssuesBackend, tried
 from agent.core.model.text import code, fenced, one_line, visible
 from agent.errors import IssuesUnavailableError
 from agent.ports import Issue
@@ -48,7 +50,7 @@ class GitHubIssues:
     `token` names the environment variable; it is read at each call and kept nowhere.
 
     Raises:
-        IssuesUnavailableError: GitHub did not do it; the message says why and what to do.
+        IssuesUnavailableError: GitHub did not do it; the message has the reason and the remedy.
 
     """
 
@@ -177,20 +179,20 @@ class GitHubIssues:
         )
 
     def _read(self, what: str) -> Mapping[str, Any]:
-        return _object(self._ask("GET", what))
+        return self._ask("GET", what).object()
 
     def _write(self, method: str, what: str, sent: Mapping[str, Any]) -> Mapping[str, Any]:
         if (pause := self._next_write - time.monotonic()) > 0:
             self._wait(pause)
         self._next_write = time.monotonic() + _BETWEEN
-        return _object(self._ask(method, what, json.dumps(sent).encode()))
+        return self._ask(method, what, json.dumps(sent).encode()).object()
 
     def _ask(self, method: str, what: str, body: bytes | None = None) -> Answer:
         """A limit that ends soon is sat out, once: what was refused for it was not done."""
         headers = {
             "accept": "application/vnd.github+json",
-            "authorization": f"Bearer {secret(self._token)}",
             "x-github-api-version": _VERSION,
+            **bearer(self._token),
         }
         url = f"{self._base}/{what}".rstrip("/")
         for last in (False, True):
@@ -239,8 +241,8 @@ def _pause(answer: Answer) -> float | None:
         return float(after)
     if answer.headers.get("x-ratelimit-remaining") == "0":
         return _until_reset(answer)
-    told = answer.status == 429 or b"secondary rate limit" in answer.body.lower()  # noqa: PLR2004
-    return _NO_HINT if told else None
+    limited = answer.status == 429 or b"secondary rate limit" in answer.body.lower()  # noqa: PLR2004
+    return _NO_HINT if limited else None
 
 
 def _until_reset(answer: Answer) -> float:
@@ -283,12 +285,23 @@ def _checked(issue: str) -> str:
 def _number(found: Mapping[str, Any]) -> int:
     number = found.get("number")
     if not isinstance(number, int) or number < 1:
-        raise HttpError("an issue without a number")
+        raise HttpError("GitHub sent an issue without a number")
     return number
 
 
-def _object(answer: Answer) -> Mapping[str, Any]:
-    found = answer.json()
-    if not isinstance(found, dict):
-        raise HttpError(f"{answer.url} is no object")
-    return found
+def _open(own: GitHubIssueSettings, _context: Context) -> GitHubIssues:
+    return GitHubIssues(
+        own.repository or "",
+        token=own.token,
+        api=own.api,
+        labels=own.labels,
+        authority=own.authority,
+    )
+
+
+def _check(own: GitHubIssueSettings, context: Context) -> Iterable[Check]:
+    github = _open(own, context)
+    yield tried("issues", lambda: f"{own.repository}: {github.check()}")
+
+
+BACKEND: Final = IssuesBackend(settings=GitHubIssueSettings, open=_open, check=_check)

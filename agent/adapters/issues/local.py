@@ -1,8 +1,8 @@
 """Defects written down as Markdown files in one folder, one file per fingerprint.
 
-What the program must find again stands in hidden lines at the very beginning of a file: the
-fingerprint's digest, and the digest of each comment's key. Whatever comes from elsewhere stands
-below them, inside fences. The rest of a file is people's: what they write there is kept.
+What the program must find again is in hidden lines at the very beginning of a file: the
+fingerprint's digest, and the digest of each comment's key. Whatever comes from elsewhere is below
+them, inside fences. The rest of a file is people's: what they write there is kept.
 
 Policy: "first record the infrastructure defect in an issue".
 """
@@ -15,8 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
+from agent.adapters.common.lock import locked
+from agent.adapters.issues.settings import IssueSettings
+from agent.backends import IssuesBackend
 from agent.core.model.text import fenced, one_line
 from agent.errors import UnusableStoreError
 from agent.ports import Issue
@@ -75,8 +76,8 @@ class LocalIssues:
             top = _split(_read(self._path(issue)))[1].partition("\n```")[0]
         except (OSError, UnusableStoreError):
             return None
-        said = _STATUS.search(top)
-        word = said.group().removeprefix("Status:").strip().lower() if said else ""
+        status = _STATUS.search(top)
+        word = status.group().removeprefix("Status:").strip().lower() if status else ""
         return {"open": True, "closed": False}.get(word)
 
     def comment(self, issue: str, body: str, *, key: str) -> None:
@@ -120,16 +121,11 @@ class LocalIssues:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with self._reported():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._folder / ".lock", timeout=_PATIENCE, fallback_to_soft=False)
-            try:
-                held = lock.acquire()
-            except Timeout:
-                raise UnusableStoreError(
-                    f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
-                    "end that process",
-                ) from None
-            with held:
+            busy = UnusableStoreError(
+                f"{self._folder}: another process kept it locked for {_PATIENCE:.0f} s: "
+                "end that process",
+            )
+            with locked(self._folder / ".lock", _PATIENCE, busy):
                 yield
 
 
@@ -188,3 +184,8 @@ def _write(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+BACKEND: Final = IssuesBackend(
+    settings=IssueSettings, open=lambda _own, context: LocalIssues(context.state / "issues")
+)

@@ -1,7 +1,7 @@
 """One way to the Messages API, for the reviewer and the drafter: one client, one retry layer.
 
 The SDK's own retries are off: tenacity owns them, honours `retry-after` up to a limit, and a total
-deadline stands around everything, because the SDK's timeout is one of each read. Nothing of the
+deadline bounds everything, because the SDK's timeout is one of each read. Nothing of the
 environment reaches the wire: key, address and version are given, proxies only if they are wanted,
 and headers go out by an allow-list (ANTHROPIC_CUSTOM_HEADERS could replace the API version).
 """
@@ -18,8 +18,8 @@ import anthropic
 import jinja2
 import tenacity
 from anthropic.types import Message
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from agent.adapters.model.templates import sandbox
 from agent.core.model.actions import digest
 from agent.core.model.nouns import Usage
 from agent.core.model.text import one_line
@@ -77,13 +77,13 @@ class Asking:
     max_tokens: int = 16_000
     """Of the answer, the model's thinking included."""
     channel: Literal["tool_result", "user_json"] = "tool_result"
-    """Where the exhibits stand in the request."""
+    """Where in the request the exhibits are."""
     most_tokens: int = 150_000
     """Of one call, question and answer; a longer question is not sent."""
 
 
 class Words:
-    """What a model is told: `NAME.md.j2` and `NAME.schema.json` of one folder, and the data.
+    """What a model is given: `NAME.md.j2` and `NAME.schema.json` of one folder, and the data.
 
     The template's macro `instructions` is the part that never changes; `parts` are its macros.
     PolicyError for a missing or broken file.
@@ -95,19 +95,13 @@ class Words:
         try:
             schema = (folder / f"{name}.schema.json").read_text(encoding="utf-8")
             self._schema = json.loads(schema)
-            environment = ImmutableSandboxedEnvironment(
-                loader=jinja2.FileSystemLoader(folder),
-                undefined=jinja2.StrictUndefined,
-                autoescape=False,  # plain text for a model; all that is untrusted is JSON
-                trim_blocks=True,
-                lstrip_blocks=True,
-            )
-            parts: Any = environment.get_template(template.name).module
+            # Plain text for a model; all that is untrusted is JSON.
+            parts: Any = sandbox(folder).get_template(template.name).module
             self._instructions = str(parts.instructions()).strip()
             self.parts = parts
         except (OSError, ValueError, AttributeError, jinja2.TemplateError) as error:
-            told = f"{template}: {one_line(str(error))}; put the shipped one back"
-            raise PolicyError(told) from error
+            message = f"{template}: {one_line(str(error))}; put the shipped one back"
+            raise PolicyError(message) from error
         self.digest = digest([self._instructions, self._schema, asking.effort, asking.channel])
 
     def body(self, first: str, data: str, last: str) -> dict[str, Any]:
@@ -232,7 +226,7 @@ async def _ask(
 
 
 def _abstention(error: Exception, endpoint: Endpoint) -> AbstainError:
-    """The reason, in our words: no text of a response gets into it."""
+    """The reason, in text of our own: none of a response gets into it."""
     name = type(error).__name__
     match error:
         case AbstainError():
@@ -260,8 +254,7 @@ def _is_transient(status: int) -> bool:
 
 
 def _code(error: anthropic.APIStatusError) -> str | None:
-    code = getattr(error, "error_code", None)
-    return code if isinstance(code, str) else None
+    return _text(getattr(error, "error_code", None))
 
 
 def _transient(error: BaseException, longest_wait: float) -> bool:
@@ -276,7 +269,7 @@ def _transient(error: BaseException, longest_wait: float) -> bool:
 
 
 def _retry_after(error: BaseException | None) -> float | None:
-    """Seconds that the provider asks us to wait; None: it does not say."""
+    """Seconds that the provider asks us to wait; None: it names no time."""
     if not isinstance(error, anthropic.APIStatusError):
         return None
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):

@@ -63,8 +63,8 @@ class AnthropicWriter:
 
 
 def _facts(request: DraftRequest) -> dict[str, Any]:
-    """All that is known, made visible; times are left out, so that looking again asks nothing."""
-    told = {
+    """All that is known, made visible; without times, so that the same facts ask only once."""
+    facts = {
         "kind": request.kind,
         "unmetCriteria": list(request.unmet),
         "notProven": [visible(one) for one in request.missing],
@@ -78,4 +78,4 @@ def _facts(request: DraftRequest) -> dict[str, Any]:
         "lastError": request.last_error and tail(visible(request.last_error), _SHOWN)[0],
         "output": request.output and tail(visible(request.output), _SHOWN)[0],
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in facts.items() if value}

@@ -1,6 +1,6 @@
-"""The reviewers: one asks a model through the Messages API, the other asks nobody.
+"""The reviewer that asks a model through the Messages API.
 
-For the model, untrusted text travels as JSON inside a tool result and nowhere else; the criteria
+Untrusted text travels as JSON inside a tool result and nowhere else; the criteria
 and the instructions stand outside it. The model has no tool it could call. What its answer is worth
 is decided by `agent.core.review.review`.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters.model.anthropic_api import Answer, Asking, Endpoint, Words, ask
-from agent.core.model.nouns import Criterion, CriterionVerdict, Review
+from agent.core.model.nouns import Review
 from agent.core.review.brief import Brief
 from agent.core.review.review import AbstainError, abstention, refuse_unreadable, weigh
 
@@ -56,34 +56,3 @@ def _weighed(brief: Brief, answer: Answer) -> Review:
     else:
         review = weigh(brief, answer.reply)
     return review.model_copy(update={"usage": answer.usage, "model": answer.model})
-
-
-class EvidenceReviewer:
-    """Port `Reviewer`, from observed evidence alone."""
-
-    name = "evidence"
-
-    def review(self, briefs: Sequence[Brief]) -> Sequence[Review]:
-        return [
-            Review(
-                criteria=tuple(_verdict(one, brief) for one in brief.criteria),
-                attempt=brief.attempt,
-                digest=brief.digest(),
-                seen=brief.seen,
-                by=self.name,
-            )
-            for brief in briefs
-        ]
-
-
-def _verdict(criterion: Criterion, brief: Brief) -> CriterionVerdict:
-    if criterion.proof in brief.holding:
-        verdict: CriterionVerdict = CriterionVerdict(id=criterion.id, verdict="met")
-    elif criterion.proof in brief.denied:
-        verdict = CriterionVerdict(id=criterion.id, verdict="unmet")
-    else:
-        return CriterionVerdict(id=criterion.id, verdict="cannot-tell")
-    shown = [
-        one for one in brief.exhibits if one.origin == "observed" and one.about == criterion.proof
-    ]
-    return verdict.model_copy(update={"quote": shown[-1].text, "evidence": shown[-1].id})

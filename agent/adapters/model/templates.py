@@ -1,4 +1,4 @@
-"""Words a prompt from facts alone, with the Jinja2 templates of `prompts/`.
+"""Renders a prompt from facts alone, with the Jinja2 templates of `prompts/`.
 
 A template sees plain strings that are ready to be placed: what a person wrote in the wave file is
 made visible and kept inside its section, and what was observed (output, errors, findings,
@@ -38,6 +38,17 @@ _FAULTS: Final = (
 _HOLDS: Final = {True: "holds", False: "does not hold", None: "unknown"}
 
 
+def sandbox(folder: Path) -> ImmutableSandboxedEnvironment:
+    """The templates of `folder`. They write no HTML, so nothing is escaped as HTML is."""
+    return ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class TemplateDrafter:
     """The `Drafter` port without a model. PolicyError, one line, for a missing or broken template.
 
@@ -47,19 +58,14 @@ class TemplateDrafter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(folder),
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,  # it writes Markdown for an agent; what is untrusted is fenced below
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        # It writes Markdown for an agent; what is untrusted is fenced below.
+        self._environment = sandbox(folder)
         shipped = [f"{kind}.md.j2" for kind in get_args(DraftKind)]
         for name in (*shipped, *self._environment.list_templates(extensions=["j2"])):
             self._template(name)
 
     def draft(self, request: DraftRequest) -> str:
-        """The prompt. `request.previous` is not quoted in it: a prompt says everything anew."""
+        """The prompt. `request.previous` is not quoted in it: a prompt states everything anew."""
         name = f"{request.kind}.md.j2"
         try:
             return _tidied(self._template(name).render(_facts(request)))
@@ -77,7 +83,7 @@ class TemplateDrafter:
             wanted = self._folder / one_line(str(error.name or name))
             return PolicyError(f"{wanted}: no such template; put the shipped one back")
         where = self._place(error) or self._folder / name
-        return PolicyError(f"{where}: broken template: {one_line(str(error))}; mend the template")
+        return PolicyError(f"{where}: broken template: {one_line(str(error))}; fix the template")
 
     def _place(self, error: Exception) -> str | None:
         """FILE:LINE of the template at fault: in a syntax error, or in the traceback."""
@@ -124,7 +130,7 @@ def _facts(request: DraftRequest) -> dict[str, Any]:
 
 
 def _read(slots: Slots | None) -> dict[str, Any] | None:
-    """What a model read out of the facts: what it says of the past is quoted, as all findings."""
+    """What a model read out of the facts; its report of the past is quoted, as all findings are."""
     if slots is None:
         return None
     past = [f"done: {one}" for one in slots.done]

@@ -3,14 +3,18 @@
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, RootModel
 
 from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.files.toml import Text, TomlModel
+from agent.backends import Check, Context, QueueBackend, Stored
 from agent.core.model.actions import digest
 from agent.core.model.nouns import LateReport, Status
 from agent.core.model.queueing import (
@@ -19,7 +23,6 @@ from agent.core.model.queueing import (
     Cursor,
     Lease,
     NewEvent,
-    Order,
     OwnControlPlane,
     QueueSpec,
     QueueView,
@@ -32,12 +35,9 @@ from agent.core.queue import rules
 from agent.core.queue.rules import (
     COLUMNS,
     TASK_COLUMNS,
+    ActingQueue,
     Attempt,
-    Halt,
-    Move,
     Request,
-    Retry,
-    Submit,
     attempt_of,
     clean,
     row_of,
@@ -47,7 +47,7 @@ from agent.core.queue.rules import (
     view,
 )
 from agent.core.queue.states import LEASED
-from agent.errors import QueueUnavailableError
+from agent.errors import QueueUnavailableError, UnreadableAnswerError, UnusableStoreError
 
 _LAPSED: Final = "attempt.state IN ('running', 'judging') AND attempt.lease_until <= ?"
 _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S608 - no input in it
@@ -76,7 +76,7 @@ _PUT: Final = (
 )
 
 
-class SqliteQueue(SqliteFile, OwnControlPlane):
+class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """A `TaskQueue` and `WorkSource` in the file `path`, which is made when it is not there.
 
     `now` gives aware datetimes and is its only clock. UnusableStoreError: the file cannot be a
@@ -129,34 +129,19 @@ class SqliteQueue(SqliteFile, OwnControlPlane):
         with self._reading() as db:
             return rules.queue_views(_specs(db), _tally(db))
 
-    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
-        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
-
-    def retry(
-        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
-    ) -> Receipt:
-        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
-        return self._act(request, key)
-
-    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
-
-    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
-        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
-
-    def move(self, task: str, *, queue: str, key: str) -> Receipt:
-        return self._act(Move(task=task, queue=queue), key)
-
     def get(self, task: str) -> TaskView | None:
         with self._reading() as db:
-            found = _views(db, "task.id = ?", clean(task))
+            found, odd = _views(db, "task.id = ?", clean(task))
+            if task in odd:
+                raise UnreadableAnswerError(odd[task])
             return found[0] if found else None
 
     def changed_since(self, cursor: Cursor | None) -> Changes:
         with self._reading() as db:
             name, newest = _store(db)
-            tasks = _views(db, "task.revision > ?", rules.revision_of(cursor, name, newest))
-            return Changes(tasks=tuple(tasks), cursor=rules.cursor_at(name, newest))
+            after = rules.revision_of(cursor, name, newest)
+            tasks, odd = _views(db, "task.revision > ?", after)
+            return Changes(tasks=tuple(tasks), cursor=rules.cursor_at(name, newest), unreadable=odd)
 
     def trace(self, task: str, *, attempt: int, after: int, limit: int) -> Sequence[TraceEvent]:
         with self._reading() as db:
@@ -257,9 +242,9 @@ class SqliteQueue(SqliteFile, OwnControlPlane):
 
 @cache
 def _schema() -> tuple[str, ...]:
-    """The statements of `queue_sqlite.sql`; some hold semicolons inside."""
+    """The statements of `embedded.sql`; some hold semicolons inside."""
     statements, part = [], ""
-    text = (resources.files("agent.adapters") / "queue_sqlite.sql").read_text("utf-8")
+    text = (resources.files("agent.adapters.queue") / "embedded.sql").read_text("utf-8")
     for line in text.splitlines(keepends=True):
         part += line
         if sqlite3.complete_statement(part):
@@ -277,7 +262,8 @@ def _store(db: sqlite3.Connection) -> tuple[str, int]:
 def _expire(db: sqlite3.Connection, now: datetime) -> None:
     """Mark as lost what ran out of time."""
     for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
-        _save(db, rules.expire(attempt_of(row)), now)
+        with suppress(ValueError):  # an odd row, which is reported where it is shown
+            _save(db, rules.expire(attempt_of(row)), now)
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
@@ -287,7 +273,10 @@ def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
 
 def _tally(db: sqlite3.Connection) -> dict[tuple[str, Status], int]:
     rows = db.execute("SELECT queue, state, tasks FROM tally").fetchall()
-    return {(row["queue"], Status(row["state"])): row["tasks"] for row in rows}
+    known = {state.value for state in Status}  # the row of an odd one is reported as its task's
+    return {
+        (row["queue"], Status(row["state"])): row["tasks"] for row in rows if row["state"] in known
+    }
 
 
 def _kept(db: sqlite3.Connection, key: str) -> tuple[Receipt, str] | None:
@@ -300,16 +289,24 @@ def _attempt(db: sqlite3.Connection, lease: Lease) -> Attempt | None:
     return attempt_of(row) if row else None
 
 
-def _views(db: sqlite3.Connection, which: str, value: str | int) -> list[TaskView]:
-    """The tasks for which `which`, a condition of this module, is true of `value`."""
-    late: dict[str, list[LateReport]] = {}
+def _views(
+    db: sqlite3.Connection, which: str, value: str | int
+) -> tuple[list[TaskView], dict[str, str]]:
+    """The tasks for which `which`, a condition of this module, is true of `value`.
+
+    And those whose rows cannot be read, with the reason: one odd row is one task's trouble.
+    """
+    late: dict[str, list[str]] = {}
     for row in db.execute(f"{_LATE} {which} ORDER BY arrival", (value,)):
-        late.setdefault(row["id"], []).append(LateReport.model_validate_json(row["report"]))
-    rows = db.execute(f"{_CURRENT} {which} ORDER BY task.revision", (value,)).fetchall()
-    return [
-        view(attempt_of(row), updated_at=time_of(row["updated_at"]), late=late.get(row["id"], ()))
-        for row in rows
-    ]
+        late.setdefault(row["id"], []).append(row["report"])
+    found, odd = [], {}
+    for row in db.execute(f"{_CURRENT} {which} ORDER BY task.revision", (value,)).fetchall():
+        try:
+            reports = [LateReport.model_validate_json(one) for one in late.get(row["id"], ())]
+            found.append(view(attempt_of(row), updated_at=time_of(row["updated_at"]), late=reports))
+        except ValueError as error:
+            odd[row["id"]] = f"its row in the queue: {' '.join(str(error).split())[:200]}"
+    return found, odd
 
 
 def _save(db: sqlite3.Connection, attempt: Attempt, now: datetime) -> None:
@@ -351,3 +348,72 @@ def _save_late(db: sqlite3.Connection, task: str, late: LateReport, seal: str) -
     if kept.rowcount:
         values = {"revision": _next_revision(db), "now": stamp(late.at), "task": task}
         db.execute(_TOUCH, values)
+
+
+class _Lane(TomlModel):
+    id: Text
+    kind: Literal["delivery", "infrastructure", "documentation"] = "delivery"
+    risk: Literal["low", "normal", "high"] = "normal"
+    max_running: Annotated[int, Field(ge=1)] = 5
+
+
+class EmbeddedSettings(RootModel[Annotated[tuple[_Lane, ...], Field(strict=False, min_length=1)]]):
+    """`[[queue]]`: the queues of the embedded kind."""
+
+
+FILE: Final = "queue.db"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _queues(own: EmbeddedSettings) -> tuple[QueueSpec, ...]:
+    return tuple(QueueSpec(**dict(lane)) for lane in own.root)
+
+
+@contextmanager
+def _open(own: EmbeddedSettings, context: Context) -> Iterator[SqliteQueue]:
+    """The queue with its lanes, unless it is another one than the one that was read."""
+    path = context.state / FILE
+    # A clock that does not go lets no lease run out, so reading has nothing to write.
+    with SqliteQueue(path, (lambda: _LONG_AGO) if context.reading else context.now) as queue:
+        for spec in () if context.reading else _queues(own):
+            queue.configure(spec)
+        if context.cursor is not None and not queue.knows(Cursor(position=context.cursor)):
+            raise UnusableStoreError(
+                f"{path} is another queue than the one that was read, or an older copy of it; "
+                "restore the latest, the tasks are in it",
+            )
+        if missing := queue.missing(context.submitted):
+            raise UnusableStoreError(
+                f"{path} does not hold {missing[0]}, which was submitted; restore the latest copy",
+            )
+        yield queue
+
+
+def _check(own: EmbeddedSettings, _context: Context) -> Iterable[Check]:
+    kinds = {lane.id: lane.kind for lane in own.root}
+    if "infrastructure" in kinds.values():
+        yield Check(name="queues", state="ok", said=", ".join(kinds))
+        return
+    yield Check(
+        name="queues",
+        state="warn",
+        said=f"{', '.join(kinds)}: none of kind infrastructure, so shared defects stay unfixed",
+        fix='add a [[queue]] with kind = "infrastructure" to wavekeeper.toml',
+    )
+
+
+def _stored(path: Path) -> Stored:
+    with SqliteQueue(path, lambda: _LONG_AGO) as queue:
+        tasks = sum(sum(one.counts.values()) for one in queue.queues())
+    return Stored(tasks, f"opens; tasks: {tasks}")
+
+
+BACKEND: Final = QueueBackend(
+    settings=EmbeddedSettings,
+    open=_open,
+    check=_check,
+    queues=_queues,
+    work=_open,
+    file=FILE,
+    stored=_stored,
+)

@@ -76,8 +76,7 @@ class CommandRemedies:
         except ProgramError as error:
             raise NothingDoneError(f"the dry run of {remedy} failed: {error}") from error
         if ended.code != 0:
-            words = f": {ended.reason}" if ended.reason else ""
-            raise NothingDoneError(f"the dry run of {remedy} ended with {ended.code}{words}")
+            raise NothingDoneError(f"the dry run of {remedy} {ended.summary}")
         return f"the dry run of {remedy} passed at {own.target}"
 
     def carry_out(self, remedy: str, names: Mapping[str, str], *, key: str) -> Remedied:
@@ -91,8 +90,7 @@ class CommandRemedies:
         what = f"{remedy} at {own.target} ({own.environment})"
         try:
             ended = self._run(argv, own)
-            words = f": {ended.reason}" if ended.reason and ended.code else ""
-            said = f"{what} ended with {ended.code}{words}"
+            said = f"{what} {ended.summary if ended.code else 'ended with 0'}"
         except ProgramError as error:
             said = f"{what}: {error}"
         return self._verified(note, own, said)
@@ -124,8 +122,7 @@ class CommandRemedies:
             if ended.code == 0:
                 return True, "the verification passes"
             if time.monotonic() + _PAUSE >= deadline:
-                words = f": {ended.reason}" if ended.reason else ""
-                return False, f"the verification ended with {ended.code}{words}"
+                return False, f"the verification {ended.summary}"
             self._wait(_PAUSE)
 
     def _run(self, argv: Sequence[str], own: RemedySettings, limit: float | None = None) -> Ended:

@@ -13,7 +13,10 @@ from agent.core.journal.records import GENESIS
 # What a record says, for indexes and queries alike: SQLite uses an index on an expression only
 # where the expression is the same, word for word.
 _ACTION: Final = "json_extract(entry.body, '$.action')"
-_CARD: Final = "json_extract(entry.body, '$.card')"
+_REQUEST: Final = (
+    "coalesce(json_extract(entry.body, '$.request'), json_extract(entry.body, '$.card'))"
+)
+"""As `request_in` reads it."""
 _DONE: Final = (
     "entry.kind IN ('outcome', 'settled') AND json_extract(entry.body, '$.result') = 'done'"
 )
@@ -22,7 +25,7 @@ SCHEMA: Final = tuple(
     for statement in (
         "CREATE INDEX entry_key ON entry(key, sequence, kind) WHERE key IS NOT NULL",
         f"CREATE INDEX entry_done ON entry(task, {_ACTION}, sequence) WHERE {_DONE}",
-        f"CREATE INDEX entry_answered ON entry({_CARD}) WHERE kind = 'answered'",
+        f"CREATE INDEX entry_answered ON entry({_REQUEST}) WHERE kind = 'answered'",
     )
 )
 
@@ -93,7 +96,7 @@ def _acts_without_a_task(db: sqlite3.Connection) -> str | None:
 _SETTLING: Final = ", ".join(
     f"('{status}', '{action}')" for status, actions in SETTLES.items() for action in actions
 )
-UNEXPLAINED: Final = f"""task.settled AND task.sequence <> {TAKEN_OVER} AND NOT EXISTS (
+UNEXPLAINED: Final = f"""task.settled = 1 AND task.sequence <> {TAKEN_OVER} AND NOT EXISTS (
     WITH settling(status, action) AS (VALUES {_SETTLING})
     SELECT 1 FROM settling WHERE settling.status = task.status AND (
         EXISTS (SELECT 1 FROM entry
@@ -115,7 +118,7 @@ def _accepted_and_open(db: sqlite3.Connection) -> str | None:
     latest = f"""SELECT max(entry.sequence) FROM entry
         WHERE entry.task = task.id AND {_ACTION} = '%s' AND {_DONE}"""  # noqa: S608 - constants
     later = ", ".join(f"coalesce(({latest % action}), 0)" for action in _GOES_ON)
-    query = f"""SELECT task.id FROM task WHERE NOT task.settled
+    query = f"""SELECT task.id FROM task WHERE task.settled = 0
         AND ({latest % "accept"}) > max({later}) ORDER BY task.place LIMIT 1"""  # noqa: S608
     found = db.execute(query).fetchone()
     return found and f"the journal says that task {found[0]!r} was accepted, and here it is open"
@@ -140,8 +143,8 @@ def _intents(db: sqlite3.Connection) -> str | None:
 
 def _approved_without_an_answer(db: sqlite3.Connection) -> str | None:
     query = f"""SELECT place FROM request
-        WHERE live AND state = 'approved' AND recorded AND NOT EXISTS (
-            SELECT 1 FROM entry WHERE {_CARD} = 'A-' || request.place AND entry.kind = 'answered'
+        WHERE live AND state = 'approved' AND sequence <> {TAKEN_OVER} AND NOT EXISTS (
+            SELECT 1 FROM entry WHERE {_REQUEST} = 'A-' || request.place AND entry.kind = 'answered'
                 AND json_extract(entry.body, '$.digest') = request.digest
                 AND json_extract(entry.body, '$.verdict') = 'approved')
         ORDER BY place LIMIT 1"""  # noqa: S608 - constants of this file

@@ -2,9 +2,9 @@
 
 What `verify` notices: a record that was edited, removed, moved, replaced or added, a cut-off end,
 and a snapshot that was changed or removed. The last two need the `head` row, which counts what was
-written. What it cannot notice: somebody who rewrites the records *and* the head to match, unless
-a digest of the old chain was kept elsewhere; and a change of `open_intent`, which is no record but
-an index of the records.
+written. What it cannot notice: somebody who rewrites the records *and* the head to match, unless a
+digest of the old chain was kept elsewhere, as the seal does; and a change of `open_intent`, which
+is no record but an index of the records. Opening the state compares that one (`check`).
 """
 
 import json

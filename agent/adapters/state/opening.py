@@ -194,6 +194,7 @@ def _make(path: Path, files: Sequence[_Earlier]) -> None:
                 raise UnusableStoreError(f"{file.path}: {why}") from error
             (follows,) = db.execute("SELECT count FROM head").fetchone()
         db.execute(_OF_OLD_ERRORS)
+        db.execute(_NOT_RECORDED_YET)
         db.execute("UPDATE installation SET took_over = 1")
         if (fault := _torn(db) or check.fault(db)) is not None:
             names = " and ".join(file.path.name for file in files)
@@ -209,6 +210,9 @@ def _make(path: Path, files: Sequence[_Earlier]) -> None:
         os.close(folder)
 
 
+# An answer was recorded after it was kept, then; the supervisor does so at its next look.
+_NOT_RECORDED_YET: Final = f"""UPDATE request SET sequence = {check.TAKEN_OVER}
+    WHERE live AND state = 'approved' AND NOT recorded"""  # noqa: S608
 # An error after an act could leave a task settled whose record says that it failed.
 _OF_OLD_ERRORS: Final = f"""UPDATE task SET sequence = {check.TAKEN_OVER}
     WHERE {check.UNEXPLAINED} AND EXISTS (

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.guard.guard import FLOOR
-from agent.core.model.actions import Action, digest
+from agent.core.model.actions import VERBS, Action, digest
 from agent.core.model.policy import GuardPolicy, Rule
 
 Box: TypeAlias = Mapping[str, frozenset[str]]
@@ -59,17 +59,7 @@ def words(box: Box, order: Iterable[str]) -> str:
     )
 
 
-LEADS_TO: Final[Mapping[Action, str]] = {
-    Action.ACCEPT: "settled",
-    Action.REPLACE: "settled",
-    Action.HAND_OVER: "settled",
-    Action.CANCEL: "cancelled",
-    Action.SUBMIT: "queued",
-    Action.RETRY: "queued",
-    Action.RELEASE: "queued",
-    Action.PARK: "parked",
-    Action.INTERRUPT: "finished",
-}
+LEADS_TO: Final = {action: verb.leads_to for action, verb in VERBS.items() if verb.leads_to}
 """The status a task has after an action; whatever is not here leaves it where it is."""
 
 _ENDS: Final = frozenset({"settled", "cancelled"})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.assess.assessment import Assessment, TaskAssessment
-from agent.core.model.actions import Action, Proposal
+from agent.core.model.actions import VERBS, Proposal
 from agent.core.model.nouns import SETTLED, ProofKind, Snapshot, Status, Task
 from agent.core.prompts.linter import leans_on_context
 
@@ -45,36 +45,7 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "persistence": ("unknown", "none", "planned"),
 }  # fmt: skip
 
-_ACTING: Final = ("mode", "consent", "approval", "suspended")
-_SENDING: Final = (*_ACTING, "api", "submit_slot", "lanes", "status", "prompt", "defect")
-
-FOOTPRINT: Final[dict[Action, tuple[str, ...]]] = {
-    Action.LEAVE_ALONE: (),
-    Action.INSPECT: (),
-    Action.REVIEW: ("result", "tokens"),
-    Action.ACCEPT: (*_ACTING, "status", "result", "proof", "criteria", "truth"),
-    Action.SUBMIT: _SENDING,
-    Action.RETRY: (*_SENDING, "result", "continuable", "budget"),
-    Action.RELEASE: (*_SENDING, "result", "continuable"),
-    Action.REPLACE: (*_SENDING, "result", "continuable"),
-    Action.SPLIT_DEFECT: (*_SENDING, "result", "failure"),
-    Action.OPEN_ISSUE: (*_ACTING, "result", "failure"),
-    Action.PARK: (*_ACTING, "result", "defect"),
-    Action.GUIDE: (*_ACTING, "api", "status", "result", "prompt"),
-    Action.INTERRUPT: (*_ACTING, "api", "status", "result", "liveness"),
-    Action.CANCEL: (*_ACTING, "api", "status", "result", "liveness"),
-    Action.MOVE: (*_ACTING, "api", "status", "result"),
-    Action.WIDEN_WINDOW: (*_ACTING, "quality", "scopes", "ceiling"),
-    Action.NARROW_WINDOW: _ACTING,
-    Action.LIVE_REMEDY: (*_ACTING, "result", "failure", "defect", "persistence"),
-    Action.DEPLOY: (*_ACTING, "result", "failure", "defect", "truth", "grant", "path"),
-    Action.WRITE_REFERENCE: (*_ACTING, "result"),
-    Action.HAND_OVER: (*_ACTING, "result"),
-    Action.TAKE_OVER: (*_ACTING, "result", "takeover"),
-    Action.PATCH_DATABASE: (),
-    Action.RUN_HEAVY_CHECK: ("mode", "suspended", "host"),
-    Action.REVERT_CHANGES: (),
-}
+FOOTPRINT: Final = {action: verb.reads for action, verb in VERBS.items()}
 """The facts each action may read; the guard sees no others."""
 
 

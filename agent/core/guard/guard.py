@@ -12,6 +12,7 @@ from typing import Final
 from agent.core.guard.facts import FACTS, FOOTPRINT
 from agent.core.model.actions import (
     SENDS_PROMPT,
+    VERBS,
     Action,
     Clearance,
     Cleared,
@@ -33,22 +34,9 @@ OBSERVING: Final = "observe_never_acts"
 
 STALE_CLEARANCE: Final = "never_act_on_a_stale_clearance"
 
-_QUEUE: Final = SENDS_PROMPT | {Action.INTERRUPT, Action.CANCEL, Action.MOVE, Action.GUIDE}
-_FREE: Final = frozenset(
-    {
-        Action.LEAVE_ALONE,
-        Action.INSPECT,
-        Action.REVIEW,
-        Action.PATCH_DATABASE,
-        Action.REVERT_CHANGES,
-    },
-)
-"""Reading, and actions that an invariant of their own always refuses."""
-_ACTING: Final = frozenset(Action) - _FREE
-_ON_NO_RESULT: Final = frozenset(
-    {Action.SUBMIT, Action.WIDEN_WINDOW, Action.NARROW_WINDOW, Action.RUN_HEAVY_CHECK},
-)
-_ON_A_TASK: Final = _ACTING - _ON_NO_RESULT
+_QUEUE: Final = frozenset(action for action, verb in VERBS.items() if verb.by_queue)
+_ACTING: Final = frozenset(action for action, verb in VERBS.items() if verb.acts)
+_ON_A_TASK: Final = frozenset(action for action in _ACTING if VERBS[action].on_a_result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 from agent.core.assess.assessment import Assessment
 from agent.core.journal.records import Entry, request_in
 from agent.core.model.actions import (
+    DRAFTED,
     SENDS_PROMPT,
-    WORDED,
     Action,
     Cleared,
     NeedsApproval,
@@ -68,7 +68,7 @@ def clear_prompt(
     assessment: Assessment, decision: Decision, proposal: Proposal, *, prompt_ok: bool
 ) -> Decision:
     """The decision with the drafted prompt, cleared again with it."""
-    if proposal.action not in WORDED:
+    if proposal.action not in DRAFTED:
         return decision
     facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
     if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -41,16 +41,85 @@ class Action(StrEnum):
     REVERT_CHANGES = "revert-changes"
 
 
+_ACTING: Final = ("mode", "consent", "approval", "suspended")
+_SENDING: Final = (*_ACTING, "api", "submit_slot", "lanes", "status", "prompt", "defect")
+_QUEUE: Final = (*_ACTING, "api", "status", "result")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What holds of one action, whoever proposes it. Its effect is one row of `runtime/effects`."""
+
+    reads: tuple[str, ...] = ()
+    """The facts the guard may read of it; it sees no others."""
+    leads_to: str | None = None
+    """The `status` a task has afterwards; None: it stays where it is."""
+    once: bool = False
+    """Never done twice to one attempt: its idempotency key is the same for ever."""
+    acts: bool = True
+    """It changes something outside the supervisor's own notes."""
+    on_a_result: bool = True
+    """It is about a task that may have a result; such a result is read first."""
+    sends: bool = False
+    """It puts an attempt into a queue, so it carries a prompt and takes a lane."""
+    drafted: bool = False
+    """It carries text that is drafted, and it is cleared again with that text."""
+    by_queue: bool = False
+    """It goes through the queue's own interface, and needs it within reach."""
+
+
+def _sends(*reads: str, leads_to: str | None = None) -> Verb:
+    return Verb(
+        (*_SENDING, *reads), leads_to, once=True, sends=True, drafted=True, by_queue=True
+    )  # fmt: skip
+
+
+def _window(*reads: str) -> Verb:
+    return Verb((*_ACTING, *reads), on_a_result=False)
+
+
+VERBS: Final[dict[Action, Verb]] = {
+    Action.LEAVE_ALONE: Verb(acts=False),
+    Action.INSPECT: Verb(acts=False),
+    Action.REVIEW: Verb(("result", "tokens"), acts=False),
+    Action.ACCEPT: Verb(
+        (*_ACTING, "status", "result", "proof", "criteria", "truth"), "settled", once=True
+    ),
+    Action.SUBMIT: replace(_sends(leads_to="queued"), on_a_result=False),
+    Action.RETRY: _sends("result", "continuable", "budget", leads_to="queued"),
+    Action.RELEASE: _sends("result", "continuable", leads_to="queued"),
+    Action.REPLACE: _sends("result", "continuable", leads_to="settled"),
+    Action.SPLIT_DEFECT: _sends("result", "failure"),
+    Action.OPEN_ISSUE: Verb((*_ACTING, "result", "failure")),
+    Action.PARK: Verb((*_ACTING, "result", "defect"), "parked", once=True),
+    Action.GUIDE: Verb((*_QUEUE, "prompt"), by_queue=True),
+    Action.INTERRUPT: Verb((*_QUEUE, "liveness"), "finished", once=True, by_queue=True),
+    Action.CANCEL: Verb((*_QUEUE, "liveness"), "cancelled", once=True, by_queue=True),
+    Action.MOVE: Verb(_QUEUE, by_queue=True),
+    Action.WIDEN_WINDOW: _window("quality", "scopes", "ceiling"),
+    Action.NARROW_WINDOW: _window(),
+    Action.LIVE_REMEDY: Verb((*_ACTING, "result", "failure", "defect", "persistence"), once=True),
+    Action.DEPLOY: Verb(
+        (*_ACTING, "result", "failure", "defect", "truth", "grant", "path"), once=True
+    ),
+    Action.WRITE_REFERENCE: Verb((*_ACTING, "result"), once=True, drafted=True),
+    Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", once=True),
+    Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover")),
+    Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False),
+    # Never permitted, by an invariant of their own that leaves nothing to read.
+    Action.PATCH_DATABASE: Verb(acts=False),
+    Action.REVERT_CHANGES: Verb(acts=False),
+}
+"""One row per action. What is not stated is the careful side: it acts, on a result that is read
+first, and may be done again under another key. Who is asked about it stands in
+`policies/approval.toml` (high, if nothing is said), what permits it in `policies/guard.toml`."""
+
 READING: Final = frozenset({Action.LEAVE_ALONE, Action.INSPECT, Action.REVIEW})
 """Changes nothing outside the supervisor's own notes."""
 WINDOW_ACTIONS: Final = frozenset({Action.WIDEN_WINDOW, Action.NARROW_WINDOW})
 """Concerns no single task."""
-SENDS_PROMPT: Final = frozenset(
-    {Action.SUBMIT, Action.RETRY, Action.RELEASE, Action.REPLACE, Action.SPLIT_DEFECT},
-)
-"""Puts an attempt into a queue, so it carries a prompt and takes a lane."""
-WORDED: Final = SENDS_PROMPT | {Action.WRITE_REFERENCE}
-"""Carries words that are drafted, and cleared again with them."""
+SENDS_PROMPT: Final = frozenset(action for action, verb in VERBS.items() if verb.sends)
+DRAFTED: Final = frozenset(action for action, verb in VERBS.items() if verb.drafted)
 
 
 class Proposal(Noun):

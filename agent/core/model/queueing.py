@@ -3,7 +3,7 @@
 Nothing here may promise what only one queue can keep (no transactions, no row order).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -21,6 +21,9 @@ from agent.core.model.nouns import (
     TaskKind,
     Trace,
 )
+
+ATTEMPTS: Final = 3
+"""How many attempts a task's own faults may use up, where its wave file says nothing."""
 
 
 class TaskSpec(Noun):
@@ -49,7 +52,7 @@ class TaskSpec(Noun):
     production_adjacent: bool = False
     service: str | None = None
     """The configured service that it delivers; its registry, CI and environments are asked."""
-    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    attempts: Annotated[int, Field(ge=1, le=10)] = ATTEMPTS
     """How many attempts its own faults may use up."""
     fixes: str | None = None
     """The id of the defect it fixes, when the supervisor split it off."""
@@ -128,8 +131,8 @@ class Changes(Noun):
 
     tasks: tuple[TaskView, ...]
     cursor: Cursor
-    unreadable: tuple[TaskId, ...] = ()
-    """Tasks of which the queue said nothing that can be relied on: what is known of them is old."""
+    unreadable: dict[TaskId, str] = {}
+    """Tasks of which the queue said nothing that can be relied on, and why."""
 
 
 class Receipt(Noun):

@@ -6,6 +6,7 @@ before one that is already there (`_at`). Leases are the exception, because they
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -123,6 +124,38 @@ class Move(Noun):
 
 
 Request = Submit | Retry | Halt | Move
+
+
+class ActingQueue(ABC):
+    """The acting calls of a `TaskQueue`; the queue carries out the request that each makes."""
+
+    @abstractmethod
+    def _act(self, request: Request, key: str) -> Receipt:
+        """Carry it out once per key."""
+
+    def submit(self, task: str, *, queue: str, prompt: str, order: Order, key: str) -> Receipt:
+        """Create a task with its attempt 1."""
+        return self._act(Submit(task=task, queue=queue, prompt=prompt, order=order), key)
+
+    def retry(
+        self, task: str, *, attempt: int, prompt: str, fresh_session: bool, key: str
+    ) -> Receipt:
+        """Create `attempt` of a task whose attempt before it is over."""
+        request = Retry(task=task, attempt=attempt, prompt=prompt, fresh_session=fresh_session)
+        return self._act(request, key)
+
+    def interrupt(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """Stop this attempt."""
+        return self._act(Halt(verb="interrupt", task=task, attempt=attempt, reason=reason), key)
+
+    def cancel(self, task: str, *, attempt: int, reason: str, key: str) -> Receipt:
+        """End the task."""
+        return self._act(Halt(verb="cancel", task=task, attempt=attempt, reason=reason), key)
+
+    def move(self, task: str, *, queue: str, key: str) -> Receipt:
+        """Put a queued task into another queue."""
+        return self._act(Move(task=task, queue=queue), key)
+
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
 _TASK_ID: Final = TypeAdapter(TaskId)

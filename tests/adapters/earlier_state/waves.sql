@@ -5,7 +5,7 @@ CREATE TABLE defect(place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEX
 INSERT INTO "defect" VALUES(1,'D-1','{"expected":"Worker hosts have every program their tasks run from their image or set-up on; what was added by hand is added there too.","fingerprint":"missing-tool:demo-lint","fixedBy":"fix-d-1","id":"D-1","issue":"0001","provenBy":"T-1","reason":"missing-tool","seenIn":["T-1","T-2"],"status":"fixed","subject":"demo-lint","summary":"make: demo-lint: command not found"}');
 CREATE TABLE note(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 INSERT INTO "note" VALUES('last_tick_at','2026-11-22T10:15:15+00:00');
-INSERT INTO "note" VALUES('cursor','153aefe968b05dd2:24');
+INSERT INTO "note" VALUES('cursor','3f8b9a8f7bb9470d:24');
 CREATE TABLE outcome(place INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body TEXT NOT NULL);
 INSERT INTO "outcome" VALUES(1,'park/T-1/1','{"at":"2026-11-22T10:03:03Z","attributable":false,"result":"failed","task":"T-1"}');
 INSERT INTO "outcome" VALUES(2,'park/T-2/1','{"at":"2026-11-22T10:03:03Z","attributable":false,"result":"failed","task":"T-2"}');

@@ -51,7 +51,7 @@ CREATE TABLE attempt (
 CREATE INDEX waiting ON attempt (queue, place) WHERE state = 'queued';
 CREATE INDEX leased ON attempt (lease_until) WHERE state IN ('running', 'judging');
 
--- How many tasks stand where, so that counting never reads them all.
+-- The number of tasks by queue and state, so that counting never reads them all.
 CREATE TABLE tally (
   queue TEXT NOT NULL,
   state TEXT NOT NULL,

@@ -1,0 +1,57 @@
+"""The settings of the kind `command`: any program as an agent."""
+
+import json
+import os
+import re
+import shlex
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from agent.adapters.files.toml import Argument, Folder, TomlModel, fault_at
+
+
+def _as_list(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            example = json.dumps(shlex.split(value) or ["my-agent"])
+        except ValueError:
+            example = '["my-agent", "--flag"]'
+        raise fault_at((), f"'command' must be a list of arguments; write {example:.200}")
+    return value
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{name!r:.80} is no name of an environment variable")
+    return name
+
+
+Command = Annotated[
+    tuple[Argument, ...], BeforeValidator(_as_list), Field(strict=False, min_length=1)
+]
+
+
+class CommandSettings(TomlModel):
+    """How the program is called, and what it prints."""
+
+    command: Command | None = None
+    """The agent's argument list. None: this machine runs no worker."""
+    prompt: Literal["stdin", "file"] = "stdin"
+    output: Literal["text", "jsonl"] = "text"
+    environment: dict[Annotated[str, AfterValidator(_variable)], Argument] = {}
+    """Added to the agent's environment."""
+    path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
+    """Folders put in front of PATH."""
+
+    @property
+    def search_path(self) -> str:
+        """Where the agent and acceptance commands find programs."""
+        inherited = self.environment.get("PATH", os.environ.get("PATH", os.defpath))
+        return os.pathsep.join([*(str(folder) for folder in self.path), inherited])
+
+
+class CommandAgentSettings(CommandSettings):
+    """The same as `[[agents]]` with `kind = "command"`, where a command must be named."""
+
+    command: Command
