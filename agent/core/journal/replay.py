@@ -108,12 +108,7 @@ def record_body(record: DecisionRecord, snapshot: str) -> dict[str, Any]:
     if record.request is not None:
         body["request"] = record.request
     if questions is not None:
-        body["questions"] = {
-            "completionQuality": questions.completion_quality,
-            "completionState": questions.completion_state,
-            "selfBlockingRisk": questions.self_blocking_risk,
-            "nextAction": questions.next_action,
-        }
+        body["questions"] = questions.named()
     return body
 
 

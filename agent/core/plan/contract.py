@@ -101,12 +101,7 @@ def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
             "reason": liveness.reason,
         }
     if questions is not None:
-        found["questions"] = {
-            "completionQuality": questions.completion_quality,
-            "completionState": questions.completion_state,
-            "selfBlockingRisk": questions.self_blocking_risk,
-            "nextAction": questions.next_action,
-        }
+        found["questions"] = questions.named()
     if decision.lesson is not None:
         found["lesson"] = {"into": decision.lesson.into, "rule": decision.lesson.rule}
     return found | {
