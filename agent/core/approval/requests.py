@@ -73,7 +73,7 @@ class ApprovalRequest(Noun):
     grounds: dict[str, str]
     """What it rests on, by name; see `decision_basis.derive`."""
     digest: str
-    """Of action, target, prompt, facts and grounds."""
+    """Of action, target, prompt, facts and basis."""
     asked_at: AwareDatetime
     expires_at: AwareDatetime
     tick: int

@@ -157,12 +157,12 @@ def _limit_in(line: str) -> Limit | None:
 
 
 def _state_in(line: str) -> tuple[Action, Box]:
-    name, colon, said = line.partition(": ")
+    name, colon, parts = line.partition(": ")
     if not colon or name not in set(Action):
         raise ValueError(f"{line!r:.80} is not a line of a lock")
     action = Action(name)
     box: dict[str, frozenset[str]] = {}
-    for part in said.split(", ") if said != "always" else ():
+    for part in parts.split(", ") if parts != "always" else ():
         fact, _, values = part.partition("=")
         meant = frozenset(values.split("|"))
         if fact not in FOOTPRINT[action] or not meant <= set(FACTS[fact]):

@@ -115,28 +115,28 @@ def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
 
 def _asked(decisions: Decisions, action: Action, task: str | None) -> dict[str, Any]:
     assessment = decisions.assessment
-    proposal, said = planner.ask(assessment, action, task)
+    proposal, clearance = planner.ask(assessment, action, task)
     facts, _ = planner.clear(assessment, proposal)
-    return _named(proposal, said) | _nearest(proposal, said, facts, assessment.policy)
+    return _named(proposal, clearance) | _nearest(proposal, clearance, facts, assessment.policy)
 
 
 def _nearest(
-    proposal: Proposal, said: Clearance, facts: Mapping[str, str], policy: Policy
+    proposal: Proposal, clearance: Clearance, facts: Mapping[str, str], policy: Policy
 ) -> dict[str, Any]:
     """Explain a default deny by the facts that would have to change."""
-    if said.rules != (DEFAULT_DENY,):
+    if clearance.rules != (DEFAULT_DENY,):
         return {}
     wanted = nearest(proposal.action, facts, policy.guard)
     return {"nearest": {fact: list(values) for fact, values in wanted.items()}}
 
 
-def _named(proposal: Proposal, said: Clearance) -> dict[str, Any]:
+def _named(proposal: Proposal, clearance: Clearance) -> dict[str, Any]:
     about = {"task": proposal.task} if proposal.task else {}
     return {
         "action": proposal.action.value,
         **about,
-        "clearance": word(said),
-        "rules": sorted(said.rules),
+        "clearance": word(clearance),
+        "rules": sorted(clearance.rules),
     }
 
 

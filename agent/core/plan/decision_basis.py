@@ -6,7 +6,7 @@ from agent.core.assess.assessment import TaskAssessment
 from agent.core.model.actions import Action, Proposal, digest
 
 _SHORT: Final = 12
-"""Hexadecimal digits that stand for a long text."""
+"""Hexadecimal digits that represent a long text."""
 
 
 def derive(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
