@@ -99,7 +99,10 @@ MORE_FAULTS = [
         state_is_a_file, ["submit", "w.toml"], "name another", id="state folder is a file"
     ),
     pytest.param(
-        nothing, ["run", "--interval", "5"], "--interval: '5' is no duration; write", id="interval"
+        nothing,
+        ["run", "--interval", "5"],
+        "--interval: '5' is not a duration; write",
+        id="interval",
     ),
     pytest.param(no_settings, ["submit", "w.toml"], NO_SETTINGS, id="submit without settings"),
     pytest.param(no_settings, ["work"], NO_SETTINGS, id="work without settings"),

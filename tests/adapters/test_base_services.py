@@ -73,7 +73,7 @@ FAULTS = [
                  id="a command line"),
     pytest.param(COMMAND.replace('["ask", "{commit}"]', "[]"), 3, "must not be empty",
                  id="no command"),
-    pytest.param(COMMAND + "timeout = 5", 4, "is no duration", id="a time without a unit"),
+    pytest.param(COMMAND + "timeout = 5", 4, "is not a duration", id="a time without a unit"),
     pytest.param('[services."a b"]\n', 1, "is no service's name", id="a name with a space"),
     pytest.param('[services.shop]\nauthority = "~/ca.pem"', 2, "'~' is not expanded", id="a tilde"),
     pytest.param('[issues]\nhome = "github"', 2, "need a repository", id="GitHub without a name"),

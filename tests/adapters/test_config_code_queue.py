@@ -103,7 +103,7 @@ def test_without_it_the_queue_is_embedded(tmp_path):
             'command = ["bun", "scripts/cli.ts"]', 'command = "bun x"', "a list", id="line"
         ),
         pytest.param("keys = false", 'keys = "no"', "must be true or false", id="keys"),
-        pytest.param('timeout = "10s"', "timeout = 10", "is no duration", id="timeout"),
+        pytest.param('timeout = "10s"', "timeout = 10", "is not a duration", id="timeout"),
         pytest.param("spacing", "spaceing", "did you mean 'spacing'?", id="unknown key"),
         pytest.param(
             "read = ", "raed = ", "there is no command 'raed'; did you mean", id="command"

@@ -127,7 +127,7 @@ SOMEWHERE = [
     pytest.param("failures", 'id = "quota"', 'id = "lost"', "same id", id="a reason twice"),
     pytest.param("failures", "charged = false", "charged = true", "never use up", id="charged"),
     pytest.param("failures", "(?P<subject>insufficient", "(?P<subject>(insufficient",
-                 "no regular expression", id="a pattern that is none"),
+                 "not a regular expression", id="a pattern that is none"),
     pytest.param("completion", DOCUMENTATION, "", "no ladder", id="a missing ladder"),
 ]  # fmt: skip
 

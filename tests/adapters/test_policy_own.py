@@ -124,7 +124,7 @@ def test_a_table_in_which_a_task_gets_stuck_is_refused(own):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param("jump: always\n", ":1: 'jump: always' is no line of a lock", id="a stranger"),
+        pytest.param("jump: always\n", "'jump: always' is not a line of a lock", id="a stranger"),
         pytest.param("\xff\n", ":1: ", id="no text"),
         pytest.param("", "leave-alone: always' is allowed but not in", id="empty"),
     ],

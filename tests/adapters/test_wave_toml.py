@@ -138,7 +138,7 @@ REFUSED = [
     pytest.param(
         '["make check"]',
         '[{argv = ["make"], timeout = 5}]',
-        '5 is no duration; write text like "90s", "10m" or "2h"',
+        '5 is not a duration; write text like "90s", "10m" or "2h"',
         id="timeout without a unit",
     ),
     pytest.param(

@@ -61,7 +61,7 @@ def test_a_draft_that_leans_on_context_is_mended_once_with_the_findings():
     assert "Make the loop run three times." in prompt
     assert usage.requests == 2
     asked = server.seen[1][1]["messages"][2]["content"][-1]["text"]
-    assert "leans on what the worker cannot see" in asked
+    assert "refers to something the worker cannot see" in asked
 
 
 def test_a_draft_that_fails_twice_is_rendered_from_facts_alone():

@@ -1,1 +1,1 @@
-"""What a person is asked, and when an answer still holds."""
+"""Approval requests: what a person is asked, and whether an answer is still valid."""

@@ -1,4 +1,4 @@
-"""What a person is asked, and what is told instead: cards made from decisions. Pure."""
+"""Approval requests made from decisions: who is asked about what, and what they are shown."""
 
 from datetime import timedelta
 from typing import Final
@@ -14,7 +14,7 @@ from agent.core.plan import decision_basis, planner
 from agent.core.plan.planner import Decision
 
 _CLAIM: Final = 600
-"""Characters of a worker's last words that a card keeps."""
+"""Characters of a worker's final response that a request keeps."""
 _ELSE: Final[dict[str, tuple[Action, ...]]] = {
     Status.SUCCEEDED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
     Status.FAILED: (Action.ACCEPT, Action.RETRY, Action.REPLACE),
@@ -23,7 +23,7 @@ _ELSE: Final[dict[str, tuple[Action, ...]]] = {
     Status.JUDGING: (Action.INTERRUPT,),
     "parked": (Action.RELEASE,),
 }
-"""What else might be thought of for a task that stands there."""
+"""The alternatives for a task with that status."""
 
 
 def tier_of(action: Action, policy: Policy) -> Tier:
@@ -34,9 +34,9 @@ def tier_of(action: Action, policy: Policy) -> Tier:
 def consent_without_asking(
     assessment: Assessment, decision: Decision, rules: list[StandingRule]
 ) -> Consent | None:
-    """Who else says yes: the tier, or a rule a person made. None: a person is asked.
+    """The consent of a tier or of a rule that a person made. None: a person is asked.
 
-    Where the guard wants a person's own word, neither speaks for it.
+    Where the guard requires approval by a person, neither counts.
     """
     proposal = decision.proposal
     facts = {**decision.facts, "consent": "given"}
@@ -58,7 +58,7 @@ def build_request(
     snapshot: str,
     before: ApprovalRequest | None,
 ) -> ApprovalRequest:
-    """The question about one decision; `before` is the last card about the same thing."""
+    """The request for one decision; `before` is the last request about the same thing."""
     proposal, policy, now = decision.proposal, assessment.policy, assessment.snapshot.now
     assessed = assessment.tasks.get(proposal.task) if proposal.task else None
     tier = tier_of(proposal.action, policy)
@@ -100,7 +100,7 @@ def list_changes(
 
 
 def list_alternatives(assessment: Assessment, decision: Decision) -> tuple[str, ...]:
-    """What was not chosen: each other way with the guard's word on it."""
+    """What was not chosen: each alternative with the guard's answer."""
     proposal = decision.proposal
     assessed = assessment.tasks.get(proposal.task) if proposal.task else None
     if assessed is None or assessed.task.word is None:
@@ -108,14 +108,14 @@ def list_alternatives(assessment: Assessment, decision: Decision) -> tuple[str, 
     found = []
     for action in _ELSE.get(assessed.task.word, ()):
         if action is not proposal.action:
-            said = planner.ask(assessment, action, proposal.task)[1]
-            rules = "" if word(said) == "cleared" else f": {said.rules[0]}"
-            found.append(f"{action} ({word(said)}{rules})")
+            answer = planner.ask(assessment, action, proposal.task)[1]
+            rules = "" if word(answer) == "cleared" else f": {answer.rules[0]}"
+            found.append(f"{action} ({word(answer)}{rules})")
     return tuple(found)
 
 
 def _bundle(assessed: TaskAssessment | None, decision: Decision) -> str | None:
-    """One cause, one question: what waits for the same defect, or failed for the same reason."""
+    """What has one cause is one question: the same defect, or the same failure reason."""
     proposal = decision.proposal
     if proposal.defect is not None:
         return f"{proposal.action} {proposal.defect}"
@@ -132,23 +132,23 @@ def _warnings(assessed: TaskAssessment | None, decision: Decision) -> tuple[Warn
     if assessed.proof.state == "contradicted" and task.final_response:
         found.append(("claim-contradicted", "what was observed contradicts what the worker says"))
     if task.final_response_truncated:
-        found.append(("cut-off", "the worker's last words were cut off"))
+        found.append(("cut-off", "the worker's final response was cut off"))
     if action is Action.RETRY and task.attempts_left == 1 and decision.proposal.charged:
-        found.append(("last-attempt", "after this one it has no attempt left"))
+        found.append(("last-attempt", "no attempt is left after this one"))
     if action in (Action.INTERRUPT, Action.CANCEL):
-        found.append(("work-may-be-lost", "what the worker has not pushed is left unfinished"))
+        found.append(("work-may-be-lost", "work that was not pushed may be lost"))
     if task.production_adjacent:
         found.append(("production-adjacent", "the task works close to production"))
     if action is Action.REPLACE:
-        found.append(("second-identity", "the work goes on under another task's name"))
+        found.append(("second-identity", "the work continues under another task id"))
     return tuple(Warned(rule=rule, said=said) for rule, said in found)
 
 
 def _claim(assessed: TaskAssessment | None) -> str | None:
-    said = assessed.task.final_response if assessed else None
-    return said[-_CLAIM:] if said else None
+    response = assessed.task.final_response if assessed else None
+    return response[-_CLAIM:] if response else None
 
 
 def needs_a_person(decision: Decision) -> bool:
-    """Whether only a person's yes is missing."""
+    """Whether only a person's approval is missing."""
     return isinstance(decision.clearance, NeedsApproval)

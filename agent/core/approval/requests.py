@@ -1,7 +1,7 @@
-"""Questions to a person, and what may become of each: a durable queue's nouns and their moves.
+"""Approval requests: questions to a person, their states, and every change of state.
 
-A card is a signed snapshot: its digest covers action, target, prompt, facts and the grounds it was
-asked on. Whoever answers names the digest; on any other one nothing is done.
+The digest of a request covers its action, target, prompt, facts and basis. An answer names that
+digest; an answer to any other digest does nothing.
 """
 
 from collections.abc import Sequence
@@ -20,35 +20,35 @@ from agent.errors import ChangedMeanwhileError, UserError
 RequestState = Literal[
     "pending", "deferred", "approved", "rejected", "expired", "stale", "done", "failed"
 ]
-"""`approved`: somebody said yes and it is not carried out yet; `stale`: it changed before that."""
+"""`approved`: not carried out yet; `stale`: what it rests on changed before that."""
 
 LIVE: Final[frozenset[RequestState]] = frozenset({"pending", "deferred", "approved"})
 OPEN: Final[frozenset[RequestState]] = frozenset({"pending", "deferred"})
 """Nobody has answered yet."""
 
 ENDS: Final[frozenset[RequestState]] = frozenset({"expired", "stale"})
-"""Closed without anything being done; of the others the journal has an answer or an outcome."""
+"""Closed with nothing done; for the other states the journal has an answer or an outcome."""
 
 _MOVES: Final[dict[RequestState, frozenset[RequestState]]] = {
     "pending": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
     "deferred": frozenset({"pending", "deferred", "approved", "rejected", "expired", "stale"}),
     "approved": frozenset({"expired", "stale", "done", "failed"}),
 }
-"""Every change of state there is; from the others none leads on."""
+"""Every possible change of state; a state that is not a key is final."""
 
 LEAST_DIGEST: Final = 8
 """Characters of a digest that name it."""
 
 
 class Warned(Noun):
-    """One thing to know before saying yes."""
+    """One thing to know before approving."""
 
     rule: str
     said: str
 
 
 class Answer(Noun):
-    """What one person said to one card."""
+    """One person's answer to one request."""
 
     verdict: Literal["approved", "rejected"]
     who: str
@@ -56,7 +56,7 @@ class Answer(Noun):
     via: Literal["panel", "command"]
     reason: str | None = None
     looked: float | None = None
-    """Seconds between seeing the card and answering it; None: it was answered by a command."""
+    """Seconds between seeing the request and answering it; None: answered by a command."""
 
 
 class ApprovalRequest(Noun):
@@ -69,11 +69,11 @@ class ApprovalRequest(Noun):
     proposal: Proposal
     facts: dict[str, str]
     rules: tuple[str, ...]
-    """The rules that permit it once somebody says yes."""
+    """The rules that permit it once a person approves."""
     grounds: dict[str, str]
     """What it rests on, by name; see `decision_basis.derive`."""
     digest: str
-    """Of action, target, prompt, facts and grounds."""
+    """Of action, target, prompt, facts and basis."""
     asked_at: AwareDatetime
     expires_at: AwareDatetime
     tick: int
@@ -81,32 +81,32 @@ class ApprovalRequest(Noun):
     """The digest of the snapshot it was decided on, as in the journal."""
     title: str = ""
     bundle: str | None = None
-    """Cards of one bundle have one cause, and are one question."""
+    """Requests of one bundle have one cause and are asked as one question."""
     warnings: tuple[Warned, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     claim: str | None = None
-    """The end of what the worker says of it: untrusted, and no evidence."""
+    """The end of the worker's final response: untrusted, and no evidence."""
     instead: tuple[str, ...] = ()
-    """What else there would be, and what the guard says of it."""
+    """The alternatives, each with the guard's answer."""
     drafted: str | None = None
     """The prompt as it was drafted, if a person has edited it."""
     follows: str | None = None
-    """The id of an earlier card about the same thing."""
+    """The id of an earlier request about the same thing."""
     changes: tuple[str, ...] = ()
-    """What is different from the card it follows."""
+    """What is different from the request it follows."""
     answer: Answer | None = None
     deferred_until: AwareDatetime | None = None
     deferred_by: str | None = None
     why: str | None = None
     """How it ended, in one sentence."""
     recorded: bool = True
-    """The journal has the last answer or end."""
+    """The journal holds the last answer or end."""
     seen: bool = True
-    """The supervisor knows of the last change."""
+    """The supervisor knows about the last change."""
 
 
 class StandingRule(Noun):
-    """A yes given beforehand: for one action, for some tasks, until a day, so many times."""
+    """An approval in advance: one action, some tasks, until a day, a number of times."""
 
     id: str = ""
     """`R-2`; the store gives it."""
@@ -121,24 +121,24 @@ class StandingRule(Noun):
     revoked: bool = False
 
     def covers(self, action: Action, task: str | None, now: datetime) -> bool:
-        """Whether it says yes to this now."""
+        """Whether it approves this now."""
         fresh = not self.revoked and now < self.until and self.used < self.most_uses
         return fresh and action is self.action and fnmatchcase(task or "", self.tasks)
 
 
 def digest_of(proposal: Proposal, facts: dict[str, str], grounds: dict[str, str]) -> str:
-    """The digest a card is known by. The reason is words about it and not part of it."""
+    """The digest of a request. The reason only describes the proposal and is left out."""
     target = proposal.model_dump(mode="json", exclude_none=True, exclude={"reason"})
     return digest({"proposal": target, "facts": facts, "grounds": grounds})
 
 
 def same_digest(request: ApprovalRequest, named: str) -> bool:
-    """Whether `named` is the card's digest or a long enough beginning of it."""
+    """Whether `named` is the request's digest or a long enough prefix of it."""
     return len(named) >= LEAST_DIGEST and request.digest.startswith(named)
 
 
 def record_answer(request: ApprovalRequest, answer: Answer) -> ApprovalRequest:
-    """The card with its first answer. ChangedMeanwhileError: it can no longer be answered."""
+    """The request with its first answer. ChangedMeanwhileError: it can no longer be answered."""
     if answer.at >= request.expires_at and request.state in OPEN:
         raise ChangedMeanwhileError(
             f"{request.id} expired at {request.expires_at:%Y-%m-%d %H:%M:%SZ}; nothing was done"
@@ -148,12 +148,12 @@ def record_answer(request: ApprovalRequest, answer: Answer) -> ApprovalRequest:
 
 
 def defer(request: ApprovalRequest, who: str, until: datetime | None) -> ApprovalRequest:
-    """The card put off until a time, or until something changes."""
+    """The request, put off until a time or until something changes."""
     return change_state(request, "deferred", deferred_until=until, deferred_by=who, seen=False)
 
 
 def edit_prompt(request: ApprovalRequest, prompt: str, facts: dict[str, str]) -> ApprovalRequest:
-    """The card with the words of a person; it has another digest and is asked anew."""
+    """The request with a prompt that a person edited; its new digest is asked anew."""
     proposal = request.proposal.model_copy(update={"prompt": prompt})
     drafted = request.drafted if request.drafted is not None else request.proposal.prompt
     return change_state(
@@ -169,15 +169,15 @@ def edit_prompt(request: ApprovalRequest, prompt: str, facts: dict[str, str]) ->
 def close(
     request: ApprovalRequest, state: RequestState, why: str, *, seen: bool = True
 ) -> ApprovalRequest:
-    """The card at its end."""
-    heard = request.recorded and state not in ENDS
-    return change_state(request, state, why=why, seen=seen, recorded=heard)
+    """The request in its final state."""
+    recorded = request.recorded and state not in ENDS
+    return change_state(request, state, why=why, seen=seen, recorded=recorded)
 
 
 def change_state(
     request: ApprovalRequest, state: RequestState, **update: object
 ) -> ApprovalRequest:
-    """The one place where a card's state changes; ChangedMeanwhileError says who was first."""
+    """The only place where a request changes its state. ChangedMeanwhileError: not from here."""
     if state not in _MOVES.get(request.state, frozenset()):
         raise ChangedMeanwhileError(f"{request.id} {describe_state(request)}; nothing was done")
     return request.model_copy(update={"state": state, **update})
@@ -186,12 +186,10 @@ def change_state(
 def describe_state(request: ApprovalRequest) -> str:
     """`was approved by ana at 10:02:03Z`."""
     if request.answer is not None and request.state in ("approved", "rejected", "done", "failed"):
-        said = (
-            f"was {request.answer.verdict} by {request.answer.who} at {request.answer.at:%H:%M:%SZ}"
-        )
-        return (
-            said if request.state in ("approved", "rejected") else f"{said} and is {request.state}"
-        )
+        answer = request.answer
+        answered = f"was {answer.verdict} by {answer.who} at {answer.at:%H:%M:%SZ}"
+        final = request.state in ("approved", "rejected")
+        return answered if final else f"{answered} and is {request.state}"
     why = f" ({request.why})" if request.why else ""
     return f"is {request.state}{why}"
 
@@ -201,19 +199,19 @@ def declined_question(request: ApprovalRequest) -> tuple[str, str] | None:
     action = request.proposal.action
     if request.state == "rejected" and request.answer is not None:
         why = f": {request.answer.reason}" if request.answer.reason else ""
-        said = f"{action} was rejected by {request.answer.who} ({request.id}){why}"
+        sentence = f"{action} was rejected by {request.answer.who} ({request.id}){why}"
     elif request.state == "deferred":
         until = "something changes"
         if request.deferred_until is not None:
             until = f"{request.deferred_until:%Y-%m-%d %H:%M:%SZ}"
-        said = f"{action} is put off by {request.deferred_by} until {until} ({request.id})"
+        sentence = f"{action} is put off by {request.deferred_by} until {until} ({request.id})"
     else:
         return None
-    return declined_key(action, request.grounds), said
+    return declined_key(action, request.grounds), sentence
 
 
 def add_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) -> list[Task]:
-    """The tasks with what a person has said no to, or put off, of each."""
+    """The tasks, each with what a person rejected or put off."""
     found: dict[str | None, dict[str, str]] = {}
     for request in requests:
         if (no := declined_question(request)) is not None:
@@ -225,11 +223,11 @@ def add_declined(tasks: Sequence[Task], requests: Sequence[ApprovalRequest]) -> 
 
 
 def check_rule(rule: StandingRule, limits: RulesPolicy, tiers: dict[Action, Tier]) -> StandingRule:
-    """The rule, if it stays within the policy. UserError says what it goes beyond."""
+    """The rule, if the policy allows it. UserError names the limit that it exceeds."""
     if tiers.get(rule.action, "high") == "high":
-        raise UserError(f"no rule may cover {rule.action}: it is asked about each time")
+        raise UserError(f"no rule may cover {rule.action}: a person is asked each time")
     if rule.until <= rule.made_at:
-        raise UserError("until: lies in the past")
+        raise UserError("until: is in the past")
     if rule.until > rule.made_at + timedelta(seconds=limits.longest):
         raise UserError(f"until: at most {limits.longest / 86400:g} days from now")
     if rule.most_uses > limits.most_uses:

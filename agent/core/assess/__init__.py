@@ -1,1 +1,1 @@
-"""What is the case: alive or not, proven or not, why it failed, how many lanes are earned."""
+"""Assessment of a snapshot: which tasks live, what is proven, why one failed, how many lanes."""

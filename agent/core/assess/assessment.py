@@ -1,7 +1,7 @@
-"""One snapshot, assessed: what the planner decides from and the guard is asked about.
+"""The assessment of one snapshot: what the planner decides from and the guard derives facts from.
 
-Each task becomes a `Case`: its liveness, its proof, why it failed, the defect it waits for, and
-whether it stands for all tasks with the same cause.
+Each task has a `TaskAssessment`: its liveness, its proof, why it failed, the defect it waits for,
+and whether it represents all tasks with the same cause.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _RELEASABLE: Final = frozenset({"parked", Status.FAILED, Status.SUCCEEDED})
 
 @dataclass(frozen=True, slots=True)
 class TaskAssessment:
-    """One task with everything that was assessed of it."""
+    """One task with everything that was assessed about it."""
 
     task: Task
     liveness: Liveness
@@ -32,20 +32,20 @@ class TaskAssessment:
     defect: Defect | None
     """The defect it waits for, or whose fingerprint its failure has."""
     first_of_cause: bool
-    """No task of a lower id failed for the same cause: this one stands for all of them."""
+    """No task of a lower id failed for the same cause: this one represents all of them."""
     release_first: bool
-    """No other task is out to show whether the same defect is really gone, or one has shown it."""
+    """It may be released now: no other task tests the same fix, or one has proven it."""
     waits_for: tuple[str, ...] = ()
     """Tasks it depends on that are not accepted."""
     remedy: Remedy | None = None
-    """What may be done to the running system about its defect, and has not been done."""
+    """A configured remedy for its defect that was not tried yet."""
     lesson: Defect | None = None
-    """The defect that it fixed and whose lesson is to be written down for good."""
+    """The defect that it fixed, if a reference document about that defect is due."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Everything that was assessed of one snapshot."""
+    """Everything that was assessed about one snapshot."""
 
     snapshot: Snapshot
     policy: Policy
@@ -117,7 +117,7 @@ def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None)
 
 
 def _with_fixes_by_hand(snapshot: Snapshot) -> tuple[Snapshot, tuple[Defect, ...]]:
-    """Whoever fixes a defect by hand says so by closing its issue; a released task shows it.
+    """A person who fixed a defect by hand closes its issue; a released task then tests the fix.
 
     Policy: "then fix the infrastructure manually if Code Queue cannot move past it, and only then
     resume the delivery wave."
@@ -150,7 +150,7 @@ def _remedy(snapshot: Snapshot, defect: Defect | None) -> Remedy | None:
 
 
 def _throttled(task: Task, failure: Failure | None, snapshot: Snapshot) -> bool:
-    """A provider's limit ended this attempt, and the window has not answered it yet."""
+    """A provider's rate limit ended this attempt, and the window was not narrowed since."""
     if failure is None or failure.reason != "rate-limit" or not task.inspected:
         return False
     changed = snapshot.window.changed_at
@@ -161,7 +161,7 @@ def _failure(task: Task, policy: Policy, by_id: Mapping[str, Defect]) -> Failure
     found = failures.assess(task, policy.failures)
     fixes = by_id.get(task.fixes or "")
     if found and fixes and found.fingerprint == fixes.fingerprint:
-        # The task that is to mend the defect still sees it: that is its own work undone, not a
+        # The task that fixes the defect still sees it: that is its own work undone, not a
         # reason to wait for itself.
         own = policy.failures.by_id["task-fault"]
         return Failure(
@@ -185,7 +185,7 @@ def _defect(
 
 
 def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | None:
-    """What joins tasks that wait for the same thing; only unread results stand aside."""
+    """The cause that a task shares with others; none as long as its result is unread."""
     if task.held == "parked":
         return defect.fingerprint if defect else None
     if failure is None or not task.inspected:
@@ -194,7 +194,7 @@ def _cause(task: Task, failure: Failure | None, defect: Defect | None) -> str | 
 
 
 def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> frozenset[str]:
-    """Which tasks may be released: all once one has gone past the defect, else only the first."""
+    """Which tasks may be released: all once one has proven the fix, else only the first."""
     waiting: dict[str, list[str]] = {}
     out: set[str] = set()
     for task in sorted(snapshot.tasks, key=lambda one: natural(one.id)):
@@ -214,10 +214,10 @@ def _canaries(snapshot: Snapshot, defects: Mapping[str, Defect | None]) -> froze
 
 
 def durable(defects: Sequence[Defect], policy: FailuresPolicy) -> Mapping[str, Defect]:
-    """The defects whose lesson is to be written down for good, by the task that fixed each.
+    """The defects that need a reference document, by the task that fixed each.
 
-    It came back, its fix was proven by a task that went past it, and no defect of the same reason
-    is written down yet: one rule, one document.
+    The defect came back, a task that no longer met it proved the fix, and no document covers its
+    reason yet: one rule, one document.
     """
     written = {defect.reason for defect in defects if defect.reference is not None}
     found: dict[str, Defect] = {}

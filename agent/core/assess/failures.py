@@ -1,8 +1,8 @@
-"""Why did it fail: a typed reason for each failed attempt, and a fingerprint that finds it again.
+"""Why an attempt failed: a typed reason, and a fingerprint that recognises the same cause.
 
 Policy: "If the blocker is a reusable infrastructure problem, do not keep re-running the business
 task blindly." Only what was observed is searched: the judge's output and the runner's last error.
-A worker's own words are a claim; a worker could otherwise talk itself out of its budget.
+A worker's own text is a claim; otherwise a worker could argue that its faults cost no attempts.
 """
 
 import re
@@ -45,7 +45,7 @@ class Failure:
     subject: str | None = None
     """What is at fault (a tool's name, say): untrusted text, as it was printed."""
     excerpt: str | None = None
-    """The line that gave it away: untrusted text."""
+    """The line by which it was recognised: untrusted text."""
     contract: str | None = None
     """What must hold in the long run, so that a shared cause does not come back."""
     retry_at: datetime | None = None
@@ -56,7 +56,7 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
     """Name the reason of a finished attempt; None: the attempt did not fail."""
     if task.status is Status.LOST:
         return _named("lost", policy)
-    if _fell_over_an_old_flag(task, policy):
+    if _cancelled_by_old_flag(task, policy):
         return _named("stale-cancel", policy)
     if task.status not in (Status.FAILED, Status.SUCCEEDED) and task.held != "parked":
         return None
@@ -89,7 +89,7 @@ def fingerprint_of(reason: str, subject: str) -> str:
 
 
 def _observed(task: Task) -> list[str]:
-    """What was seen by somebody other than the worker, the strongest witness first."""
+    """What somebody other than the worker saw, the strongest evidence first."""
     failed = [one for one in task.judge.commands if not one.ok] if task.judge else []
     texts = [result.output for result in failed]
     if task.judge is not None and task.judge.reason:
@@ -101,10 +101,10 @@ def _observed(task: Task) -> list[str]:
     return [text[-SEARCHED:] for text in texts]
 
 
-def _fell_over_an_old_flag(task: Task, policy: FailuresPolicy) -> bool:
-    """A retry that was cancelled at once, though nobody has asked for it in this attempt.
+def _cancelled_by_old_flag(task: Task, policy: FailuresPolicy) -> bool:
+    """A retry that was cancelled at once, although nobody asked for it in this attempt.
 
-    Only with everything known: a person's own word to cancel must not be taken for a fault.
+    Only if everything is known: a cancel by a person must not be taken for a fault.
     """
     if task.status not in (Status.FAILED, Status.CANCELLED) and task.held != "parked":
         return False
@@ -133,7 +133,7 @@ def _search(text: str, task: Task, policy: FailuresPolicy) -> Failure | None:
 
 
 def _holds(kind: ProofKind, task: Task) -> bool:
-    """Whether the supervisor saw it in this attempt; one that denies it is enough for a no."""
+    """Whether the supervisor saw it in this attempt; one denial is enough for a no."""
     seen = [item for item in task.evidence if item.kind is kind and item.origin == "observed"]
     since = task.started_at
     return bool(seen) and all(

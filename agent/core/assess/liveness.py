@@ -1,6 +1,6 @@
-"""Is it alive, and how do we know.
+"""Whether a task is alive.
 
-Two clocks per attempt: when the scheduler last heard a heartbeat, and when the trace last advanced.
+Two clocks per attempt: when the scheduler last received a heartbeat, and when the trace advanced.
 Policy: "split-brain in queue diagnostics is a control-plane/execution-plane divergence signal, not
 automatic evidence that the work is dead"; "expired, missing, or stale-recovery heartbeat evidence
 should instead surface effectiveLiveness=at-risk".
@@ -20,7 +20,7 @@ WORKING = frozenset({Status.RUNNING, Status.JUDGING})
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """What is known of one task's life."""
+    """What is known about one task's liveness."""
 
     effective: Literal["live", "at-risk", "not-running"]
     reason: str
@@ -28,12 +28,12 @@ class Liveness:
     actionable: bool = False
     """Silent long enough, on two signals and enough polls: a stop may be proposed."""
     silent_for: float | None = None
-    """Seconds since anything was heard of this attempt; None: not running."""
+    """Seconds since the last sign of life of this attempt; None: not running."""
     heartbeat: BeatState | None = None
 
     @property
     def recommended_action(self) -> str:
-        """The word that goes into status output."""
+        """The `recommendedAction` of status output."""
         if self.effective == "live":
             return "continue-supervision"
         if self.effective == "at-risk":
@@ -49,8 +49,8 @@ def assess(task: Task, now: datetime, policy: LivenessPolicy) -> Liveness:
     silence = _silence(task, now)
     trace_silence = _trace_silence(task, now)
     split = _split_brain(task)
-    # A task that waits for a person or for a provider's reset is not silent, it is waiting; nor
-    # does a judge step write a trace. The heartbeat alone speaks for both.
+    # A task that waits for a person or for a provider's reset is not silent, and a judge step
+    # writes no trace. For both, only the heartbeat counts.
     trace_counts = task.waiting_for is None and task.status is Status.RUNNING
     quiet = trace_counts and trace_silence >= policy.show_after
     if beat == "fresh" and not quiet:
@@ -74,7 +74,7 @@ def assess(task: Task, now: datetime, policy: LivenessPolicy) -> Liveness:
 def _actionable(task: Task, now: datetime, policy: LivenessPolicy, beat: BeatState) -> bool:
     """Act late: two independent signals, enough polls in a row, and never twice in a cooldown.
 
-    Both clocks must be known. A sign of life of which nobody knows whose it is protects the task.
+    Both clocks must be known. A sign of life that may belong to another attempt protects the task.
     """
     if task.attempt is None or task.heartbeat is None or task.trace is None:
         return False
@@ -91,7 +91,7 @@ def _actionable(task: Task, now: datetime, policy: LivenessPolicy, beat: BeatSta
         return False
     if task.waiting_for is not None:
         return False
-    if task.probe != "ok":  # a probe that failed says nothing: it neither kills nor vouches
+    if task.probe != "ok":  # a failed probe proves neither life nor death
         return False
     if (task.at_risk_polls or 0) + 1 < policy.polls:
         return False
@@ -111,24 +111,24 @@ def _heartbeat(task: Task, now: datetime) -> BeatState:
 
 
 def _silence(task: Task, now: datetime) -> float:
-    """Seconds since this attempt was last heard of on either clock; since ever if never."""
-    heard = [task.started_at]
+    """Seconds since the last sign of life on either clock; infinite if there was none."""
+    signs = [task.started_at]
     if task.heartbeat and task.heartbeat.attempt == task.attempt:
-        heard.append(task.heartbeat.at if task.heartbeat.origin == "worker" else None)
+        signs.append(task.heartbeat.at if task.heartbeat.origin == "worker" else None)
     if task.trace and task.trace.attempt == task.attempt:
-        heard.append(task.trace.last_event_at)
-    return _since(heard, now)
+        signs.append(task.trace.last_event_at)
+    return _since(signs, now)
 
 
 def _trace_silence(task: Task, now: datetime) -> float:
-    heard = [task.started_at]
+    signs = [task.started_at]
     if task.trace and task.trace.attempt == task.attempt:
-        heard.append(task.trace.last_event_at)
-    return _since(heard, now)
+        signs.append(task.trace.last_event_at)
+    return _since(signs, now)
 
 
-def _since(heard: list[datetime | None], now: datetime) -> float:
-    known = [at for at in heard if at is not None]
+def _since(signs: list[datetime | None], now: datetime) -> float:
+    known = [at for at in signs if at is not None]
     return (now - max(known)).total_seconds() if known else float("inf")
 
 
@@ -147,10 +147,10 @@ def _waits(task: Task) -> str:
 def suspension(
     snapshot: Snapshot, verdicts: Mapping[str, Liveness], policy: LivenessPolicy
 ) -> str | None:
-    """Say why the supervisor should only observe in this tick; None: it need not.
+    """Why the supervisor should only observe in this tick; None: it need not.
 
-    The fault is more likely shared than manifold when the supervisor itself was away, or when
-    many tasks turn at risk in the same tick.
+    One shared fault is more likely than many when the supervisor itself was away, or when many
+    tasks turn at risk in the same tick.
     """
     last = snapshot.supervisor.last_tick_at
     if last is not None:

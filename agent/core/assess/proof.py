@@ -1,4 +1,4 @@
-"""Is "done" proven: the ladder of each kind of task.
+"""Whether "done" is proven. Each kind of task has a ladder: the list of what must be proven.
 
 Policy: "A Code Queue task is not complete merely because it pushed code." What a worker says is a
 claim; what the supervisor fetched itself is observed; only observed evidence proves.
@@ -64,6 +64,11 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
 """What each kind proves, and its opposite, as a person reads it."""
 
 
+def assertion(kind: ProofKind) -> str:
+    """What evidence of this kind proves, as a clause: `a commit was pushed`."""
+    return _SENTENCES[kind][0]
+
+
 def denial(kind: ProofKind, detail: str | None = None) -> str:
     """Evidence of this kind says no: one sentence, with what was seen if that is known."""
     no = _SENTENCES[kind][1]
@@ -83,7 +88,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How far "done" is proven."""
+    """What is proven, and what is not."""
 
     state: RungState
     """The worst state of any rung."""
@@ -104,7 +109,7 @@ class Proof:
 
 
 def assess(task: Task, policy: CompletionPolicy) -> Proof:
-    """Climb the ladder of the task's kind, then its own criteria."""
+    """Check the ladder of the task's kind, then its own criteria."""
     if task.kind is None:
         return Proof("unknown", (Rung((), "unknown", "the task's kind is unknown"),), "cannot-tell")
     wanted = list(policy.ladder[task.kind].rungs)
@@ -135,7 +140,7 @@ def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
 def _one(kind: ProofKind, task: Task) -> Rung:
     items = [item for item in task.evidence if item.kind is kind]
     observed = [item for item in items if item.origin == "observed"]
-    yes = _SENTENCES[kind][0]
+    yes = assertion(kind)
     if not observed:
         if any(item.holds for item in items):
             return Rung((kind,), "claimed", f"only the worker says that {yes}")
@@ -160,7 +165,7 @@ def _one(kind: ProofKind, task: Task) -> Rung:
 
 
 def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
-    """The newest item of each place that was asked: a place only supersedes itself."""
+    """The newest item of each source: a source supersedes only itself."""
     asked: dict[str | None, list[Evidence]] = {}
     for item in items:
         asked.setdefault(item.source, []).append(item)
@@ -168,7 +173,7 @@ def _by_source(items: Iterable[Evidence]) -> list[Evidence]:
 
 
 def _newest(items: Sequence[Evidence]) -> Evidence:
-    """The latest item; at the same moment the one that denies, so that doubt wins.
+    """The latest item; of two at the same moment the one that denies, so that doubt wins.
 
     An undated denial may be the latest of all, an undated yes may not.
     """
@@ -232,7 +237,7 @@ def _identities(task: Task) -> list[Rung]:
 
 
 def _values(kind: ProofKind, task: Task) -> list[str]:
-    """What its newest yes names, and what other places that still hold say instead."""
+    """The value of the newest positive item, and different values from other sources."""
     newest = _value(kind, task.evidence)
     if newest is None:
         return []
@@ -292,6 +297,6 @@ def substance(
 
 
 def _evidence_allows(criterion: Criterion, task: Task) -> bool:
-    """Its own kind of evidence must be proven; an alternative on the ladder does not stand in."""
+    """Its own kind of evidence must be proven; an alternative on the ladder does not count."""
     kind = criterion.proof
     return not isinstance(kind, ProofKind) or _one(kind, task).state == "proven"

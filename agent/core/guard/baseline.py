@@ -2,7 +2,7 @@
 
 `authority.lock` holds these lines. A state is permitted or not; a limit says on which side of a
 number, or of a list, more would be allowed. Two authorities are compared state by state, so a
-difference is told as the very states that are permitted more or less.
+difference is reported as the states that are permitted more or less.
 """
 
 from collections.abc import Iterator, Mapping
@@ -157,15 +157,15 @@ def _limit_in(line: str) -> Limit | None:
 
 
 def _state_in(line: str) -> tuple[Action, Box]:
-    name, colon, said = line.partition(": ")
+    name, colon, parts = line.partition(": ")
     if not colon or name not in set(Action):
-        raise ValueError(f"{line!r:.80} is no line of a lock")
+        raise ValueError(f"{line!r:.80} is not a line of a lock")
     action = Action(name)
     box: dict[str, frozenset[str]] = {}
-    for part in said.split(", ") if said != "always" else ():
+    for part in parts.split(", ") if parts != "always" else ():
         fact, _, values = part.partition("=")
         meant = frozenset(values.split("|"))
         if fact not in FOOTPRINT[action] or not meant <= set(FACTS[fact]):
-            raise ValueError(f"{part!r:.80} names no fact and values that {action} may read")
+            raise ValueError(f"{part!r:.80} is not a fact and values that {action} may read")
         box[fact] = meant
     return action, box

@@ -1,16 +1,17 @@
 """The load gate: a rule table takes effect only after every state of it has been looked at.
 
 The facts are finite, so the guard can be enumerated whole. Two values of a fact that no rule and no
-invariant tells apart decide alike; one of them stands for its class. The product of these classes,
-action by action, is the exact quotient of the state space. Sets of states are boxes: per fact the
-values that are meant, a fact not named having all of them, so that they need not be listed.
+invariant distinguishes lead to the same decision; one of them represents its class. The product of
+these classes, action by action, is the exact quotient of the state space. Sets of states are boxes:
+per fact the values that are meant, a fact not named having all of them, so that they need not be
+listed.
 
 No task may get stuck either: from every state there is a permitted way to an end, which is
-accepted, replaced, handed over or cancelled. What is counted on is little: a queued task is run, an
-attempt ends by itself, a status that is not known is looked at again, and the conditions of acting
-(mode, a person's word, a free lane, a reachable queue) come about. Nothing about the task is
-counted on: whatever its failure, its evidence, its defect, its prompt or its session may be, known
-or unknown, some permitted action leads on.
+accepted, replaced, handed over or cancelled. The check assumes little: a queued task is run, an
+attempt ends by itself, an unknown status is looked at again, and the conditions of acting (mode, an
+approval, a free lane, a reachable queue) come about. It assumes nothing about the task: whatever
+its failure, its evidence, its defect, its prompt or its session may be, known or unknown, some
+permitted action leads on.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -106,8 +107,8 @@ def _stuck_in(mode: str, permitted: list[tuple[Action, Box]]) -> Iterable[str]:
         here = {"status": frozenset({status}), "result": frozenset({result})}
         boxes = [box for target, box in ways if target in good]
         if left := rest(here, boxes):
-            said = words(left[0], FACTS)
-            yield f"a task would be stuck in mode {mode}: nothing leads on from {said}"
+            where = words(left[0], FACTS)
+            yield f"a task would be stuck in mode {mode}: nothing leads on from {where}"
 
 
 def _leading_to_an_end(ways: Sequence[tuple[str, Box]]) -> frozenset[str]:
@@ -129,7 +130,7 @@ def _within(box: Box, facts: Mapping[str, str]) -> bool:
 
 
 NEVER_PERMITTED: Final = frozenset({Action.PATCH_DATABASE, Action.REVERT_CHANGES})
-"""Actions that exist only to be asked for and refused by name."""
+"""Actions that exist only so that they can be refused by name."""
 
 Cell = tuple[str, ...]
 
@@ -173,8 +174,8 @@ class Survey:
 def survey(policy: GuardPolicy, actions: Collection[Action] = tuple(Action)) -> Survey:
     """Look at every state of these actions, by default of all.
 
-    Whether a rule never speaks is told of those rules that speak of no other action; whether a task
-    could get stuck, only when all actions are looked at.
+    A rule that never applies is reported if all its actions are among these; whether a task could
+    get stuck is checked only when all actions are.
     """
     seen = [_Action(action, policy) for action in actions]
     for one in seen:
@@ -183,7 +184,7 @@ def survey(policy: GuardPolicy, actions: Collection[Action] = tuple(Action)) -> 
     spoke = [rule for one in seen for rule in one.spoke()]
     problems = [line for one in seen for line in one.problems()]
     problems += [
-        f"{rule.id}: never speaks about any state; a rule that does nothing is a mistake"
+        f"{rule.id}: never applies to any state; a rule that does nothing is a mistake"
         for rule in policy.rule
         if set(rule.actions) <= set(actions) and not any(rule is one for one in spoke)
     ]
@@ -195,7 +196,7 @@ def survey(policy: GuardPolicy, actions: Collection[Action] = tuple(Action)) -> 
 def nearest(
     action: Action, facts: Mapping[str, str], policy: GuardPolicy
 ) -> dict[str, tuple[str, ...]]:
-    """What would have to be otherwise for the action to be permitted.
+    """What would have to change for the action to be permitted.
 
     As few facts as possible, each with the values that will do; empty if it is permitted, or never.
     """

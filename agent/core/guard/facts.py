@@ -51,7 +51,7 @@ FOOTPRINT: Final = {action: verb.reads for action, verb in VERBS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the guard is asked about: one proposal, what was assessed, and whose yes there is."""
+    """What the guard is asked about: one proposal, the assessment, and who consented."""
 
     assessment: Assessment
     proposal: Proposal
@@ -60,16 +60,16 @@ class Situation:
     sends: int
     """New attempts that may still be created in this tick."""
     prompt_ok: bool = True
-    """The linter's word on a draft."""
+    """The linter found nothing wrong with the drafted prompt."""
     approved: bool = False
-    """A person has said yes to exactly this."""
+    """A person approved exactly this."""
     consented: bool = False
-    """`policies/approval.toml` or a rule a person made speaks for this; it stands for consent,
-    never for a person's own word."""
+    """`policies/approval.toml` or a rule that a person made consents; this counts as consent, never
+    as approval by a person."""
 
     @property
     def snapshot(self) -> Snapshot:
-        """The world."""
+        """The snapshot that was assessed."""
         return self.assessment.snapshot
 
     @property
@@ -84,9 +84,9 @@ class Situation:
 
 
 def derive(situation: Situation) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The facts that the proposal's action may read, in the vocabulary's words.
+    """The facts that the proposal's action may read.
 
-    And the facts that could not be derived: these are `unknown`, and a bug.
+    And the names of facts that could not be derived: these are `unknown`, and a bug.
     """
     found: dict[str, str] = {}
     failed = []
@@ -109,7 +109,7 @@ def _mode(situation: Situation) -> str:
 
 
 def _consent(situation: Situation) -> str:
-    """In `auto` the user has said yes beforehand; in `approve` a person says it each time."""
+    """In `auto` the user consented in advance; in `approve` a person consents each time."""
     if situation.snapshot.mode is None:
         return "unknown"
     given = situation.snapshot.mode == "auto" or situation.approved or situation.consented
@@ -289,7 +289,7 @@ def _path(situation: Situation) -> str:
 
 
 def _persistence(situation: Situation) -> str:
-    """Whether the fix that lasts is a task already."""
+    """Whether a task for the lasting fix exists."""
     assessed = situation.assessed
     if assessed is None or assessed.defect is None:
         return "unknown"

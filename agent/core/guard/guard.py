@@ -1,8 +1,7 @@
-"""What must never happen. Default deny, a forbid wins, and the floor is out of any file's reach.
+"""What must never happen. Default deny, a forbid wins, and no file can relax the floor.
 
-The guard sees an action and a handful of facts. A permit from `policies/guard.toml` must speak for
-it, no forbid may speak against it, and no invariant of the floor may be broken. `proposes` is
-somebody else's business: this module forbids.
+The guard sees an action and a handful of facts. A permit of `policies/guard.toml` must match, no
+forbid may match, and no invariant of the floor may be broken. This module proposes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +24,13 @@ from agent.core.model.actions import (
 from agent.core.model.policy import GuardPolicy, Policy, Rule
 
 DEFAULT_DENY: Final = "default_deny"
-"""The rule id of a refusal that no forbid explains: nothing permits it."""
+"""The rule id of a refusal without a forbid: no rule permits the action."""
 
 FACT_FAILED: Final = "fact_failed_"
 """Begins the rule id of a refusal because the fact named after it could not be derived."""
 
 OBSERVING: Final = "observe_never_acts"
-"""The rule that alone stands against what would be done in another mode."""
+"""The rule that refuses in observe mode what another mode would do."""
 
 STALE_CLEARANCE: Final = "never_act_on_a_stale_clearance"
 
@@ -47,7 +46,7 @@ class Invariant:
     name: str
     actions: frozenset[Action]
     needs: Mapping[str, tuple[str, ...]] | None
-    """None: nothing could make it right."""
+    """None: no facts permit it."""
 
     def broken_by(self, action: Action, facts: Mapping[str, str]) -> bool:
         """Whether this action with these facts must never happen."""
@@ -121,14 +120,14 @@ FLOOR: Final = (
     _must("never_act_while_suspended", _ACTING, suspended=("no",)),
 )
 """One name each, the same in guard, policy, test and journal. `never_act_on_a_stale_clearance` is
-the last of them; it is about the moment of acting, see `void`."""
+the last of them; it concerns the moment of acting, see `void`."""
 
 _FLOOR_OF: Final = {
     action: tuple(one for one in FLOOR if action in one.actions) for action in Action
 }
 
 Fault = tuple[tuple[str | int, ...], str]
-"""The way to the place in the table, and what is wrong there."""
+"""The path to a place in the table, and what is wrong there."""
 
 
 def lint(policy: GuardPolicy) -> tuple[Fault, ...]:
@@ -248,9 +247,9 @@ def seal_of(proposal: Proposal, facts: Mapping[str, str]) -> str:
 
 
 def void(cleared: Cleared, again: Clearance, now: datetime) -> str | None:
-    """Say why a clearance is no longer good, after looking at the world again; None: it is.
+    """Why a clearance is no longer valid after a second look; None: it is.
 
-    `again` is the answer to the same proposal over what was seen just before the effect.
+    `again` is the answer to the same proposal on what was observed just before the effect.
     """
     if now > cleared.deadline:
         return f"{STALE_CLEARANCE}: its deadline has passed"

@@ -1,1 +1,1 @@
-"""What the record says, and how a decision is decided again from it."""
+"""The journal's records, and how decisions are replayed from them."""

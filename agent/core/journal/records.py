@@ -1,4 +1,4 @@
-"""What the journal says, and what the supervisor remembers of each task between ticks."""
+"""The records of the journal, and what the supervisor remembers of each task between ticks."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -17,10 +17,10 @@ RecordKind = Literal[
     "policy", "stop",
 ]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
-intent that a crash left open, found by reading the queue back; `answered` is what a person said to
-a question, `closed` how a question ended without being carried out; `fixed` is a defect that counts
+intent that a crash left open, found by reading the queue back; `answered` is a person's answer to
+a request, `closed` how a request ended without being carried out; `fixed` is a defect that counts
 as fixed because its issue was closed by hand; `policy` is a policy file that
-was edited while the supervisor ran, and what became of it."""
+was edited while the supervisor ran, and whether it took effect."""
 
 
 class Record(Noun):

@@ -1,7 +1,7 @@
-"""Decide again what was decided before: the same snapshot in, and whatever differs comes out.
+"""Replay: decide again on recorded snapshots, and report each decision that differs.
 
-What is not a pure function of snapshot and policy is an input like the snapshot: the words that
-were drafted, the linter's verdict on them, and whose yes there was. The journal keeps all of it.
+Some inputs of a decision are not in the snapshot: the drafted prompt, the linter's verdict on it,
+and who consented. The journal keeps them, and a replay takes them from there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,31 +29,31 @@ _DRAFTED: Final = ("prompt", "spec", "queue")
 
 
 class Consent(Noun):
-    """Whose yes there is to one proposal."""
+    """Who consented to one proposal."""
 
     by: Literal["policy", "rule", "person"]
-    """`policy`: its tier is told, not asked; `rule`: a person made a rule that covers it."""
+    """`policy`: its tier needs no question; `rule`: a person made a rule that covers it."""
     name: str
-    """The tier, the rule's id or the card's id."""
+    """The tier, the rule's id or the request's id."""
     ground: str | None = None
     """What the person's answer rests on, as a digest; see `decision_basis.derive`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A decision with the words that would be sent, and what its clearance rests on."""
+    """A decision with all that its journal record needs."""
 
     decision: Decision
     prompt_ok: bool = True
-    """What the linter said of the words."""
+    """The linter found nothing wrong with the prompt."""
     consent: Consent | None = None
     request: str | None = None
-    """The question put to a person about it."""
+    """The id of the approval request about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One recorded decision that comes out otherwise now."""
+    """One recorded decision that is different now."""
 
     record: int
     tick: int
@@ -67,20 +67,20 @@ class Difference:
 def clear_prompt(
     assessment: Assessment, decision: Decision, proposal: Proposal, *, prompt_ok: bool
 ) -> Decision:
-    """The decision with the words that would be sent, cleared again with them."""
+    """The decision with the drafted prompt, cleared again with it."""
     if proposal.action not in DRAFTED:
         return decision
     facts, answer = planner.clear(assessment, proposal, prompt_ok=prompt_ok)
     if isinstance(decision.clearance, Cleared) or not isinstance(answer, Cleared):
         return replace(decision, proposal=proposal, clearance=answer, facts=facts)
-    # Words can only take a permission away: what was refused for another reason stays so.
+    # A prompt can only lose a permission: what was refused for another reason stays refused.
     return decision
 
 
 def clear_with_consent(
     assessment: Assessment, decision: Decision, consent: Consent | None, *, prompt_ok: bool
 ) -> Decision:
-    """The decision cleared again with somebody's yes. A refusal stays one: no yes reaches it."""
+    """The decision cleared again with a consent. No consent can change a refusal."""
     if consent is None or not isinstance(decision.clearance, NeedsApproval):
         return decision
     person = consent.by == "person"
@@ -91,7 +91,7 @@ def clear_with_consent(
 
 
 def record_body(record: DecisionRecord, snapshot: str) -> dict[str, Any]:
-    """The body of the decision's record: all that is needed to decide it again."""
+    """The body of the decision's record: everything that deciding it again needs."""
     decision = record.decision
     answer, questions = decision.clearance, decision.questions
     body: dict[str, Any] = {
@@ -108,12 +108,7 @@ def record_body(record: DecisionRecord, snapshot: str) -> dict[str, Any]:
     if record.request is not None:
         body["request"] = record.request
     if questions is not None:
-        body["questions"] = {
-            "completionQuality": questions.completion_quality,
-            "completionState": questions.completion_state,
-            "selfBlockingRisk": questions.self_blocking_risk,
-            "nextAction": questions.next_action,
-        }
+        body["questions"] = questions.named()
     return body
 
 
@@ -134,8 +129,8 @@ def differences(
     tick = recorded[0].record.tick if recorded else 0
     at = recorded[0].sequence if recorded else 0
     for task, decision in by_task.items():
-        said = _said(record_body(DecisionRecord(decision), ""))
-        yield Difference(at, tick, task, "no decision", said, ("action",))
+        summary = _summary(record_body(DecisionRecord(decision), ""))
+        yield Difference(at, tick, task, "no decision", summary, ("action",))
 
 
 def _again(assessment: Assessment, decision: Decision, entry: Entry) -> dict[str, Any]:
@@ -158,9 +153,9 @@ def _again(assessment: Assessment, decision: Decision, entry: Entry) -> dict[str
 def _difference(entry: Entry, now: Mapping[str, Any] | None) -> Difference | None:
     record, before = entry.record, entry.record.body
     if now is None:
-        said = _said(before)
+        summary = _summary(before)
         return Difference(
-            entry.sequence, record.tick, record.task, said, "no decision", ("action",)
+            entry.sequence, record.tick, record.task, summary, "no decision", ("action",)
         )
     where = tuple(
         part
@@ -172,11 +167,11 @@ def _difference(entry: Entry, now: Mapping[str, Any] | None) -> Difference | Non
     if not where and not parts:
         return None
     return Difference(
-        entry.sequence, record.tick, record.task, _said(before), _said(now), (*parts, *where)
+        entry.sequence, record.tick, record.task, _summary(before), _summary(now), (*parts, *where)
     )
 
 
-def _said(body: Mapping[str, Any]) -> str:
+def _summary(body: Mapping[str, Any]) -> str:
     """`retry (refused: never_submit_in_a_burst)`."""
     action = Action(body["proposal"]["action"])
     if body["clearance"] == "cleared":

@@ -48,12 +48,12 @@ _QUEUE: Final = (*_ACTING, "api", "status", "result")
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What holds of one action, whoever proposes it. Its effect is one row of `runtime/effects`."""
+    """The properties of one action. Its effect is one row of `runtime/effects`."""
 
     reads: tuple[str, ...] = ()
-    """The facts the guard may read of it; it sees no others."""
+    """The facts the guard may read for it; it sees no others."""
     leads_to: str | None = None
-    """The `status` a task has afterwards; None: it stays where it is."""
+    """The `status` of a task afterwards; None: unchanged."""
     once: bool = False
     """Never done twice to one attempt: its idempotency key is the same for ever."""
     acts: bool = True
@@ -106,24 +106,24 @@ VERBS: Final[dict[Action, Verb]] = {
     Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", once=True),
     Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover")),
     Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False),
-    # Never permitted, by an invariant of their own that leaves nothing to read.
+    # Never permitted: an invariant of their own refuses them whatever the facts are.
     Action.PATCH_DATABASE: Verb(acts=False),
     Action.REVERT_CHANGES: Verb(acts=False),
 }
-"""One row per action. What is not stated is the careful side: it acts, on a result that is read
-first, and may be done again under another key. Who is asked about it stands in
-`policies/approval.toml` (high, if nothing is said), what permits it in `policies/guard.toml`."""
+"""One row per action. The defaults are the careful side: it acts, on a result that is read first,
+and may be done again under another key. `policies/approval.toml` says who is asked about it (tier
+high by default), `policies/guard.toml` what permits it."""
 
 READING: Final = frozenset({Action.LEAVE_ALONE, Action.INSPECT, Action.REVIEW})
-"""Changes nothing outside the supervisor's own notes."""
+"""Actions that change nothing outside the supervisor's own notes."""
 WINDOW_ACTIONS: Final = frozenset({Action.WIDEN_WINDOW, Action.NARROW_WINDOW})
-"""Concerns no single task."""
+"""Actions that concern no single task."""
 SENDS_PROMPT: Final = frozenset(action for action, verb in VERBS.items() if verb.sends)
 DRAFTED: Final = frozenset(action for action, verb in VERBS.items() if verb.drafted)
 
 
 class Proposal(Noun):
-    """What the planner would do about one task, and why. `leave-alone` is one like any other."""
+    """What the planner wants to do about one task, and why; `leave-alone` is a proposal too."""
 
     action: Action
     task: str | None = None
@@ -132,11 +132,11 @@ class Proposal(Noun):
     """The attempt it was decided on; if the task has moved on, the proposal is stale."""
     reason: str
     prompt: str | None = None
-    """What would be sent, word for word, once it has been drafted."""
+    """The exact text that is sent, once it has been drafted."""
     defect: str | None = None
     """The id of the defect that is split off, waited for, released from or found again."""
     cause: Defect | None = None
-    """What `open-issue` writes down: the shared cause, as it was observed."""
+    """What `open-issue` records: the shared cause, as it was observed."""
     spec: TaskSpec | None = None
     """The new task, when one is created."""
     queue: str | None = None
@@ -167,7 +167,7 @@ def canonical(value: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """The guard's yes, bound to one proposal, these facts, this policy and a deadline."""
+    """The guard permits one proposal, for these facts, under this policy, until a deadline."""
 
     proposal: Proposal
     rules: tuple[str, ...]
@@ -182,7 +182,7 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class NeedsApproval:
-    """A person may say yes; nobody else can."""
+    """Only a person may approve it."""
 
     proposal: Proposal
     rules: tuple[str, ...]
@@ -191,7 +191,7 @@ class NeedsApproval:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No, and nobody can approve it away."""
+    """Refused; nobody can approve it."""
 
     proposal: Proposal
     rules: tuple[str, ...]
@@ -204,7 +204,7 @@ ClearanceWord = Literal["cleared", "needs-approval", "refused"]
 
 
 def word(clearance: Clearance) -> ClearanceWord:
-    """The clearance's word in JSON and in the journal."""
+    """The clearance in JSON and in the journal."""
     match clearance:
         case Cleared():
             return "cleared"

@@ -10,16 +10,16 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(text: object) -> float:
-    """How many seconds `text` says. ValueError, one line, for what is no duration above zero.
+    """The seconds that `text` means. ValueError, one line, unless it is a duration above zero.
 
-    A bare number is refused too: nobody who reads `time_limit = 10` knows of which unit.
+    A bare number is refused too: `time_limit = 10` does not say which unit.
     """
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(f'{text!r:.60} is no duration; write text like "90s", "10m" or "2h"')
+        raise ValueError(f'{text!r:.60} is not a duration; write text like "90s", "10m" or "2h"')
     value = float(found[1]) * _UNITS[found[2]]
     if value <= 0:
-        raise ValueError(f"{text!r} is no time at all; write a duration above zero")
+        raise ValueError(f"{text!r} is zero; write a duration above zero")
     return value
 
 

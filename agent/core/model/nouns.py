@@ -1,7 +1,11 @@
 """The nouns. One frozen model each; a field that is absent or None is *unknown*.
 
-JSON is camelCase, Python is snake_case. `Snapshot` is the contract `wavekeeper.snapshot/1`: one
-tick's whole view of the world, which can be written to a file and read back.
+A **wave** is one delivery goal, split into tasks. A **task** runs as numbered **attempts**, one at
+a time; an attempt that is queued or running takes one **lane** of the window. **Evidence** is what
+was seen, or claimed, of an attempt's result. A **defect** is one fault that several tasks share.
+
+JSON is camelCase, Python is snake_case. `Snapshot` is the contract `wavekeeper.snapshot/1`: what
+one tick observed, which can be written to a file and read back.
 """
 
 from collections import Counter
@@ -13,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 
 class Noun(BaseModel):
-    """A frozen value; unknown keys are refused, because a misspelt key is an unsaid fact."""
+    """A frozen value; unknown keys are refused, because a misspelt key would lose a fact."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -26,7 +30,7 @@ class Noun(BaseModel):
 
 
 class CriterionVerdict(Noun):
-    """What a reviewer said of one criterion."""
+    """A reviewer's verdict on one criterion."""
 
     id: str
     verdict: Literal["met", "unmet", "cannot-tell"]
@@ -46,7 +50,7 @@ class Usage(Noun):
 
     @property
     def total(self) -> int:
-        """All tokens, the cached ones counted in full."""
+        """All tokens; cached ones count in full."""
         return (
             self.input_tokens
             + self.cache_write_tokens
@@ -55,7 +59,7 @@ class Usage(Noun):
         )
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both together."""
+        """The sum of both."""
         mine, others = self.model_dump(by_alias=False), other.model_dump(by_alias=False)
         return Usage(**{name: count + others[name] for name, count in mine.items()})
 
@@ -66,22 +70,22 @@ class Review(Noun):
     criteria: tuple[CriterionVerdict, ...] = ()
     attempt: int | None = None
     digest: str | None = None
-    """Of everything the reviewer was shown: one review per (task, attempt, content)."""
+    """Digest of everything the reviewer was shown: one review per (task, attempt, content)."""
     seen: str | None = None
-    """Of the result and the evidence it rests on; the review is void once they have changed."""
+    """Digest of the result and the evidence; the review is void once they have changed."""
     by: str | None = None
     """The reviewer: its model and the digest of its instructions."""
     model: str | None = None
     """The model that answered, as its provider names it."""
     abstained: str | None = None
-    """Why there is no verdict, if there is none, in one sentence."""
+    """One sentence: why there is no verdict; None: there is one."""
     code: str | None = None
-    """The same in one word."""
+    """The same as one of the codes in `core/review/review.py`."""
     pending: bool = False
-    """It abstained and is asked again, not before `retry_at` if that is given."""
+    """There is no verdict yet, and the reviewer is asked again, not before `retry_at` if given."""
     retry_at: AwareDatetime | None = None
     tries: int = 0
-    """Answers that could not be used, of this attempt; an outage is not one of them."""
+    """Unusable answers about this attempt; an outage does not count."""
     outages: int = 0
     """Calls in a row that the provider did not answer."""
     notes: tuple[str, ...] = ()
@@ -96,7 +100,7 @@ TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class Status(StrEnum):
-    """The queue's word for a task; `planned` until it has been submitted to one."""
+    """A task's status in its queue; `planned` until it has been submitted to one."""
 
     PLANNED = "planned"
     QUEUED = "queued"
@@ -106,12 +110,12 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
-    """The queue fenced the attempt off: its lease ran out and it can no longer act."""
+    """The lease ran out, and the queue lets the attempt do nothing more."""
 
 
 Held = Literal["parked", "accepted", "replaced", "handed-over"]
-"""What the supervisor adds to the queue's word, and never in its place. `parked`: it waits for a
-defect to be fixed, under its own identity; the others: the supervisor is done with it."""
+"""What the supervisor adds beside the queue's status. `parked`: the task waits for a defect to be
+fixed, under its own identity; the others: the supervisor is done with it."""
 
 
 ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.JUDGING})
@@ -119,11 +123,11 @@ ACTIVE: Final = frozenset({Status.QUEUED, Status.RUNNING, Status.JUDGING})
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.LOST})
 """The attempt is over and its result waits to be read."""
 SETTLED: Final = frozenset({"accepted", "replaced", "handed-over"})
-"""What it is held as when the supervisor is done with it."""
+"""The values with which the supervisor is done with a task."""
 
 
 class TaskKind(StrEnum):
-    """Each kind has its own ladder in `policies/completion.toml`."""
+    """What a task delivers; `policies/completion.toml` says what each kind must prove."""
 
     ARTIFACT_DELIVERY = "artifact-delivery"
     INFRASTRUCTURE = "infrastructure"
@@ -132,7 +136,7 @@ class TaskKind(StrEnum):
 
 
 class ProofKind(StrEnum):
-    """What a piece of evidence is evidence of."""
+    """What a piece of evidence proves."""
 
     COMMIT_PUSHED = "commit-pushed"
     SCOPE_RESPECTED = "scope-respected"
@@ -149,7 +153,7 @@ class ProofKind(StrEnum):
 
 
 class Heartbeat(Noun):
-    """The last beat the scheduler heard. It belongs to one attempt."""
+    """The last heartbeat the scheduler received. It belongs to one attempt."""
 
     at: AwareDatetime
     expires_at: AwareDatetime | None = None
@@ -167,7 +171,7 @@ class Trace(Noun):
 
 
 class Reported(Noun):
-    """What one plane says the task's status is; any word, for comparison only."""
+    """The status that one plane of the queue service reports; any word, for comparison only."""
 
     status: str | None = None
 
@@ -179,12 +183,12 @@ class Command(Noun):
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """Seconds."""
     expect: Literal["passes", "proceeds"] = "passes"
-    """`proceeds`: any end will do except the failure whose `fingerprint` is given."""
+    """`proceeds`: it may end in any way except with the failure of the given `fingerprint`."""
     fingerprint: str | None = None
 
 
 class CommandResult(Noun):
-    """What a judge saw of one acceptance command."""
+    """The result of one acceptance command in the judge step."""
 
     argv: tuple[str, ...]
     exit_code: int | None = None
@@ -236,7 +240,7 @@ class Evidence(Noun):
 
 
 class LateReport(Noun):
-    """What a superseded attempt said after it was fenced off. Kept, read, never in force."""
+    """The report of an attempt that was already replaced: kept and read, but it decides nothing."""
 
     attempt: int
     at: AwareDatetime
@@ -252,11 +256,11 @@ class Task(Noun):
     queue: str | None = None
     kind: TaskKind | None = None
     status: Status | None = None
-    """The queue's word."""
+    """The queue's status."""
     held: Held | None = None
-    """The supervisor's own, beside it."""
+    """What the supervisor adds to it."""
     unreadable: str | None = None
-    """Why nothing that is shown of it can be relied on; then nothing but its id is filled."""
+    """Why the task could not be read; then only its id is filled."""
     attempt: int | None = None
     attempts_left: int | None = None
     """Attempts the task may still be given after this one; infrastructure faults use up none."""
@@ -278,7 +282,7 @@ class Task(Noun):
     final_response_truncated: bool | None = None
     judge: JudgeRecord | None = None
     inspected: bool | None = None
-    """Final response and judge record of this attempt have been read."""
+    """Whether final response and judge record of this attempt have been read."""
     late_reports: tuple[LateReport, ...] = ()
     write_scope: tuple[str, ...] | None = None
     prompt: str | None = None
@@ -287,27 +291,27 @@ class Task(Noun):
     evidence: tuple[Evidence, ...] = ()
     review: Review | None = None
     tokens_left: int | None = None
-    """What its own and the wave's budget leave for a model after one more call; 0 or less: none."""
+    """Tokens that its own and the wave's budget leave after one more call; 0 or less: none."""
     blocked_by: str | None = None
     """The id of the defect it waits for."""
     canary: bool | None = None
-    """It was released after the defect's fix, and shows whether the defect is really gone."""
+    """It was released first after the fix, to test whether the defect is gone."""
     depends_on: tuple[str, ...] = ()
     production_adjacent: bool | None = None
     fixes: str | None = None
     """The id of the defect this infrastructure task fixes."""
     declined: dict[str, str] = {}
-    """What a person rejected or put off: action and grounds' digest, to one sentence about it."""
+    """What a person rejected or put off: action and digest of the basis, to one sentence."""
 
     @property
     def word(self) -> str | None:
-        """One word for a person: the supervisor's where it has one, else the queue's."""
+        """The status for a person: the supervisor's where it has one, else the queue's."""
         return self.held or self.status
 
     @model_validator(mode="before")
     @classmethod
-    def _take_the_supervisors_word_out_of_the_status(cls, data: object) -> object:
-        """`wavekeeper.snapshot/1` writes both words into `status`."""
+    def _split_status_and_held(cls, data: object) -> object:
+        """`wavekeeper.snapshot/1` has both in one field, `status`."""
         if isinstance(data, dict) and data.get("status") in get_args(Held):
             return {**data, "status": None, "held": data["status"]}
         return data
@@ -321,7 +325,7 @@ class Queue(Noun):
     risk: Literal["low", "normal", "high"] | None = None
     counts: dict[str, int] | None = None
     unread: int | None = None
-    """Terminal tasks that nobody has read, whoever's they are."""
+    """Terminal tasks that nobody has read, whoever they belong to."""
 
 
 class Defect(Noun):
@@ -332,7 +336,7 @@ class Defect(Noun):
     status: Literal["observed", "recorded", "fixed"]
     issue: str | None = None
     issue_open: bool | None = None
-    """Whether its issue was seen open in this tick. A closed one says that somebody fixed it."""
+    """Whether its issue was open in this tick. A closed issue means that somebody fixed it."""
     fixed_by: str | None = None
     """The task that fixes it, once it has been split off."""
     reason: str | None = None
@@ -340,19 +344,19 @@ class Defect(Noun):
     """What is at fault, as it was printed: untrusted text."""
     summary: str | None = None
     proven_by: str | None = None
-    """The first released task that went past it; until then one is released at a time."""
+    """The first released task that no longer met it; until then one is released at a time."""
     expected: str | None = None
     """What must hold in the long run, so that it does not come back."""
     seen_in: tuple[str, ...] = ()
     """The tasks that it has stopped."""
     remedied: bool | None = None
-    """A temporary remedy is in place and was seen to work; False: tried in vain."""
+    """A temporary remedy is in place and was seen to work; False: it was tried and failed."""
     reference: str | None = None
-    """Where the lesson is written down for good."""
+    """The reference document that holds the lesson."""
 
 
 class Remedy(Noun):
-    """A configured way to touch infrastructure."""
+    """A configured change to running infrastructure."""
 
     id: str
     reasons: tuple[str, ...]
@@ -387,7 +391,7 @@ class ControlPlane(Noun):
 
 
 class Grants(Noun):
-    """What the user has allowed for this wave, and nothing else does."""
+    """What the user has allowed for this wave."""
 
     production_repair: bool | None = None
     established_deploy_path: bool | None = None
@@ -418,7 +422,7 @@ Mode = Literal["observe", "approve", "auto"]
 
 
 class Snapshot(Noun):
-    """One tick's whole view of the world; `wavekeeper.snapshot/1`."""
+    """Everything one tick observed; `wavekeeper.snapshot/1`."""
 
     schema_: Annotated[Literal["wavekeeper.snapshot/1"], Field(alias="schema")] = SNAPSHOT_SCHEMA
     now: AwareDatetime
@@ -433,8 +437,8 @@ class Snapshot(Noun):
     tasks: tuple[Task, ...] = ()
 
     @model_validator(mode="after")
-    def _refuse_impossible_worlds(self) -> Self:
-        """A world that cannot be is a broken report, and nothing may be decided from it."""
+    def _refuse_contradictions(self) -> Self:
+        """A snapshot that contradicts itself is a broken report: nothing is decided from it."""
         for name, ids in (
             ("tasks", [task.id for task in self.tasks]),
             ("queues", [queue.id for queue in self.queues]),
@@ -457,10 +461,10 @@ class Snapshot(Noun):
 
 
 def contradiction(task: Task, now: AwareDatetime) -> str | None:
-    """Why this task cannot be as it is shown, so that nothing may be decided from it; None: it can.
+    """How this task contradicts itself, so that nothing may be decided from it; None: it does not.
 
-    A snapshot file that holds such a task is refused. Where a queue shows one, that task alone is
-    unreadable, and the supervisor goes on with the others.
+    A snapshot file with such a task is refused. If a queue shows one, only that task is unreadable,
+    and the supervisor continues with the others.
     """
     for name, at in (
         ("heartbeat.at", task.heartbeat.at if task.heartbeat else None),

@@ -87,7 +87,7 @@ class ReasonPolicy(Table):
     words: tuple[Annotated[str, Field(pattern=r"^[^A-Z]+$")], ...] = ()
     """In lower case: a text with none of them cannot match and need not be searched."""
     needs: tuple[ProofKind, ...] = ()
-    """What must have been observed to hold before the words count."""
+    """What must have been observed before the patterns count."""
     proof: tuple[str, ...] = ()
     """An argument list that ends with 0 once the cause is gone; `{subject}` is filled in."""
 
@@ -98,7 +98,7 @@ class ReasonPolicy(Table):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return patterns
 
     @model_validator(mode="after")
@@ -128,9 +128,9 @@ class FailuresPolicy(Table):
     stale_cancel_within: Seconds
     """A retry that is cancelled so soon fell over a flag of an earlier attempt."""
     durable_after: Count
-    """Tasks that one cause must have stopped before its lesson is written down for good."""
+    """Tasks that one cause must have stopped before a reference document is written."""
     most_attempts: Count
-    """Whatever the reasons were, a person looks after this many."""
+    """After this many attempts a person takes over, whatever the reasons were."""
 
     @cached_property
     def by_id(self) -> dict[str, ReasonPolicy]:
@@ -185,7 +185,7 @@ class SubmitPolicy(Table):
         return self
 
     def is_low(self, free: int | None) -> bool | None:
-        """Whether a host with so many bytes free is short of memory; None: nobody knows."""
+        """Whether a host with so many free bytes is short of memory; None: unknown."""
         return None if free is None else free < self.low_memory * 2**20
 
 
@@ -204,7 +204,7 @@ class Rule(Table):
     no_match: tuple[dict[str, str], ...] = ()
 
     def matches(self, facts: dict[str, str]) -> bool:
-        """Whether the rule speaks about these facts."""
+        """Whether the rule applies to these facts."""
         for fact, values in self.when.items():
             if facts[fact] not in values:
                 return False
@@ -235,7 +235,7 @@ NEVER_ASKED: Final = READING | {
     Action.PATCH_DATABASE,
     Action.REVERT_CHANGES,
 }
-"""Either needs nobody's consent or is refused whoever consents."""
+"""Actions that need no consent, or are refused in any case."""
 
 
 class ExpiresPolicy(Table):

@@ -1,4 +1,4 @@
-"""What a task queue takes and tells: the values that cross the `TaskQueue` and `WorkSource` ports.
+"""What a task queue takes and shows: the values of the `TaskQueue` and `WorkSource` ports.
 
 Nothing here may promise what only one queue can keep (no transactions, no row order).
 """
@@ -105,7 +105,7 @@ class TaskView(Noun):
     """`unknown`: the queue does not say whether a stop was asked for."""
     control_plane: Reported | None = None
     scheduler: Reported | None = None
-    """What each plane says of the task; they need not agree. None: not said."""
+    """The task's status on each plane; they may differ. None: not reported."""
     heartbeat: Heartbeat | None = None
     trace: Trace | None = None
     last_message: str | None = None
@@ -127,7 +127,7 @@ class Cursor(Noun):
 
 
 class Changes(Noun):
-    """What changed since a cursor, each task once, and where to go on."""
+    """What changed since a cursor, each task once, and the cursor to read on from."""
 
     tasks: tuple[TaskView, ...]
     cursor: Cursor
@@ -192,11 +192,11 @@ class Lease(Noun):
 
 
 Beat = Literal["ok", "cancel", "fenced"]
-"""What a heartbeat is told: go on; stop the agent and report; stop, the attempt is not yours."""
+"""The answer to a heartbeat: continue; stop the agent and report; stop, the lease is lost."""
 
 
 class Report(Noun):
-    """How an attempt ended, as its worker host tells it."""
+    """How an attempt ended, as its worker host reports it."""
 
     state: Literal["succeeded", "failed", "stopped"]
     """`stopped`: the process tree is gone because the queue asked for it."""

@@ -1,7 +1,7 @@
 """Text of unknown origin made fit to be shown and quoted. Pure, and linear in its input.
 
 `visible` is for terminals and prompts alike; the rest is about Markdown: what is a fence, what
-stands outside one, and how data is put inside one so that it cannot get out.
+is outside one, and how data is put inside one so that it cannot get out.
 """
 
 import re
@@ -86,7 +86,7 @@ def tail(text: str, limit: int) -> tuple[str, int]:
 
 
 def nested(text: str) -> str:
-    """Free text fit to stand inside a section: its headings two levels down, its fences closed."""
+    """Free text made fit for a section: its headings two levels down, its fences closed."""
     lines: list[str] = []
     mark = ""
     for line in visible(text).strip().split("\n"):

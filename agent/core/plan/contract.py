@@ -19,11 +19,11 @@ DECISIONS_SCHEMA: Final = "wavekeeper.decisions/1"
 
 
 class NotASnapshotError(ValueError):
-    """The input does not fit the contract; the message names the path and what is wrong."""
+    """The input is not a valid snapshot; the message names the path and the fault."""
 
 
 def read(text: bytes) -> Snapshot:
-    """The snapshot in `text`. NotASnapshotError for unknown fields and impossible worlds."""
+    """The snapshot in `text`. NotASnapshotError for unknown fields and contradictions."""
     try:
         json.loads(text, object_pairs_hook=_once)
         return Snapshot.model_validate_json(text)
@@ -42,7 +42,7 @@ def read(text: bytes) -> Snapshot:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A key that is there twice says two things, and nobody knows which one is meant."""
+    """Refuse a repeated key, because nobody knows which of its values is meant."""
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
@@ -57,8 +57,8 @@ def answer(
     """The object that `wavekeeper decide` prints. Asking changes no decision."""
     decisions = planner.decide(snapshot, policy)
     lanes = decisions.assessment.lanes
-    moved = decisions.window
-    said = {
+    window = decisions.window
+    found = {
         "schema": DECISIONS_SCHEMA,
         "sentence": decisions.sentence,
         "suspended": decisions.assessment.suspended is not None,
@@ -66,13 +66,13 @@ def answer(
             "limit": lanes.limit,
             "action": lanes.action,
             "reason": lanes.reason,
-            **({"clearance": word(moved.clearance), "rules": _rules(moved)} if moved else {}),
+            **({"clearance": word(window.clearance), "rules": _rules(window)} if window else {}),
         },
         "decisions": [_decision(decision, policy) for decision in decisions.tasks],
     }
     if asks:
-        said["asked"] = [_asked(decisions, action, task) for action, task in asks]
-    return said
+        found["asked"] = [_asked(decisions, action, task) for action, task in asks]
+    return found
 
 
 def ask_of(word_: str, snapshot: Snapshot) -> tuple[Action, str | None]:
@@ -86,7 +86,7 @@ def ask_of(word_: str, snapshot: Snapshot) -> tuple[Action, str | None]:
     if action in WINDOW_ACTIONS and not colon:
         return action, None
     if task not in {one.id for one in snapshot.tasks}:
-        raise ValueError(f"{word_!r:.80} names no task of the snapshot; write {action}:TASK")
+        raise ValueError(f"{word_!r:.80} names no task in the snapshot; write {action}:TASK")
     return action, task
 
 
@@ -101,12 +101,7 @@ def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
             "reason": liveness.reason,
         }
     if questions is not None:
-        found["questions"] = {
-            "completionQuality": questions.completion_quality,
-            "completionState": questions.completion_state,
-            "selfBlockingRisk": questions.self_blocking_risk,
-            "nextAction": questions.next_action,
-        }
+        found["questions"] = questions.named()
     if decision.lesson is not None:
         found["lesson"] = {"into": decision.lesson.into, "rule": decision.lesson.rule}
     return found | {
@@ -120,28 +115,28 @@ def _decision(decision: Decision, policy: Policy) -> dict[str, Any]:
 
 def _asked(decisions: Decisions, action: Action, task: str | None) -> dict[str, Any]:
     assessment = decisions.assessment
-    proposal, said = planner.ask(assessment, action, task)
+    proposal, clearance = planner.ask(assessment, action, task)
     facts, _ = planner.clear(assessment, proposal)
-    return _named(proposal, said) | _nearest(proposal, said, facts, assessment.policy)
+    return _named(proposal, clearance) | _nearest(proposal, clearance, facts, assessment.policy)
 
 
 def _nearest(
-    proposal: Proposal, said: Clearance, facts: Mapping[str, str], policy: Policy
+    proposal: Proposal, clearance: Clearance, facts: Mapping[str, str], policy: Policy
 ) -> dict[str, Any]:
-    """What no forbid explains is explained by what would have to be otherwise."""
-    if said.rules != (DEFAULT_DENY,):
+    """Explain a default deny by the facts that would have to change."""
+    if clearance.rules != (DEFAULT_DENY,):
         return {}
     wanted = nearest(proposal.action, facts, policy.guard)
     return {"nearest": {fact: list(values) for fact, values in wanted.items()}}
 
 
-def _named(proposal: Proposal, said: Clearance) -> dict[str, Any]:
+def _named(proposal: Proposal, clearance: Clearance) -> dict[str, Any]:
     about = {"task": proposal.task} if proposal.task else {}
     return {
         "action": proposal.action.value,
         **about,
-        "clearance": word(said),
-        "rules": sorted(said.rules),
+        "clearance": word(clearance),
+        "rules": sorted(clearance.rules),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a question rests on: if any of it changes, the question is another one."""
+"""What a decision rests on: if any of it changes, an approval is void and is asked anew."""
 
 from typing import Final
 
@@ -6,11 +6,11 @@ from agent.core.assess.assessment import TaskAssessment
 from agent.core.model.actions import Action, Proposal, digest
 
 _SHORT: Final = 12
-"""Hexadecimal digits that stand for a long text."""
+"""Hexadecimal digits that represent a long text."""
 
 
 def derive(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str]:
-    """Named parts, each a short value. Times are left out: looking again changes nothing."""
+    """Named parts, each a short value. Times are left out: a second look must change nothing."""
     if assessed is None:
         return {"limit": str(proposal.limit)}
     task = assessed.task
@@ -35,12 +35,12 @@ def derive(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str
 
 
 def declined_key(action: Action, grounds: dict[str, str]) -> str:
-    """The key of `Task.declined`: on other grounds it is another question."""
+    """The key of `Task.declined`: on another basis it is another question."""
     return f"{action} {digest(grounds)}"
 
 
 def list_changes(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
-    """What is different, one short sentence each."""
+    """The differences, one short line each."""
     found = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)

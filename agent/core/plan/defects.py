@@ -129,7 +129,7 @@ def task_for(
 
 
 def _context(defect: Defect, blocked: TaskSpec) -> tuple[str, ...]:
-    """What was seen, what should hold for good, and how the delivery goes on."""
+    """The observed failure, the long-term contract, and how the delivery continues."""
     return (
         f"Observed failure: {visible(defect.summary or defect.fingerprint)}",
         (
@@ -165,10 +165,10 @@ def _commands(
 
 
 def narrower_of(task: TaskSpec, unmet: Sequence[str]) -> TaskSpec:
-    """What is left of a task that cannot go on under its own identity, as a task of its own.
+    """The rest of a task that cannot continue under its own identity, as a new task.
 
     It is held to the criteria that are not met (to all, if the proof and not a criterion is
-    missing), and goes on from what was pushed. The caller gives it an id that is free.
+    missing), and continues from what was pushed. The caller gives it an unused id.
     """
     left = tuple(one for one in task.criteria if one.id in unmet) or task.criteria
     return task.model_copy(
@@ -176,7 +176,7 @@ def narrower_of(task: TaskSpec, unmet: Sequence[str]) -> TaskSpec:
             "title": f"What is left of: {task.title}",
             "background": (
                 f"{task.background}\n\nThis is the part of task {task.id} that is not done. That "
-                "task cannot go on; what it pushed stays, and you go on from there."
+                "task cannot continue; what it pushed stays, and you continue from there."
             ),
             "criteria": left,
             "forbidden": (*task.forbidden, "do not do again what is on the branch already"),

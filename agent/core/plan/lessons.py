@@ -93,7 +93,7 @@ def document_of(defect: Defect) -> str:
 def document(defect: Defect, policy: FailuresPolicy) -> str:
     """The reference document: the reusable rule, without names, dates or the incident's story.
 
-    What was printed is untrusted text; it stands in a fence.
+    What was printed is untrusted text; it is fenced.
     """
     reason = policy.by_id.get(defect.reason or "")
     name = (defect.reason or "unknown").replace("-", " ")

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic.alias_generators import to_camel
+
 from agent.core.assess.assessment import Assessment, TaskAssessment, assess
 from agent.core.assess.liveness import Liveness
 from agent.core.assess.write_scopes import overlap
@@ -37,6 +39,10 @@ class Questions:
     completion_state: str
     self_blocking_risk: str
     next_action: str
+
+    def named(self) -> dict[str, str]:
+        """The answers by the keys of the journal and of `wavekeeper.decisions/1`."""
+        return {to_camel(name): getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Does a prompt stand on its own."""
+"""Whether a prompt is self-contained."""

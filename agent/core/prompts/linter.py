@@ -1,9 +1,9 @@
-"""Does a prompt stand on its own? The linter, and what a draft is made from.
+"""Is a prompt self-contained? The linter, and what a draft is made from.
 
 Policy: "Code Queue workers should receive self-contained prompts with enough context to execute
 without relying on GitHub issue visibility or chat history." A prompt is Markdown with fixed
-second-level headings. What stands in a fence is quoted data: it satisfies nothing and leans on
-nothing, whatever it says.
+second-level headings. Text in a fence is quoted data: it satisfies no rule and
+breaks none.
 """
 
 import difflib
@@ -29,7 +29,7 @@ class Step(Noun):
 
 
 class Slots(Noun):
-    """What a model has read out of the facts; each text is one line of unknown origin."""
+    """What a model derived from the facts; each text is one line of unknown origin."""
 
     done: tuple[str, ...] = ()
     failed: str = ""
@@ -38,7 +38,7 @@ class Slots(Noun):
 
 
 class DraftRequest(Noun):
-    """The facts a prompt is worded from."""
+    """The facts a prompt is rendered from."""
 
     kind: DraftKind
     spec: TaskSpec
@@ -63,13 +63,13 @@ class DraftRequest(Noun):
     fixed: str | None = None
     """For `release` and `reference`: which defect was fixed, and how that was proven."""
     replaces: str | None = None
-    """For `narrower`: the id of the wider task that is given up."""
+    """For `narrower`: the id of the wider task that it replaces."""
     slots: Slots | None = None
-    """None: the prompt is worded from facts alone."""
+    """None: the prompt is rendered from facts alone."""
 
 
 class Finding(Noun):
-    """One reason why a prompt does not stand on its own."""
+    """One reason why a prompt is not self-contained."""
 
     rule: str
     message: str
@@ -101,10 +101,10 @@ ALWAYS: Final = (
 )
 """The second-level headings of every prompt, word for word."""
 AFTER_AN_ATTEMPT: Final = (ALREADY_DONE, WHAT_FAILED)
-"""And of every prompt that follows another one of the same task."""
+"""Further headings of every prompt that follows another one of the same task."""
 
 NEAR_DUPLICATE: Final = 0.97
-"""Above this share of common words a prompt says nothing new."""
+"""Above this share of common words two prompts count as the same."""
 
 _NOT_A_RECORD: Final = (
     r"(?! (?:below|pool|dump|service|server|client|module|class|handler|model|table|schema|template"
@@ -169,14 +169,14 @@ _PLACE: Final = re.compile(
 class _Section(NamedTuple):
     line: int
     text: str
-    """What stands outside fences; each quoted line is one NUL."""
+    """The text outside fences; each quoted line is one NUL."""
 
 
 def leans_on_context(text: str) -> tuple[str, ...]:
-    """The phrases, in order and each once, that lean on an issue, a chat or an earlier prompt.
+    """The phrases, in order and each once, that refer to an issue, a chat or an earlier prompt.
 
     Policy: "Include the relevant background in the prompt itself; issue links are supporting
-    references, not required context." A link beside its content leans on nothing.
+    references, not required context." A link beside its content is fine.
     """
     found = (one_line(match[0]) for match in _LEANS.finditer(_unquoted(text)))
     return tuple(dict.fromkeys(found))
@@ -189,10 +189,10 @@ def lint(
     previous: str | None = None,
     new_evidence: bool = True,
 ) -> tuple[Finding, ...]:
-    """Every reason why `prompt` does not stand on its own for `spec`; empty: it does.
+    """Every reason why `prompt` is not self-contained for `spec`; empty: it is.
 
     `previous` is the prompt of the attempt before, if there was one; `new_evidence` says whether
-    anything was learnt since. Never raises, and takes time linear in the prompt.
+    there is new evidence since. Never raises, and takes time linear in the prompt.
     Policy: "State the write scope, validation scope, commit/push requirement, and forbidden
     actions directly in the prompt."
     """
@@ -233,7 +233,7 @@ def _sections(prompt: str) -> tuple[dict[str, _Section], list[Finding]]:
         content = []
         name = line.removeprefix(_HEADING).strip()
         if name in started and name in known:
-            message = f"the section {name!r} is there twice; say it in one place"
+            message = f"the section {name!r} appears twice; keep one of them"
             twice.append(Finding(rule="section-twice", message=message, line=number))
         else:
             started[name] = (number, content)
@@ -251,7 +251,7 @@ def _missing(sections: dict[str, _Section], spec: TaskSpec, *, follows: bool) ->
             message = f"there is no section '## {name}'; add it"
             yield Finding(rule="section-missing", message=message)
         elif not re.search(r"\w", _without_headings(section.text)):
-            message = f"the section {name!r} says nothing outside quoted text; say it in words"
+            message = f"the section {name!r} has no text outside quotes; write it out"
             yield Finding(rule="section-empty", message=message, line=section.line)
 
 
@@ -288,7 +288,7 @@ def _unstated(sections: dict[str, _Section], spec: TaskSpec) -> Iterator[Finding
 
 
 def _states(text: str, fact: str) -> bool:
-    """Whether `fact` stands in `text` as itself: `C1` does not stand in `C10`."""
+    """Whether `text` states `fact` as a whole word: `C10` does not state `C1`."""
     return re.search(rf"(?<![\w/*-]){re.escape(fact)}(?![\w/*-])", text) is not None
 
 
@@ -332,7 +332,7 @@ def _bare_background(sections: dict[str, _Section]) -> Iterator[Finding]:
     words = {word.lower() for word in re.findall(r"[^\W\d_]+", text)}
     telling = [word for word in words if not _LINKING_WORD.fullmatch(word)]
     if links and len(telling) < _CONTENT_WORDS:
-        message = "the background is only a link; write down what stands behind it"
+        message = "the background is only a link; write out what the link says"
         yield Finding(rule="background-is-only-a-link", message=message, line=section.line)
 
 
@@ -341,7 +341,7 @@ def _leaning(prompt: str) -> Iterator[Finding]:
     line, counted = 1, 0
     for match in _LEANS.finditer(text):
         line, counted = line + text.count("\n", counted, match.start()), match.start()
-        message = f"{one_line(match[0])!r} leans on what the worker cannot see; say what it says"
+        message = f"{one_line(match[0])!r} refers to something the worker cannot see; write it out"
         yield Finding(rule="leans-on-context", message=message, line=line)
 
 
@@ -355,10 +355,10 @@ def _hidden(prompt: str) -> Iterator[Finding]:
 
 
 def _repetition(prompt: str, previous: str | None, *, new_evidence: bool) -> Iterator[Finding]:
-    """Numbers and spacing aside; the order of words does not make a prompt new, either."""
+    """Compares without numbers, spacing and the order of words: none of them makes a prompt new."""
     if previous is None or new_evidence:
         return
     before, now = (re.sub(r"\d+", "0", text).split() for text in (previous, prompt))
     if difflib.SequenceMatcher(None, before, now, autojunk=False).quick_ratio() > NEAR_DUPLICATE:
-        message = "the same prompt again without new evidence; say what was learnt, or do not retry"
+        message = "this repeats the last prompt without new evidence; add evidence, or do not retry"
         yield Finding(rule="repeats-the-last-prompt", message=message)

@@ -1,1 +1,1 @@
-"""The rules every queue of ours keeps: states, attempts, leases."""
+"""The rules of our own queues: states, attempts, leases."""

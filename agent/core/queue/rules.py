@@ -1,8 +1,8 @@
-"""What a queue keeps of an attempt, what each call does to it, and what is shown of it.
+"""What a queue stores of an attempt, what each call changes in it, and what the queue shows.
 
-Values in and values out; a queue adapter only keeps them, so that no two adapters can disagree.
-The clock of a call is the wall's and may have been set back: no time of an attempt is written
-before one that is already there (`_at`). Leases are the exception, because they must run out.
+Values in and values out; a queue adapter only stores them, so that no two adapters can disagree.
+The clock of a call is the wall clock, which may be set back: no time of an attempt is written
+before one that is already there (`_at`). Leases are the exception, because they must expire.
 """
 
 import json
@@ -46,7 +46,7 @@ Effect = Literal["done", "stale", "nothing-to-do", "unknown-task"]
 TRACE_TEXT: Final = 4_000
 """Characters of one trace event that are kept."""
 TRACE_KIND: Final = 64
-"""Characters of an event's kind that are kept: it is the agent's word, so it has no limit."""
+"""Characters of an event's kind that are kept: the agent chooses it, so it may be long."""
 TRACE_KEPT: Final = 2_000
 """The latest events of an attempt that are kept; their numbers go on."""
 MESSAGE_TEXT: Final = 400
@@ -55,7 +55,7 @@ MESSAGE_TEXT: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt of a task: all that a queue has to keep of it, beside trace and late reports."""
+    """One attempt of a task: all that a queue stores of it beside trace and late reports."""
 
     task: str
     number: int
@@ -83,7 +83,10 @@ class Attempt:
     judge: JudgeRecord | None = None
     session: str | None = None
     report: str | None = None
-    """The digest of the report that ended it, by which the same report twice is known."""
+    """The digest of the report that ended it; the same report again is recognised by it."""
+
+
+COLUMNS: Final = tuple(field.name for field in fields(Attempt))
 
 
 class Submit(Noun):
@@ -275,7 +278,7 @@ def receipt_again(kept: Receipt, kept_digest: str, request: Request) -> Receipt:
 
 
 def claim(current: Attempt, *, worker: str, token: str, now: datetime, lease: float) -> Attempt:
-    """The attempt in the hands of `worker` for `lease` seconds."""
+    """The attempt, leased to `worker` for `lease` seconds."""
     return replace(
         current,
         state=step(current.state, Event.CLAIM),
@@ -288,7 +291,7 @@ def claim(current: Attempt, *, worker: str, token: str, now: datetime, lease: fl
 
 
 def _at(current: Attempt, now: datetime | None) -> datetime:
-    """The time to write down for what happens `now`, never before what has happened."""
+    """The time to record for what happens `now`: never before an earlier time of the attempt."""
     known = (
         now,
         current.created_at,
@@ -301,7 +304,7 @@ def _at(current: Attempt, now: datetime | None) -> datetime:
 
 
 def _within(current: Attempt, at: datetime, end: datetime) -> datetime:
-    """A time that a worker host gave, within its attempt: its clock need not be ours."""
+    """A time that a worker host gave, moved into its attempt: its clock may differ from ours."""
     return min(at if current.started_at is None else max(at, current.started_at), end)
 
 
@@ -311,7 +314,7 @@ def holds(current: Attempt | None, lease: Lease) -> bool:
 
 
 def answer(current: Attempt) -> Beat:
-    """What the holder of the lease is told."""
+    """The queue's answer to a heartbeat."""
     return "ok" if current.stop is None else "cancel"
 
 
@@ -348,7 +351,7 @@ def add_heartbeat(
 
 
 def begin_judging(current: Attempt) -> Attempt:
-    """The attempt as its judge step begins; unchanged when the worker is told to stop instead."""
+    """The attempt as its judge step begins; unchanged when the worker must stop instead."""
     if answer(current) == "cancel":
         return current
     return replace(current, state=step(current.state, Event.JUDGE))
@@ -363,7 +366,7 @@ def expire(current: Attempt) -> Attempt:
 def apply_report(
     current: Attempt, lease: Lease, report: Report, now: datetime
 ) -> Attempt | LateReport | None:
-    """What a report does: it ends the attempt, or is kept as late, or (None) was taken before."""
+    """What a report does: it ends the attempt, or is kept as late; None: it is a repetition."""
     at, judge = _at(current, now), report.judge
     if judge is not None:
         judge = judge.model_copy(update={"at": _within(current, judge.at, at)})
@@ -398,7 +401,7 @@ def _error(current: Attempt, report: Report) -> str | None:
             return report.last_error or "stopped by the worker host; the queue did not ask for it"
 
 
-# What a queue shows of what it keeps.
+# What a queue shows.
 
 
 def has_room(spec: QueueSpec | None, leased: int) -> bool:
@@ -408,18 +411,15 @@ def has_room(spec: QueueSpec | None, leased: int) -> bool:
 
 def lease_of(current: Attempt) -> Lease:
     """The lease of an attempt that has just been claimed."""
+    same = _common_fields(current, Lease)
     return Lease.model_validate(
-        {
-            "task": current.task,
-            "attempt": current.number,
-            "token": current.token,
-            "queue": current.queue,
-            "prompt": current.prompt,
-            "order": current.order,
-            "session": current.session,
-            "expires_at": current.lease_until,
-        },
+        {**same, "attempt": current.number, "expires_at": current.lease_until}
     )
+
+
+def _common_fields(current: Attempt, shown: type[Noun]) -> dict[str, Any]:
+    """The fields of `shown` that an attempt has under the same name."""
+    return {name: getattr(current, name) for name in shown.model_fields if name in COLUMNS}
 
 
 def view(current: Attempt, *, updated_at: datetime, late: Sequence[LateReport]) -> TaskView:
@@ -436,28 +436,15 @@ def view(current: Attempt, *, updated_at: datetime, late: Sequence[LateReport]) 
         last_sequence=current.last_sequence,
     )
     return TaskView(
+        **_common_fields(current, TaskView),
         id=current.task,
-        queue=current.queue,
-        state=current.state,
         attempt=current.number,
-        prompt=current.prompt,
-        order=current.order,
-        created_at=current.created_at,
         updated_at=updated_at,
-        started_at=current.started_at,
-        finished_at=current.finished_at,
-        worker=current.worker,
         stop_requested=current.stop,
         control_plane=Reported(status=current.state),
         scheduler=Reported(status=current.state),
         heartbeat=heartbeat,
         trace=trace,
-        last_message=current.last_message,
-        last_error=current.last_error,
-        final_response=current.final_response,
-        final_response_truncated=current.final_response_truncated,
-        judge=current.judge,
-        session=current.session,
         late_reports=tuple(late),
     )
 
@@ -509,7 +496,6 @@ def time_of(microseconds: int) -> datetime:
     return _EPOCH + microseconds * _MICROSECOND
 
 
-COLUMNS: Final = tuple(field.name for field in fields(Attempt))
 TASK_COLUMNS: Final = frozenset({"order", "created_at"})
 """Those that are the same for all attempts of a task."""
 

@@ -30,7 +30,7 @@ class Event(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
-    """It is over: it was never started, or its process tree is gone."""
+    """It ended without a result: it was never started, or its process tree is gone."""
     EXPIRE = "expire"
     RETRY = "retry"
 
@@ -44,7 +44,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Event], Status]] = {
     (Status.RUNNING, Event.FAIL): Status.FAILED,
     (Status.RUNNING, Event.CANCEL): Status.CANCELLED,
     (Status.RUNNING, Event.EXPIRE): Status.LOST,
-    # A worker host that was restarted says it again.
+    # A restarted worker host repeats it.
     (Status.JUDGING, Event.JUDGE): Status.JUDGING,
     (Status.JUDGING, Event.SUCCEED): Status.SUCCEEDED,
     (Status.JUDGING, Event.FAIL): Status.FAILED,
@@ -61,7 +61,7 @@ STOPS: Final[Mapping[tuple[Stop | None, Stop], Stop]] = {
     (None, "cancel"): "cancel",
     ("interrupt", "cancel"): "cancel",
 }
-"""What a stop request makes of the one before it; a pair that is not here changes nothing."""
+"""The result of a stop request after an earlier one; a missing pair changes nothing."""
 
 ENDINGS: Final[Mapping[tuple[str, Stop | None], Event]] = {
     ("succeeded", None): Event.SUCCEED,
@@ -74,8 +74,8 @@ ENDINGS: Final[Mapping[tuple[str, Stop | None], Event]] = {
     ("stopped", "interrupt"): Event.FAIL,
     ("stopped", "cancel"): Event.CANCEL,
 }
-"""What a report means, given the stop that was asked for: work that was done before an interrupt
-arrived stands; whoever cancelled a task does not want it back in any state."""
+"""What a report means, given the stop that was requested: work that was finished before an
+interrupt arrived counts; after a cancel it never does."""
 
 
 def allows(state: Status, event: Event) -> bool:

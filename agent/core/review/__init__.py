@@ -1,1 +1,1 @@
-"""What a reviewer is shown, and what of its answer counts."""
+"""What a reviewer is shown, and which of its verdicts count."""

@@ -1,6 +1,6 @@
 """What a reviewer is shown: criteria by the user, and exhibits of unknown origin.
 
-Each exhibit says whether it was observed or is only claimed, and how much of it is not shown.
+Each exhibit says whether it was observed or only claimed, and how much of it is not shown.
 """
 
 import shlex
@@ -36,7 +36,7 @@ class Exhibit(Noun):
 
 
 class Limits(Noun):
-    """How much a reviewer is shown, in characters; beyond it the review says what is unseen."""
+    """How much a reviewer is shown, in characters; beyond that the review says how much is cut."""
 
     response: Annotated[int, Field(gt=0)] = 60_000
     diff: Annotated[int, Field(gt=0)] = 120_000

@@ -1,8 +1,9 @@
-"""What a reviewer's answer is worth. Strict, and never in doubt's favour.
+"""Which verdicts of a reviewer count. When in doubt, none does.
 
-A reviewer's answer is data of unknown origin. Code checks its shape, resolves every quote in what
-was shown, and lowers each verdict that does not stand. Nothing here can raise one. Policy: "treat
-the result as unread work until the final response and judge record have been inspected".
+A reviewer's answer is data of unknown origin. Code checks its shape, looks up every quote in what
+was shown, and lowers each verdict that its quotes do not support. Nothing here can raise one.
+Policy: "treat the result as unread work until the final response and judge record have been
+inspected".
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.core.assess.proof import assertion
 from agent.core.model.nouns import Criterion, CriterionVerdict, Noun, Review
 from agent.core.model.text import one_line, visible
 from agent.core.review.brief import DIFF, RESPONSE, Brief
@@ -25,36 +27,36 @@ LEAST_QUOTED: Final = 8
 ABSTENTIONS: Final[dict[str, str]] = {
     "no-response": "there is no final response to read",
     "unread-response": "a part of the final response was cut off and cannot be read",
-    "too-large": "there is more to read than one call may cost",
+    "too-large": "there is more text than one call may read",
     "refusal": "the model refused to answer",
     "truncated": "the answer was cut off",
     "stop-reason": "the answer ended for an unexpected reason",
-    "shape": "the answer is not exactly one text",
+    "shape": "the answer is not a single text",
     "not-json": "the answer is not one JSON object",
-    "duplicate-key": "the answer says a key twice",
+    "duplicate-key": "the answer has a key twice",
     "schema": "the answer does not have the agreed form",
-    "wrong-ids": "the answer is not about exactly the criteria that were asked",
+    "wrong-ids": "the answer does not cover exactly the given criteria",
     "injection-suspected": "the reviewer suspects that the result tries to steer it",
     "no-key": "there is no key for the model's API",
     "not-permitted": "the model's API refused the key",
     "bad-request": "the model's API refused the request",
     "spend-limit": "the provider's own spending limit is reached",
-    "bad-answer": "the model's API answered with something that is no message",
+    "bad-answer": "the model's API did not answer with a message",
     "deadline": "no answer came before the deadline",
     "unavailable": "the model's API did not answer",
 }
 """Every reason why there is no verdict: its code, and the sentence that a person reads."""
 OUTAGES: Final = frozenset({"deadline", "unavailable", "spend-limit", "not-permitted", "no-key"})
-"""The fault of the provider or the installation: the review is parked, and no task pays for it."""
+"""Faults of the provider or the installation: the review waits, and no task is charged."""
 FINAL: Final = frozenset({"no-response", "too-large", "unread-response", "injection-suspected"})
-"""Asking again would find the same."""
+"""Asking again would give the same result."""
 
 
 class RetryPolicy(Noun):
-    """How often a review that came to nothing is asked for again."""
+    """How often a review without a verdict is requested again."""
 
     tries: Annotated[int, Field(ge=1)] = 2
-    """Answers that could not be used, before a person is asked."""
+    """Unusable answers before a person is asked."""
     backoff: Annotated[float, Field(gt=0)] = 60.0
     """Seconds after the first call that nobody answered; doubled each time."""
     longest: Annotated[float, Field(gt=0)] = 3600.0
@@ -69,7 +71,7 @@ class _Quote(_Strict):
     text: Annotated[str, Field(max_length=2000)]
 
 
-class _Said(_Strict):
+class _Judgement(_Strict):
     id: Annotated[str, Field(max_length=200)]
     justification: Annotated[str, Field(max_length=4000)]
     quotes: Annotated[list[_Quote], Field(max_length=10)]
@@ -77,12 +79,12 @@ class _Said(_Strict):
 
 
 class _Answer(_Strict):
-    criteria: Annotated[list[_Said], Field(max_length=100)]
+    criteria: Annotated[list[_Judgement], Field(max_length=100)]
     injection_suspected: bool
 
 
 class Reply(Noun):
-    """What came back from a model, before anybody believed it."""
+    """A model's answer, not checked yet."""
 
     stop_reason: str | None = None
     texts: tuple[str | None, ...] = ()
@@ -100,7 +102,7 @@ class AbstainError(Exception):
 
 
 def abstention(brief: Brief, error: AbstainError) -> Review:
-    """The review that says nothing, and why."""
+    """A review without verdicts, and why it has none."""
     return Review(
         attempt=brief.attempt, digest=brief.digest(), seen=brief.seen, code=error.code,
         abstained=error.sentence,
@@ -108,7 +110,7 @@ def abstention(brief: Brief, error: AbstainError) -> Review:
 
 
 def refuse_unreadable(brief: Brief) -> None:
-    """AbstainError if there is no use in asking anybody: the result cannot be read in full."""
+    """AbstainError if a review is pointless: the result cannot be read in full."""
     response = next((one for one in brief.exhibits if one.id == RESPONSE), None)
     if response is None or not response.text.strip():
         raise AbstainError("no-response")
@@ -119,7 +121,7 @@ def refuse_unreadable(brief: Brief) -> None:
 def plan_retry(
     review: Review, before: Review | None, retry_policy: RetryPolicy, now: datetime
 ) -> Review:
-    """The review with what becomes of it: an outage waits, a bad answer is asked for once more.
+    """The review with its next try: an outage delays it, an unusable answer is asked once more.
 
     `before`: the last one of the same task; that of another attempt does not count.
     """
@@ -156,7 +158,7 @@ def text_of(reply: Reply) -> str:
 
 
 def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON says
-    """The JSON value that `text` is, whole; AbstainError for a key said twice, or no JSON."""
+    """The JSON value that `text` is, whole; AbstainError for a repeated key or invalid JSON."""
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -177,7 +179,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def weigh(brief: Brief, reply: Reply) -> Review:
-    """The review that `reply` is worth: verdicts by code, or an abstention with its reason."""
+    """The review that `reply` amounts to: checked verdicts, or an abstention with its reason."""
     try:
         refuse_unreadable(brief)
         answer = _answer(text_of(reply))
@@ -190,9 +192,9 @@ def weigh(brief: Brief, reply: Reply) -> Review:
             raise AbstainError("injection-suspected")  # noqa: TRY301
     except AbstainError as error:
         return abstention(brief, error)
-    said = {one.id: one for one in answer.criteria}
+    given = {one.id: one for one in answer.criteria}
     shown = {one.id: _squeezed(one.text) for one in brief.exhibits}
-    weighed = [_verdict(one, said[one.id], brief, shown) for one in brief.criteria]
+    weighed = [_verdict(one, given[one.id], brief, shown) for one in brief.criteria]
     return Review(
         criteria=tuple(verdict for verdict, _ in weighed),
         attempt=brief.attempt,
@@ -212,61 +214,60 @@ def _answer(text: str) -> _Answer:
 
 
 def _verdict(
-    criterion: Criterion, said: _Said, brief: Brief, shown: Mapping[str, str]
+    criterion: Criterion, given: _Judgement, brief: Brief, shown: Mapping[str, str]
 ) -> tuple[CriterionVerdict, str | None]:
-    """The verdict that stands, and why it is not the one that was said; None: it is."""
-    if said.verdict == "cannot-tell":
+    """The verdict that counts, and why it is not the one that was given; None: it is."""
+    if given.verdict == "cannot-tell":
         return CriterionVerdict(id=criterion.id, verdict="cannot-tell"), None
-    if (why := _unsound(criterion, said, brief, shown)) is not None:
+    if (why := _unsound(criterion, given, brief, shown)) is not None:
         return CriterionVerdict(id=criterion.id, verdict="cannot-tell"), why
-    first = said.quotes[0]
+    first = given.quotes[0]
     quoted = CriterionVerdict(
-        id=criterion.id, verdict=said.verdict, quote=visible(first.text), evidence=first.item
+        id=criterion.id, verdict=given.verdict, quote=visible(first.text), evidence=first.item
     )
     return quoted, None
 
 
 def _unsound(
-    criterion: Criterion, said: _Said, brief: Brief, shown: Mapping[str, str]
+    criterion: Criterion, given: _Judgement, brief: Brief, shown: Mapping[str, str]
 ) -> str | None:
-    """Why a `met` or `unmet` does not stand; None: every quote resolves and proves enough."""
-    if not said.quotes:
-        return f"{said.verdict} without a quote"
-    for quote in said.quotes:
+    """Why a `met` or `unmet` does not count; None: every quote is real and proves enough."""
+    if not given.quotes:
+        return f"{given.verdict} without a quote"
+    for quote in given.quotes:
         if (why := check_quote(quote.item, quote.text, shown)) is not None:
             return why
-    if said.verdict == "unmet":
+    if given.verdict == "unmet":
         return None
-    quoted = {quote.item for quote in said.quotes}
+    quoted = {quote.item for quote in given.quotes}
     exhibits = {one.id: one for one in brief.exhibits}
     if any(exhibits[one].cut for one in quoted):
         return "met by something that is not shown in full"
     observed = any(exhibits[one].origin == "observed" for one in quoted)
-    if criterion.proof != "judgement":
-        if not observed:
-            return "met by the worker's own words alone"
-        return None if criterion.proof in brief.holding else f"{criterion.proof} does not hold"
-    if DIFF in exhibits and exhibits[DIFF].cut:
-        return "a part of the changes is not shown"
-    if not observed and not brief.claims_count:
+    if not observed and (criterion.proof != "judgement" or not brief.claims_count):
         return "met by the worker's own words alone"
-    return None
+    if criterion.proof == "judgement":
+        cut = DIFF in exhibits and exhibits[DIFF].cut
+        return "a part of the changes is not shown" if cut else None
+    if criterion.proof in brief.holding:
+        return None
+    return f"the evidence does not show that {assertion(criterion.proof)}"
 
 
 def check_quote(item: str, text: str, shown: Mapping[str, str]) -> str | None:
-    """Why `text` does not stand, word for word, in the exhibit `item`; None: it does.
+    """Why `text` is not a quote from the exhibit `item`; None: it is, word for word.
 
     White space and Unicode composition aside, nothing is fuzzy. `shown`: squeezed texts by id.
     """
     if item not in shown:
-        return "quotes an item that was not shown"
+        return "the quoted item was not shown"
     wanted = _squeezed(text)
     if (
         len(wanted.replace(" ", "")) < LEAST_QUOTED
         or len(re.findall(r"\w", wanted)) * 2 < LEAST_QUOTED
     ):
         return "the quote is too short to show anything"
-    return None if wanted in shown[item] else "the quote does not stand where it is said to"
+    return None if wanted in shown[item] else "the quote is not in the item it names"
 
 
 def _squeezed(text: str) -> str:
