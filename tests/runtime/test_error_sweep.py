@@ -135,7 +135,7 @@ def run(folder, at: int, *, after: bool = False, span: int = 1) -> tuple[SmallWo
 
 def figures(world: SmallWorld) -> dict[str, Any]:
     """What must come out the same whatever failed on the way."""
-    # Of two tasks with one cause, either may stand for both when the other cannot be seen just then.
+    # Of two tasks with one cause either may be named, when the other cannot be seen just then.
     done = Counter(
         (action, "" if action in ("open-issue", "split-defect") else task)
         for action, task in world.actions()
