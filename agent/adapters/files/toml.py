@@ -337,10 +337,14 @@ Argument = Annotated[str, AfterValidator(_argument)]
 """One argument of a program."""
 
 
+_SHOWN: Final = 12
+
+
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."  # it may be a token
         raise ValueError(
-            f"{name[:12]!r}... is no name of an environment variable; never write a token here",
+            f"{shown!r} is no name of an environment variable; never write a token here"
         )
     return name
 
