@@ -5,7 +5,7 @@ import sys
 
 from agent.cli.console import standard
 from agent.cli.errors import run_command
-from examples.delivery import deliver
+from examples.delivery.demo import deliver
 
 asked = argparse.ArgumentParser(prog="python -m examples.delivery", description=__doc__)
 asked.add_argument("--keep", action="store_true")

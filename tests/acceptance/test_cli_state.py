@@ -231,7 +231,7 @@ def test_the_files_of_an_earlier_version_are_taken_over_by_the_first_command(tmp
     assert not (project.state / "state.db").exists()
     said = here("verify")
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout.startswith("the journal holds: 104 records of ")
+    assert said.stdout.startswith("the journal is whole: 104 records of ")
     assert "outcome T-2: accept done: accepted" in here("log", "--task", "T-2").stdout
     assert sorted(one.name for one in project.state.glob("*state-db")) == [
         f"{name}.db.before-state-db" for name in ("approvals", "journal", "waves")

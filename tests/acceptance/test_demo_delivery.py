@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.delivery import WAYS, Row, amiss
+from examples.delivery.demo import WAYS, Row, amiss
 from examples.delivery.registry import PROGRAM, installed
 from tests.acceptance.program import environment
 from tests.adapters.git_hostile import Person
