@@ -1,7 +1,7 @@
 """Everything that goes wrong by name, on one page. The message is one line that says what to do.
 
 Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
-can mend it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
+can fix it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
 is there; 5 a difference was found; 6 the guard refuses it; 7 what was approved has changed, and
 nothing was done; 130 and 143 interrupted and terminated, with everything left in a resumable state;
 141 nobody reads the output any more.
@@ -15,7 +15,7 @@ class WavekeeperError(Exception):
 
 
 class UserError(WavekeeperError):
-    """The user can mend it, and the message says how."""
+    """The user can fix it, and the message says how."""
 
     exit_code = 2
 

@@ -141,7 +141,7 @@ class ModelSettings(TomlModel):
     reviewer: Literal["none", "anthropic"] = "none"
     """`none`: what only reading can tell is handed over to a person."""
     drafter: Literal["none", "anthropic"] = "none"
-    """`none`: prompts are worded from facts alone."""
+    """`none`: prompts are made from facts alone."""
     review_model: Text = "claude-opus-5-5"
     draft_model: Text = "claude-sonnet-5-5"
     effort: Literal["low", "medium", "high"] = "medium"

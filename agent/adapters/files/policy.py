@@ -226,7 +226,7 @@ def _table(path: Path, document: TomlDocument, model: type[BaseModel]) -> BaseMo
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        # A misspelt key looks like a missing one as well; the misspelling is what to mend.
+        # A misspelt key looks like a missing one as well; the misspelling is what to fix.
         errors = error.errors(include_url=False)
         first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
         where = tuple(part for part in first["loc"] if part != "[key]")
