@@ -120,7 +120,7 @@ class TomlDocument:
 
 
 def _rank(detail: ErrorDetails) -> int:
-    """Lower is reported first. pydantic calls a list with a bad item too short as well: reported last."""
+    """Lower is reported first; a list with a bad item, which is too short to pydantic too, last."""
     if detail["type"] == "too_short" and detail["input"]:
         return 2
     return 0 if detail["type"] == "fault_at" else 1
