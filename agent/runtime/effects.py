@@ -154,12 +154,18 @@ def _retry(ports: Ports, proposal: Proposal, key: str) -> Happened:
     return _taken(receipt, f"attempt {attempt} queued under the same identity")
 
 
+def _remember_failed(ports: Ports, proposal: Proposal, at: datetime, *, attributable: bool) -> None:
+    """Once for an attempt: a task whose defect is fixed in time is released without a wait."""
+    task = _task(proposal)
+    ended = Outcome(task=task, result="failed", attributable=attributable, at=at)
+    ports.store.add_outcome(ended, key=f"{task}/{_attempt(proposal)}")
+
+
 def _remember_retry(
-    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
     task_record, attempt = _task_record(ports, proposal), _attempt(proposal)
-    ended = Outcome(task=task_record.spec.id, result="failed", attributable=proposal.charged, at=at)
-    ports.store.add_outcome(ended, key=key)
+    _remember_failed(ports, proposal, at, attributable=proposal.charged)
     charged = {*task_record.charged, attempt} if proposal.charged else task_record.charged
     _save(
         ports, proposal, at,
@@ -171,6 +177,7 @@ def _remember_retry(
 def _remember_release(
     ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
+    _remember_failed(ports, proposal, at, attributable=False)
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
@@ -319,11 +326,10 @@ def _park(ports: Ports, proposal: Proposal, key: str) -> Happened:
 
 
 def _remember_park(
-    ports: Ports, proposal: Proposal, key: str, at: datetime, _happened: Happened
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
     task = _task(proposal)
-    ended = Outcome(task=task, result="failed", attributable=False, at=at)
-    ports.store.add_outcome(ended, key=key)
+    _remember_failed(ports, proposal, at, attributable=False)
     if (defect := _defect(ports, proposal.defect)) is not None:
         seen = defect.model_copy(update={"seen_in": _with(defect.seen_in, task)})
         ports.store.save_defect(seen)
