@@ -1,7 +1,6 @@
 """`wavekeeper run`: supervise, and show what happens: a live table, or one line per change."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, get_args
 
@@ -10,12 +9,12 @@ from agent.adapters.files.config import Settings
 from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.cli.views import picture
-from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Cleared, word
 from agent.core.model.durations import seconds
 from agent.core.model.nouns import Mode
 from agent.core.plan.planner import Decision
 from agent.errors import UnusableStoreError, UserError
+from agent.ports import WaveStore
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.executor import Done
 from agent.runtime.status import StatusReader
@@ -57,7 +56,7 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
             raise show.lost
         if stop.exit_code is not None:
             return stop.exit_code
-        return _ending(console, ports.store.task_records()) if asked.until_done else 0
+        return _ending(console, ports.store) if asked.until_done else 0
 
 
 def was_answered(ports: Ports) -> bool:
@@ -173,16 +172,19 @@ def _not_done(one: Decision, request: str | None) -> str:
     return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
 
 
-def _ending(console: Console, task_records: Sequence[TaskRecord]) -> int:
+def _ending(console: Console, store: WaveStore) -> int:
     """Say how the wave ended; 0 only if every task was accepted."""
+    task_records, unreadable = store.task_records(), store.unreadable()
     left = [one for one in task_records if one.status != "accepted"]
-    if not task_records:
+    if not (task_records or unreadable):
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
-    elif not left:
+    elif not (left or unreadable):
         console.line(f"every task is accepted, {len(task_records)} of {len(task_records)}")
     for one in left:
         console.line(f"{one.spec.id} is not accepted: {one.status}, {one.why or 'no reason noted'}")
-    return 1 if left else 0
+    for task, why in unreadable.items():
+        console.line(f"{task} is not accepted: it cannot be read: {why}")
+    return 1 if left or unreadable else 0
 
 
 def _mode(asked: str | None) -> Mode | None:

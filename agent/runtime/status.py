@@ -76,7 +76,8 @@ class MappedTask(Noun):
     title: str
     wave: str
     queue: str
-    kind: TaskKind
+    kind: TaskKind | None = None
+    """None: its record cannot be read."""
     group: Group
     status: str | None = None
     """The supervisor's word where it has one (`parked`, `accepted`, ...), else the queue's."""
@@ -219,6 +220,12 @@ def live_map(
         )
         for one in task_records
     ]
+    known = {one.spec.id for one in task_records}
+    tasks += [
+        _without_record(one.task, decided.get(task))
+        for task, one in assessment.tasks.items()
+        if task not in known and one.task.unreadable
+    ]
     tasks.sort(key=lambda one: (GROUPS.index(one.group), _natural(one.id)))
     counted = Counter(one.group for one in tasks)
     return LiveMap(
@@ -241,6 +248,19 @@ def live_map(
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
+    )
+
+
+def _without_record(task: Task, decision: Decision | None) -> MappedTask:
+    """A task of whose record in the state only the id can be read: a person has to look."""
+    return MappedTask(
+        id=task.id,
+        title="",
+        wave="",
+        queue=task.queue or "",
+        group="needs-you",
+        next=None if decision is None else _next(decision),
+        why=task.unreadable,
     )
 
 

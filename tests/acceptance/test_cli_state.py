@@ -236,3 +236,18 @@ def test_the_files_of_an_earlier_version_are_taken_over_by_the_first_command(tmp
     assert sorted(one.name for one in project.state.glob("*state-db")) == [
         f"{name}.db.before-state-db" for name in ("approvals", "journal", "waves")
     ]
+
+
+def test_a_task_whose_record_cannot_be_read_is_named_and_is_no_success(project):
+    """A person has to look; a wave with it never ends as one whose tasks are all accepted."""
+    with closing(sqlite3.connect(project.state / "state.db", isolation_level=None)) as db:
+        db.execute("UPDATE task SET body = '{}' WHERE id = 'T-1'")
+    page = here("status")
+    assert page.returncode == 0
+    needs_you = page.stdout.split("NEEDS YOU (1)")[1]
+    assert "T-1" in needs_you
+    assert "its row in" in needs_you
+    ended = here("run", "--mode", "auto", "--until-done", "--interval", "1s")
+    assert ended.returncode == 1
+    assert "T-1 is not accepted: it cannot be read: its row in" in ended.stdout
+    assert "every task is accepted" not in ended.stdout

@@ -223,6 +223,11 @@ def test_a_row_of_the_state_that_cannot_be_read_stops_nobody(tmp_path):
     assert world.world.store.task_record("T-2").status == "accepted"
     task = seen(world, "T-1")
     assert task.unreadable.startswith("its row in ")
+    shown = StatusReader(world.world, HOW).look("me")
+    assert shown.needs_you == ("T-1",)
+    (mapped,) = (one for one in shown.tasks if one.id == "T-1")
+    assert mapped.why == task.unreadable
+    assert mapped.next.reason.endswith(task.unreadable)
 
 
 def test_a_planned_task_whose_id_another_wave_has_in_the_queue_waits_for_a_person(tmp_path):
