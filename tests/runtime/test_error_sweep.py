@@ -191,7 +191,7 @@ WAYS = pytest.mark.parametrize(
 def test_an_error_at_a_call_changes_nothing_in_the_end(calm, tmp_path, after, span):
     _, calls = calm
     assert calls > 300
-    swept(calm, tmp_path, range(1 + 3 * after + span % 7, calls + 1, 37), after=after, span=span)
+    swept(calm, tmp_path, range(1 + 3 * after + span % 7, calls + 1, 79), after=after, span=span)
 
 
 @pytest.mark.long
