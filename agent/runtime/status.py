@@ -36,6 +36,9 @@ from agent.runtime.observe import Observer
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
 """In the order in which they are shown."""
+REFUSED: Final = "refused/"
+"""Notes that begin like this are each the last refused command of a task."""
+_RECENT: Final = timedelta(days=1)
 UNKNOWN_AFTER: Final = timedelta(minutes=30)
 """For so long an effect that cannot be read back is tried again quietly; then a person is shown it,
 because its task waits for the answer and nothing else is done about it."""
@@ -110,6 +113,8 @@ class MappedTask(Noun):
     """None: no question about it waits for a person, or for being carried out."""
     unknown: UnknownEffect | None = None
     """Set once the bound `UNKNOWN_AFTER` has passed."""
+    refused: str | None = None
+    """The command of its agent that was refused last, because only a person may give it."""
     why: str | None = None
     """How it came to this, where the supervisor noted it."""
 
@@ -165,6 +170,14 @@ class Supervised(Noun):
     last_tick_at: AwareDatetime | None = None
 
 
+class RefusedCommand(Noun):
+    """A command that came from an agent and would have answered or acted."""
+
+    command: str
+    task: str | None = None
+    at: AwareDatetime
+
+
 class LiveMap(Noun):
     """The whole picture at one moment."""
 
@@ -182,6 +195,10 @@ class LiveMap(Noun):
     queues: tuple[Queue, ...] = ()
     counts: Counts
     needs_you: tuple[str, ...] = ()
+    refused: tuple[RefusedCommand, ...] = ()
+    """The last of each task: while the task is open, and for a day."""
+    agents: str | None = None
+    """Set where nothing keeps the agents of this machine from what judges them: a sentence."""
     unread: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     tasks: tuple[MappedTask, ...] = ()
@@ -200,11 +217,13 @@ def live_map(
     supervised: Supervised,
     requests: Sequence[ApprovalRequest] = (),
     unresolved: Sequence[Record] = (),
+    refused: Sequence[RefusedCommand] = (),
 ) -> LiveMap:
     """The map of all `task_records`, the settled ones included, as `decisions` saw them.
 
     `requests`: the live ones; one that waits for an answer comes before one that has it.
-    `unresolved`: the intents whose outcome is not known, oldest first.
+    `unresolved`: the intents whose outcome is not known, oldest first. `refused`: commands of
+    agents; an open task with one is shown to a person.
     """
     assessment = decisions.assessment
     decided = {one.proposal.task: one for one in decisions.tasks}
@@ -221,6 +240,13 @@ def live_map(
         for one in task_records
     ]
     known = {one.spec.id for one in task_records}
+    tried = {one.task: one.command for one in refused}
+    tasks = [
+        one.model_copy(update={"group": "needs-you", "refused": tried[one.id]})
+        if one.id in tried and one.group != "done"
+        else one
+        for one in tasks
+    ]
     tasks += [
         _without_record(one.task, decided.get(task))
         for task, one in assessment.tasks.items()
@@ -245,6 +271,7 @@ def live_map(
         queues=assessment.snapshot.queues,
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
+        refused=tuple(refused),
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
@@ -474,10 +501,11 @@ class StatusReader:
                 interval=snapshot.supervisor.interval, host=snapshot.supervisor.host
             )
             snapshot = snapshot.model_copy(update={"supervisor": absent})
+        task_records = self._task_records()
         return live_map(
             planner.decide(snapshot, self._policy),
             self._ports.store.waves(),
-            self._task_records(),
+            task_records,
             Supervised(by=supervised_by, last_tick_at=last),
             [
                 one
@@ -485,7 +513,18 @@ class StatusReader:
                 if snapshot.now < one.expires_at
             ],
             self._ports.journal.unresolved(),
+            self._refused(snapshot.now),
         )
+
+    def _refused(self, now: datetime) -> list[RefusedCommand]:
+        """Those that a person should know of, oldest first."""
+        found = [
+            RefusedCommand.model_validate_json(value)
+            for name, value in self._ports.store.notes().items()
+            if name.startswith(REFUSED)
+        ]
+        recent = [one for one in found if one.task in (self._open or ()) or now - one.at < _RECENT]
+        return sorted(recent, key=lambda one: one.at)
 
     def _task_records(self) -> list[TaskRecord]:
         """All of them; the settled ones are read again only when there are more of them."""
