@@ -160,10 +160,8 @@ class CommandRunner:
                 code, note = _finished(process, mark, began + timeout, stop)
                 tail = _tail(output, 4 * agent_output.OUTPUT_LIMIT)
                 if note is None and not how.was_started():
-                    last = (agent_output.decode(tail).strip().splitlines() or ["no reason given"])[
-                        -1
-                    ]
-                    raise SpawnError(f"cannot run {argv[0]}: {last}")
+                    # Nothing but bubblewrap has printed anything then.
+                    raise isolation.not_started(agent_output.decode(tail), argv[0])
         except (OSError, ValueError) as error:
             (code, note), tail = _not_started(argv[0], error), b""
         if note == "time limit":
@@ -386,7 +384,7 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
         if agents:
             shim_limit = max(shim_limit, time.monotonic() + _SHIM_PATIENCE)
         if time.monotonic() < kill_at:
-            beyond |= {one for one in alive if one not in asked and not _sent(one, signal.SIGTERM)}
+            beyond |= {one for one in agents if one not in asked and not _sent(one, signal.SIGTERM)}
         else:
             shims = alive if time.monotonic() > shim_limit else []
             beyond |= {one for one in agents or shims if not _sent(one, signal.SIGKILL)}

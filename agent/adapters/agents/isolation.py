@@ -6,6 +6,7 @@ the state, of other tasks, of the person's home or of other processes. `none`: i
 person. In both it gets an environment by allow-list, so no secret of the supervisor is in it.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -71,6 +72,9 @@ _NAMESPACES: Final = (
     # The host waits for the shim, and the shim for bubblewrap: what ends one of them ends all.
     "--die-with-parent", "--new-session",
 )  # fmt: skip
+_KERNEL: Final = ("sys", "sysrq-trigger", "bus", "irq", "fs", "acpi", "scsi", "mtrr", "asound")
+"""Below /proc, and the same for the whole machine. Root writes there without any capability, for
+example which program the kernel runs when another one crashes; bubblewrap covers only some."""
 _TRIAL: Final = 10.0
 """Seconds for a trivial command."""
 
@@ -120,10 +124,23 @@ def find_program(name: str, cwd: Path, path: str) -> Path:
     if where is None and (found := shutil.which(name, path=path)) is not None:
         return Path(found)
     if where is None or not where.exists():
-        raise FileNotFoundError(2, os.strerror(2), name)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     if where.is_dir() or not os.access(where, os.X_OK):
-        raise PermissionError(13, os.strerror(13), name)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
     return where
+
+
+def not_started(said: str, name: str) -> OSError | SpawnError:
+    """What to raise where bubblewrap printed `said` and did not start the program `name`.
+
+    OSError, whose `filename` is `name`: the program cannot be run, as without a boundary.
+    """
+    last = (said.strip().splitlines() or ["it gave no reason"])[-1]
+    if last.startswith("bwrap: execvp "):
+        is_missing = last.endswith(os.strerror(errno.ENOENT))
+        number = errno.ENOENT if is_missing else errno.EACCES
+        return OSError(number, os.strerror(number), name)
+    return SpawnError(f"cannot run {name}: {last}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +291,10 @@ def _system(*, network: bool) -> Arguments:
             yield from ("--ro-bind", str(folder), str(folder))
     for secret in _not_for_everybody(Path("/etc")):
         yield from _covered(secret)
-    yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/var/tmp")  # noqa: S108
+    yield from ("--proc", "/proc")
+    for name in _KERNEL:
+        yield from ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")
+    yield from ("--dev", "/dev", "--tmpfs", "/run", "--dir", "/var/tmp")  # noqa: S108
     names = Path("/etc/resolv.conf").resolve()
     if network and names.is_file() and not _is_below(names, _SYSTEM):
         yield from ("--ro-bind", str(names), str(names))
