@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import threading
@@ -266,6 +267,19 @@ def test_a_host_that_is_stopped_leaves_nothing_running(world: World) -> None:
         view = world.view(task)
         assert (view.state, view.last_error) == (Status.FAILED, "the worker host was stopped")
     assert world.view("t3").state is Status.QUEUED
+
+
+def test_no_secret_of_host_and_queue_reaches_an_agent_or_a_check(world: World) -> None:
+    world.submit(f"env\n{PUSH}", order(shell("env; exit 1")))
+    with world.host():
+        view = world.over()
+    claim = json.loads((world.run_folder() / "lease.json").read_text())
+    token = claim["lease"]["token"]
+    assert len(token) > 16
+    assert view.judge is not None
+    for seen in (view.final_response or "", view.judge.commands[0].output):
+        assert "WAVEKEEPER_MARK=t1/1/" in seen
+        assert token not in seen
 
 
 def test_no_more_agents_run_than_there_are_slots(world: World) -> None:

@@ -357,7 +357,8 @@ class Settings(TomlModel):
             ("writable", self.worker.writable),
         ):
             for index, folder in enumerate(folders):
-                if folder.is_relative_to(self.state) or len(folder.parts) == 1:
+                plain = Path(os.path.normpath(folder))
+                if plain.is_relative_to(os.path.normpath(self.state)) or plain == plain.parent:
                     message = f"{folder} is not for agents; name a folder that holds what they need"
                     raise fault_at(("worker", name, index), message)
         return self
