@@ -6,6 +6,7 @@ point of the group in `GROUP`, and the name of the entry point is what a person 
 that are built in are declared in the same way, in `pyproject.toml`. docs/backends.md has examples.
 """
 
+import hashlib
 import os
 import shutil
 import tomllib
@@ -91,6 +92,11 @@ class Boundary:
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a backend is given besides its own settings."""
+
+    @property
+    def scope(self) -> str:
+        """The same for every process of this state, and it does not say where that lies."""
+        return hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
 
     state: Path
     """The state folder. What a backend keeps lies in it, under the backend's own name."""

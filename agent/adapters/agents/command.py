@@ -9,7 +9,6 @@ from the command is not found there, and `sweep` does not find such a process.
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -482,8 +481,7 @@ def _open(own: CommandAgentSettings, context: Context) -> CommandRunner:
         output=own.output,
         env=own.given,
         now=context.now,
-        # The same for every host of this state, and it does not say where that lies.
-        scope=hashlib.sha256(os.fsencode(context.state)).hexdigest()[:16],
+        scope=context.scope,
         boundary=context.boundary,
     )
 
