@@ -141,3 +141,23 @@ def test_bubblewrap_is_tried(project, monkeypatch, works):
             assert (ended.returncode, "install the package bubblewrap" in ended.stderr) == (2, True)
     finally:
         isolation.fault.cache_clear()
+
+
+@pytest.mark.skipif(isolation.fault() is not None, reason=f"no boundary here: {isolation.fault()}")
+@pytest.mark.parametrize(
+    ("remote", "more", "state"),
+    [
+        pytest.param("../origin.git", "", "ok", id="a remote of this machine"),
+        pytest.param("https://127.0.0.1:9/x.git", "", "warn", id="no credentials"),
+        pytest.param(
+            "https://127.0.0.1:9/x.git", 'variables = ["SSH_AUTH_SOCK"]\n', "ok", id="a variable"
+        ),
+        pytest.param(
+            "https://127.0.0.1:9/x.git", 'readable = ["keys"]\n', "ok", id="a folder of keys"
+        ),
+    ],
+)
+def test_doctor_asks_what_an_agent_could_push_with(project, remote, more, state):
+    project.write("wavekeeper.toml", f'remote = "{remote}"\n{WORKER.format("bubblewrap")}{more}')
+    found = {one["name"]: one for one in json.loads(here("doctor", "--json").stdout)["checks"]}
+    assert found["isolation"]["state"] == state

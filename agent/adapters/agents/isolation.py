@@ -92,7 +92,8 @@ def fault() -> str | None:
     program = shutil.which("bwrap")
     if program is None:
         return "bwrap is not on PATH"
-    argv = [program, *_namespaces(), *_system(network=False), "--unshare-net", "--", "true"]
+    front = (program, "--json-status-fd", "1", *_namespaces(), "--unshare-net")
+    argv = [*front, *_system(network=False), "--", "true"]
     try:
         ended = process.run(argv, process.Bounds(_TRIAL), env=environment(), name="bwrap")
     except process.ProgramError as error:
@@ -356,7 +357,7 @@ def _git_folder(worktree: Path) -> Path | None:
     if pointer.is_symlink() or not pointer.is_file():
         return None
     text = pointer.read_text(encoding="utf-8", errors="replace")
-    return Path(text.removeprefix("gitdir:").strip())
+    return Path(os.path.normpath(text.removeprefix("gitdir:").strip()))
 
 
 def _worktree(worktree: Path, clones: Path | None, task: str) -> Arguments:
@@ -369,7 +370,7 @@ def _worktree(worktree: Path, clones: Path | None, task: str) -> Arguments:
     if folder.parent == own / "worktrees":
         objects = str(shared / "objects")
         yield from ("--ro-bind", objects, objects, "--bind", str(own), str(own))
-    elif folder.parent == shared / "worktrees":
+    elif folder == shared / "worktrees" / task:
         # Of an earlier version, in which the worktrees of all tasks hung on one clone.
         yield from ("--ro-bind", str(shared), str(shared))
         for one in (shared / "objects", folder):
