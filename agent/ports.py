@@ -18,6 +18,7 @@ from agent.core.model.nouns import (
     ControlPlane,
     Defect,
     Evidence,
+    JudgeRecord,
     Outcome,
     ProofKind,
     Remedy,
@@ -30,6 +31,9 @@ from agent.core.model.queueing import (
     Beat,
     Changes,
     Cursor,
+    JudgeLease,
+    Judgement,
+    JudgementOrder,
     Lease,
     NewEvent,
     Order,
@@ -103,6 +107,41 @@ class WorkSource(Protocol):
 
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
         """`late`: the attempt was superseded; the report is kept as that attempt's own."""
+
+
+class Judgements(Protocol):
+    """The supervisor's side of the judge hosts. It serves the tasks of any queue."""
+
+    def order(self, order: JudgementOrder, *, key: str) -> None:
+        """Ask for it, once per key; again with the same key and order changes nothing.
+
+        KeyReusedError: the key belongs to another order.
+        """
+
+    def ordered(self, key: str) -> bool:
+        """Whether a judgement was ordered with this key."""
+
+    def latest(self, task: str, attempt: int) -> Judgement | None:
+        """The one that was ordered last for this attempt; None: none was."""
+
+    def waiting(self) -> Sequence[Judgement]:
+        """Those that are not finished, oldest first."""
+
+
+class JudgeSource(Protocol):
+    """The judge host's side of the same orders."""
+
+    def claim(self, host: str, *, lease: float, heavy: bool) -> JudgeLease | None:
+        """The oldest order that nobody has, or whose lease ran out; None: there is none.
+
+        `heavy`: whether this host takes orders with heavy commands.
+        """
+
+    def beat(self, lease: JudgeLease, *, extend: float) -> bool:
+        """Keep the lease. False: it ran out and another host has it; stop."""
+
+    def finish(self, lease: JudgeLease, record: JudgeRecord) -> bool:
+        """Hand in what was found. False: the lease was lost; nothing was kept."""
 
 
 @dataclass(frozen=True, slots=True)

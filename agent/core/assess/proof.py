@@ -60,6 +60,11 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
         "the remaining deployment step is named",
         "the remaining deployment step is not named",
     ),
+    ProofKind.CHANGE_SHOWN: (
+        "what was asked for is shown to work",
+        "nothing shows that what was asked for works",
+    ),
+    ProofKind.LANDED: ("the work landed", "the work did not land"),
 }
 """What each kind proves, and its opposite, as a person reads it."""
 
