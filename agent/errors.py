@@ -68,6 +68,10 @@ class WorktreeError(WavekeeperError):
     """git could not make or refresh a checkout; the message carries git's own last line."""
 
 
+class RemoteUnavailableError(WavekeeperError):
+    """The git remote cannot be asked where its branches are; the message says why."""
+
+
 class SpawnError(WavekeeperError):
     """A program could not be started; the message names it."""
 

@@ -14,6 +14,7 @@ from agent.core.approval.requests import ApprovalRequest, StandingRule
 from agent.core.journal.records import Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
+    Baseline,
     CommandResult,
     ControlPlane,
     Defect,
@@ -287,6 +288,43 @@ class References(Protocol):
         """Add `text` to the end of the document at `path`, or make it; once per key."""
 
     def proposed(self, key: str) -> Proposed | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Where every branch of the remote was at one moment."""
+
+    at: datetime
+    default_name: str
+    """`HEAD` where it has no name."""
+    default: str | None
+    """The commit of the default branch; None: there is none yet."""
+    branches: Mapping[str, str]
+    """The commit of each branch, the default one included."""
+
+
+BranchFate = Literal["there", "moved-on", "rewritten", "deleted", "merged"]
+"""What became of a commit that was the head of a branch. `moved-on`: more was pushed on top of it;
+`merged`: the default branch has it, whatever became of its own."""
+
+
+class Remote(Protocol):
+    """The git remote that the agents push to. The same `now` is answered from one question."""
+
+    def heads(self, now: datetime) -> Heads:
+        """RemoteUnavailableError: it cannot be asked."""
+
+    def baseline(self, branch: str, now: datetime) -> Baseline:
+        """Where `branch` and the default branch are before an attempt. Raises as `heads` does."""
+
+    def fate(self, branch: str, commit: str, heads: Heads) -> BranchFate | None:
+        """What became of `commit` of `branch`; None: that cannot be seen now."""
+
+    def foreign(self, since: str, heads: Heads, accepted: Sequence[str]) -> Sequence[str] | None:
+        """Commits of the default branch since `since` that none of `accepted` explains.
+
+        One line each, newest first, at most 20; None: they cannot be seen now.
+        """
 
 
 class DiffSource(Protocol):

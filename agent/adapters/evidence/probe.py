@@ -29,6 +29,8 @@ class Finding:
     holds: bool | None
     detail: str
     value: str | None = None
+    base: str | None = None
+    """For `commit-pushed`: the commit that the change is compared with."""
     source: str | None = None
     """Where it was fetched."""
     answer: str | None = None
@@ -55,6 +57,7 @@ def evidence(
                 observed_at=now,
                 detail=one_line(one.detail)[:_SHOWN],
                 attempt=view.attempt,
+                base=one.base or None,
                 source=one_line(one.source)[:_SHOWN] if one.source else None,
                 answer=one.answer,
             ),
