@@ -64,7 +64,10 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
         "what was asked for is shown to work",
         "nothing shows that what was asked for works",
     ),
-    ProofKind.LANDED: ("the work landed", "the work did not land"),
+    ProofKind.LANDED: (
+        "the default branch has the work",
+        "the default branch does not have the work",
+    ),
 }
 """What each kind proves, and its opposite, as a person reads it."""
 
@@ -220,11 +223,18 @@ def commit_of(evidence: Iterable[Evidence]) -> str | None:
     return _value(ProofKind.COMMIT_PUSHED, evidence)
 
 
+def newest(
+    kind: ProofKind, evidence: Iterable[Evidence], *, holds: bool | None = True
+) -> Evidence | None:
+    """The newest observed item of this kind that holds. `holds=None`: whatever it says."""
+    seen = [one for one in evidence if one.kind is kind and one.origin == "observed"]
+    seen = [one for one in seen if holds is None or one.holds is holds]
+    return _newest(seen) if seen else None
+
+
 def _value(kind: ProofKind, evidence: Iterable[Evidence]) -> str | None:
-    held = [
-        item for item in evidence if item.kind is kind and item.origin == "observed" and item.holds
-    ]
-    return _newest(held).value if held else None
+    held = newest(kind, evidence)
+    return held.value if held is not None else None
 
 
 def _identities(task: Task) -> list[Rung]:
@@ -260,7 +270,7 @@ def _criteria(
     if not task.criteria:
         return "none", ()
     given = task.review
-    if given is not None and not _in_force(given, task):
+    if given is not None and not in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
     verdicts = {one.id: one.verdict for one in review.criteria} if review else {}
@@ -281,7 +291,7 @@ def _criteria(
     return ("needs-review", ()) if waiting else ("met", ())
 
 
-def _in_force(review: Review, task: Task) -> bool:
+def in_force(review: Review, task: Task) -> bool:
     """A review counts for its own attempt, and only while what it rests on has not changed."""
     if review.attempt is not None and review.attempt != task.attempt:
         return False

@@ -17,6 +17,7 @@ class Action(StrEnum):
     LEAVE_ALONE = "leave-alone"
     INSPECT = "inspect"
     REVIEW = "review"
+    JUDGE = "judge"
     ACCEPT = "accept"
     RETRY = "retry"
     REPLACE = "replace"
@@ -82,10 +83,17 @@ VERBS: Final[dict[Action, Verb]] = {
     Action.LEAVE_ALONE: Verb(acts=False),
     Action.INSPECT: Verb(acts=False),
     Action.REVIEW: Verb(("result", "tokens"), acts=False),
+    # Of every commit it is ordered once: the key carries what the proposal names.
+    Action.JUDGE: Verb((*_ACTING, "status", "result", "load"), once=True),
     Action.ACCEPT: Verb(
-        (*_ACTING, "status", "result", "proof", "criteria", "truth"), "settled", once=True
+        (
+            *(*_ACTING, "status", "result", "proof", "criteria", "truth"),
+            *("judge", "shown", "agent"),
+        ),
+        "settled",
+        once=True,
     ),
-    Action.SUBMIT: replace(_sends(leads_to="queued"), on_a_result=False),
+    Action.SUBMIT: replace(_sends("backlog", leads_to="queued"), on_a_result=False),
     Action.RETRY: _sends("result", "continuable", "budget", leads_to="queued"),
     Action.RELEASE: _sends("result", "continuable", leads_to="queued"),
     Action.REPLACE: _sends("result", "continuable", leads_to="settled"),
@@ -143,6 +151,12 @@ class Proposal(Noun):
     """Where the task goes, for `move`, `submit` and `split-defect`."""
     remedy: str | None = None
     """The configured remedy or deploy that is carried out."""
+    commit: str | None = None
+    """What `judge` has checked; None: the head of the default branch."""
+    base: str | None = None
+    """The commit that the work started from, on which `judge` has the same checked."""
+    heavy: bool = False
+    """What `judge` has to run is heavy."""
     limit: int | None = None
     """The new window, for the window's actions."""
     charged: bool = False
