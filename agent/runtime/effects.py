@@ -524,4 +524,5 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.WIDEN_WINDOW: Effect(_set_window, _decide_again, _remember_window),
     Action.NARROW_WINDOW: Effect(_set_window, _decide_again, _remember_window),
 }
-"""`review` is not among them: it is asked for in batches, see `reviewing`."""
+"""One for each action that acts and is not `by_hand` (see `VERBS`), and for reading a result. There
+is none for `review`: it is asked for in batches, see `reviewing`."""
