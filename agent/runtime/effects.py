@@ -469,12 +469,8 @@ def _remember_read(
     }
     if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
         update["inspected_attempt"] = view.attempt
-        again = view.attempt > task_record.inspected_attempt
-        if task_record.status == "planned" or (
-            again and task_record.status in ("parked", "handed-over")
-        ):
-            # Somebody started it in the queue; what it was held for belongs to the attempt before,
-            # and this result is judged like any other.
+        if task_record.status == "planned" or task_record.is_started_again(view):
+            # Somebody started it in the queue, and this result is judged like any other.
             update |= {"status": "submitted", "blocked_by": None, "canary": False}
         # With a cause nobody decided to cancel it, and the task goes on.
         by_word = view.state is Status.CANCELLED and proposal.cause is None

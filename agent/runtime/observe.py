@@ -335,15 +335,12 @@ def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
 
 
 def _held(task_record: TaskRecord, view: TaskView | None = None) -> Held | None:
-    """What the supervisor adds to the queue's word.
-
-    Whoever starts a task again in the queue ends its waiting: the new attempt is read and judged.
-    """
+    """What the supervisor adds to the queue's word."""
     held = task_record.status
     if held in ("accepted", "replaced"):
         return held
     if held in ("parked", "handed-over"):
-        return None if view is not None and _goes_on(task_record, view) else held
+        return None if view is not None and task_record.is_started_again(view) else held
     return None
 
 
@@ -358,11 +355,6 @@ def _not_it(task_record: TaskRecord, view: TaskView | None) -> str | None:
         sent = task_record.sent_attempt
         return f"the queue shows attempt {view.attempt}, and attempt {sent} was sent to it"
     return None
-
-
-def _goes_on(task_record: TaskRecord, view: TaskView) -> bool:
-    """Whether the queue shows another attempt than the one that was read last."""
-    return view.attempt > task_record.inspected_attempt or view.state not in TERMINAL
 
 
 def task_of(
@@ -439,7 +431,7 @@ def _is_news(task_record: TaskRecord, view: TaskView) -> bool:
     """Whether a settled task has a late report nobody has read, or was started again."""
     if any(late.attempt not in task_record.inspected_late for late in view.late_reports):
         return True
-    return task_record.status == "handed-over" and _goes_on(task_record, view)
+    return task_record.is_started_again(view)
 
 
 def _late(task_record: TaskRecord, late: LateReport) -> LateReport:
