@@ -492,8 +492,11 @@ def stamp(at: datetime) -> int:
 
 
 def time_of(microseconds: int) -> datetime:
-    """The time that was stored as `stamp`."""
-    return _EPOCH + microseconds * _MICROSECOND
+    """The time that was stored as `stamp`. ValueError: there is no such time."""
+    try:
+        return _EPOCH + microseconds * _MICROSECOND
+    except OverflowError as error:
+        raise ValueError(f"{microseconds} is no time") from error
 
 
 TASK_COLUMNS: Final = frozenset({"order", "created_at"})
