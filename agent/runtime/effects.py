@@ -280,10 +280,23 @@ def _mark_read(ports: Ports, proposal: Proposal) -> None:
 def _open_issue(ports: Ports, proposal: Proposal, key: str) -> Happened:
     cause = _cause(proposal)
     title, body = issue_of(cause, _task_record(ports, proposal).spec)
+    _refuse_damaged(ports, cause)
     issue = ports.issues.open(cause.fingerprint, title, body)
     if cause.issue is not None:
         ports.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
     return Happened(f"recorded as {issue.where}", issue=issue)
+
+
+def _refuse_damaged(ports: Ports, cause: Defect) -> None:
+    """A defect that cannot be read may be this very one: it must not be begun anew in its place."""
+    odd = {one.id: one.why for one in ports.state.damaged(0) if one.kind == "defect"}
+    known = ports.issues.find(cause.fingerprint) if odd else None
+    if known is not None and (why := odd.get(_defect_id(known))) is not None:
+        raise NothingDoneError(f"{_defect_id(known)} is recorded for this: {why}")
+
+
+def _defect_id(issue: Issue) -> str:
+    return f"D-{issue.id.lstrip('#0')}"
 
 
 def _find_issue(ports: Ports, proposal: Proposal, _key: str) -> Happened | None:
@@ -303,7 +316,7 @@ def _remember_issue(
     cause = _cause(proposal)
     if happened.issue is None:
         raise NothingDoneError("the issue that was opened cannot be found again")
-    name = cause.id if cause.id != "new" else f"D-{happened.issue.id.lstrip('#0')}"
+    name = cause.id if cause.id != "new" else _defect_id(happened.issue)
     recorded = {
         "id": name,
         "status": "recorded",

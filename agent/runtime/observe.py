@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
 from agent.core.assess.liveness import polls_before
-from agent.core.journal.records import TaskRecord, WaveRecord
+from agent.core.journal.records import Damaged, TaskRecord, WaveRecord
 from agent.core.model.nouns import (
     TERMINAL,
     ControlPlane,
@@ -51,6 +51,8 @@ class Observer:
         """Settled tasks of which the queue shows something new: a late report, another attempt."""
         self._unread: dict[str, str] = {}
         """Tasks of which the queue said nothing that can be relied on, and why."""
+        self._damaged: Sequence[Damaged] = ()
+        """What the state holds and nobody can read; whatever rests on it waits for a person."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -61,6 +63,7 @@ class Observer:
     def observe(self) -> Snapshot:
         """Look at the whole wave."""
         reachable = self._read_changes()
+        self._damaged = self._ports.state.damaged(OUTCOMES)
         task_records = {one.spec.id: one for one in self._ports.store.task_records(settled=False)}
         for task in sorted(self._settled - set(task_records)):
             task_record = self._ports.store.task_record(task)
@@ -197,7 +200,20 @@ class Observer:
             return Task(
                 id=task.id, queue=task.queue, kind=task.kind, probe="failed", unreadable=why
             )
-        return task.model_copy(update={"tokens_left": left})
+        return task.model_copy(update={"tokens_left": left, "unreadable": self._torn(task_record)})
+
+    def _torn(self, task_record: TaskRecord) -> str | None:
+        """What this task rests on and cannot be read; None: nothing."""
+        spec = task_record.spec
+        rests_on = {
+            ("wave", task_record.wave),
+            ("defect", task_record.blocked_by),
+            ("defect", spec.fixes),
+        }
+        for one in self._damaged:
+            if (one.kind, one.id) in rests_on or one.task == spec.id:
+                return f"{one.kind} {one.id}: {one.why}"
+        return None
 
     def _probe(
         self, task_record: TaskRecord, view: TaskView, now: datetime
@@ -276,18 +292,21 @@ class Observer:
                 host=_host(self._supervision.host),
                 low_memory=self._low_memory(),
             ),
-            "wave": _wave(self._waves_at_work()),
+            "wave": self._wave(),
             "window": _window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             "control_plane": self._control_plane(reachable=reachable),
             "queues": queues,
             "remedies": tuple(self._ports.remedies.known()) if self._ports.remedies else (),
         }
 
-    def _waves_at_work(self) -> Sequence[WaveRecord]:
+    def _wave(self) -> Wave:
         """The waves with open tasks; when all is settled, the latest one."""
         waves = self._ports.store.waves()
         at_work = {one.wave for one in self._ports.store.task_records(settled=False)}
-        return [wave for wave in waves if wave.id in at_work] or waves[-1:]
+        wave = _wave([wave for wave in waves if wave.id in at_work] or waves[-1:])
+        if any(one.kind == "wave" and one.id in at_work for one in self._damaged):
+            return wave.model_copy(update={"grants": Grants()})  # what it granted nobody knows
+        return wave
 
     def _control_plane(self, *, reachable: bool) -> ControlPlane:
         """What the queue last said of itself; a queue that does not answer is not reachable."""

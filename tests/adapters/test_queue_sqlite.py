@@ -276,6 +276,9 @@ def test_the_cost_of_a_call_does_not_grow_with_the_tasks_known(world):
 ODD_ROWS = [
     pytest.param("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'", id="no order"),
     pytest.param("UPDATE attempt SET judge = '{' WHERE task = 'T-1'", id="no JSON"),
+    pytest.param(
+        "UPDATE attempt SET prompt = CAST(x'ff' AS TEXT) WHERE task = 'T-1'", id="no text"
+    ),
     pytest.param("UPDATE attempt SET traced_at = 9e18 WHERE task = 'T-1'", id="no time"),
 ]
 

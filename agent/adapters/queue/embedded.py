@@ -92,6 +92,8 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
         super().__init__(path)
         self._now = now
         self._db.row_factory = sqlite3.Row
+        # What is no text is found where its row is read as an attempt, and spoils no other row.
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
 
     def _schema(self) -> Sequence[str]:
         return _schema()

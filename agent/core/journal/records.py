@@ -73,6 +73,16 @@ class WaveRecord(Noun):
     """The file it was read from."""
 
 
+class Damaged(Noun):
+    """A row of the supervisor's own state of which hardly more than its name can be read."""
+
+    kind: Literal["wave", "defect", "outcome", "request", "rule"]
+    id: str
+    task: str | None = None
+    """The task that waits for it to be repaired: the last word about it may stand in this row."""
+    why: str
+
+
 class TaskRecord(Noun):
     """What the supervisor remembers of one task; saved after every effect, never instead of it."""
 
