@@ -30,7 +30,12 @@ from agent.core.model.nouns import (
 )
 from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, TaskView
-from agent.errors import QueueUnavailableError, UnreadableAnswerError
+from agent.errors import (
+    QueueUnavailableError,
+    UnreadableAnswerError,
+    UnusableStoreError,
+    describe_error,
+)
 from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
@@ -102,11 +107,8 @@ class Observer:
         self._spent, tasks = self._ports.store.notes(), before.tasks
         if task is not None and (task_record := self._ports.store.task_record(task)) is not None:
             known = next((one for one in before.tasks if one.id == task), None)
-            if probe:
-                fresh = self._task(task_record, now, reachable=reachable)
-            else:
-                evidence = known.evidence if known is not None else ()
-                fresh = self._shown(task_record, evidence, now, reachable=reachable)
+            evidence = None if probe else known.evidence if known is not None else ()
+            fresh = self._task(task_record, now, evidence, reachable=reachable)
             if known is not None:
                 fresh = fresh.model_copy(update={"declined": known.declined})
             tasks = tuple(fresh if one.id == task else one for one in before.tasks)
@@ -124,6 +126,10 @@ class Observer:
                     "tasks": tasks}
         )  # fmt: skip
         return self._seen
+
+    def go_on_with(self, snapshot: Snapshot) -> None:
+        """Take this as what was seen, because of a task nothing can be decided from all of it."""
+        self._seen = snapshot
 
     def refresh(self, task: str) -> None:
         """Read one task again, because it was just acted upon."""
@@ -162,6 +168,11 @@ class Observer:
             return True
         except QueueUnavailableError:
             return False
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown as the reason why it cannot be read
+            self._unread[task] = describe_error(error)
+            return True
         if view is not None:
             self._views[task] = view
         self._unread.pop(task, None)
@@ -171,12 +182,30 @@ class Observer:
         for task in self._views.keys() - wanted:
             del self._views[task]
 
-    def _task(self, task_record: TaskRecord, now: datetime, *, reachable: bool) -> Task:
+    def _task(
+        self,
+        task_record: TaskRecord,
+        now: datetime,
+        evidence: Iterable[Evidence] | None = None,
+        *,
+        reachable: bool,
+    ) -> Task:
+        """The task; its evidence is fetched unless it is given. A bug makes it unreadable."""
+        try:
+            if evidence is None:
+                evidence = self._evidence(task_record, now)
+            return self._shown(task_record, evidence, now, reachable=reachable)
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown as the reason why it cannot be read
+            spec, why = task_record.spec, describe_error(error)
+            return unreadable(Task(id=spec.id, queue=spec.queue, kind=spec.kind), why)
+
+    def _evidence(self, task_record: TaskRecord, now: datetime) -> Iterable[Evidence]:
         view = self._views.get(task_record.spec.id)
-        evidence: Iterable[Evidence] = task_record.evidence
         if self._probing and view is not None and _wants_proof(task_record, view):
-            evidence = self._probe(task_record, view, now)
-        return self._shown(task_record, evidence, now, reachable=reachable)
+            return self._probe(task_record, view, now)
+        return task_record.evidence
 
     def _shown(
         self,
@@ -197,9 +226,7 @@ class Observer:
         task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
         why = self._unread.get(task.id) or _not_it(task_record, view) or contradiction(task, now)
         if why is not None:
-            return Task(
-                id=task.id, queue=task.queue, kind=task.kind, probe="failed", unreadable=why
-            )
+            return unreadable(Task(id=task.id, queue=task.queue, kind=task.kind), why)
         return task.model_copy(update={"tokens_left": left, "unreadable": self._torn(task_record)})
 
     def _torn(self, task_record: TaskRecord) -> str | None:
@@ -251,7 +278,7 @@ class Observer:
             task_record = self._ports.store.task_record(task)
             if task_record is not None and self._read_one(task):
                 found.append(
-                    self._shown(task_record, task_record.evidence, now, reachable=reachable)
+                    self._task(task_record, now, task_record.evidence, reachable=reachable)
                 )
         return found
 
@@ -328,6 +355,20 @@ class Observer:
             )
             for view in views
         )
+
+
+def unreadable(task: Task, why: str) -> Task:
+    """What is left of a task about which nothing can be decided. If it was begun, it has a lane."""
+    return Task(
+        id=task.id,
+        queue=task.queue,
+        kind=task.kind,
+        status=Status.PLANNED if task.status is Status.PLANNED else None,
+        held=task.held,
+        attempt=task.attempt,
+        probe="failed",
+        unreadable=why,
+    )
 
 
 def _wants_proof(task_record: TaskRecord, view: TaskView) -> bool:

@@ -28,10 +28,10 @@ from agent.core.model.nouns import (
     Task,
     TaskKind,
 )
-from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.observe import OUTCOMES, Observer
+from agent.runtime.tick import decide
 
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
@@ -479,7 +479,7 @@ class StatusReader:
             )
             snapshot = snapshot.model_copy(update={"supervisor": absent})
         return live_map(
-            planner.decide(snapshot, self._policy),
+            decide(snapshot, self._policy)[1],
             self._ports.store.waves(),
             self._task_records(),
             Supervised(by=supervised_by, last_tick_at=last),
