@@ -280,10 +280,23 @@ def _mark_read(ports: Ports, proposal: Proposal) -> None:
 def _open_issue(ports: Ports, proposal: Proposal, key: str) -> Happened:
     cause = _cause(proposal)
     title, body = issue_of(cause, _task_record(ports, proposal).spec)
+    _refuse_damaged(ports, cause)
     issue = ports.issues.open(cause.fingerprint, title, body)
     if cause.issue is not None:
         ports.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
     return Happened(f"recorded as {issue.where}", issue=issue)
+
+
+def _refuse_damaged(ports: Ports, cause: Defect) -> None:
+    """A defect that cannot be read may be this very one: it must not be begun anew in its place."""
+    odd = {one.id: one.why for one in ports.state.damaged(0) if one.kind == "defect"}
+    known = ports.issues.find(cause.fingerprint) if odd else None
+    if known is not None and (why := odd.get(_defect_id(known))) is not None:
+        raise NothingDoneError(f"{_defect_id(known)} is recorded for this: {why}")
+
+
+def _defect_id(issue: Issue) -> str:
+    return f"D-{issue.id.lstrip('#0')}"
 
 
 def _find_issue(ports: Ports, proposal: Proposal, _key: str) -> Happened | None:
@@ -303,7 +316,7 @@ def _remember_issue(
     cause = _cause(proposal)
     if happened.issue is None:
         raise NothingDoneError("the issue that was opened cannot be found again")
-    name = cause.id if cause.id != "new" else f"D-{happened.issue.id.lstrip('#0')}"
+    name = cause.id if cause.id != "new" else _defect_id(happened.issue)
     recorded = {
         "id": name,
         "status": "recorded",
@@ -469,12 +482,8 @@ def _remember_read(
     }
     if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
         update["inspected_attempt"] = view.attempt
-        again = view.attempt > task_record.inspected_attempt
-        if task_record.status == "planned" or (
-            again and task_record.status in ("parked", "handed-over")
-        ):
-            # Somebody started it in the queue; what it was held for belongs to the attempt before,
-            # and this result is judged like any other.
+        if task_record.status == "planned" or task_record.is_started_again(view):
+            # Somebody started it in the queue, and this result is judged like any other.
             update |= {"status": "submitted", "blocked_by": None, "canary": False}
         # With a cause nobody decided to cancel it, and the task goes on.
         by_word = view.state is Status.CANCELLED and proposal.cause is None
@@ -524,4 +533,5 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.WIDEN_WINDOW: Effect(_set_window, _decide_again, _remember_window),
     Action.NARROW_WINDOW: Effect(_set_window, _decide_again, _remember_window),
 }
-"""`review` is not among them: it is asked for in batches, see `reviewing`."""
+"""One for each action that acts and is not `by_hand` (see `VERBS`), and for reading a result. There
+is none for `review`: it is asked for in batches, see `reviewing`."""

@@ -18,7 +18,12 @@ from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
 from agent.core.plan import decision_basis, planner
-from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
+from agent.errors import (
+    KeyReusedError,
+    NothingDoneError,
+    UnusableStoreError,
+    describe_error,
+)
 from agent.runtime import reviewing
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.drafting import is_self_contained
@@ -85,14 +90,20 @@ class Executor:
                 reviewing.remember(self._ports, proposal.task or "", read)
                 self._write("outcome", self._key(proposal, tick), tick, proposal, body)
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, result, read.said)
 
     def _begun(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done | None:
         """Look again, and write down what is about to be done; else why it is not."""
         proposal, key = cleared.proposal, self._key(cleared.proposal, tick)
         now = self._ports.clock.now()
-        if (why := self._void(cleared, now, consent)) is not None:
+        try:
+            why = self._void(cleared, now, consent)
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing is begun; recorded as void
+            why = describe_error(error)
+        if why is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
             return Done(proposal, "void", why)
@@ -137,7 +148,7 @@ class Executor:
             self._write("settled", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, "void", said)
 
     def _void(self, cleared: Cleared, now: datetime, consent: Consent | None) -> str | None:
@@ -180,11 +191,11 @@ class Executor:
             self._write("outcome", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - whether it took effect is unknown, so it is read back
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         try:
             return self._remember("outcome", proposal, key, tick, whose, happened)
         except Exception as error:  # noqa: BLE001 - it is done and not remembered, so it is read back
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
 
     def _remember(
         self,
@@ -226,12 +237,6 @@ class Executor:
 
 def _not_here(_ports: Ports, proposal: Proposal, _key: str) -> Happened:
     raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
-
-
-def _line(error: Exception) -> str:
-    """An error in one line; what is none of ours is named, so that it can be reported."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
 
 
 def _named(consent: Consent | None) -> dict[str, object]:

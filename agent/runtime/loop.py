@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from agent.core.journal.records import Record
-from agent.errors import UnusableStoreError, UserError
+from agent.errors import JournalBrokenError, UnusableStoreError, UserError, describe_error
 from agent.ports import SupervisorLock
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.tick import Ticker, TickResult
@@ -21,8 +21,9 @@ SOON = 1.0
 IN_A_ROW = 10
 """Ticks that may follow one another so closely before the cadence is kept again."""
 GIVE_UP_AFTER = 12
-"""Ticks in a row that may fail because the state cannot be written: an hour at the default cadence.
-A disk that is full or a locked file is often somebody's passing mistake, and nobody watches."""
+"""Ticks in a row that may fail: an hour at the default cadence. A disk that is full or a locked
+file is often somebody's passing mistake, a bug may need a moment that does not come again, and
+nobody watches."""
 
 
 class Loop:
@@ -56,6 +57,8 @@ class Loop:
         Raises:
             UnusableStoreError: the state could not be read or written in `give_up_after` ticks in a
                 row. What was done and could not be written is settled by the next start.
+            Exception: anything else with which so many ticks in a row have failed.
+            JournalBrokenError: at once, because nothing is done on top of it.
 
         """
         self._lock.acquire(self._who, self._ports.clock.now())
@@ -69,18 +72,24 @@ class Loop:
     def _tick_on(
         self, stop: threading.Event, until: Callable[[TickResult], bool], give_up_after: int
     ) -> None:
-        ticker, in_a_row, failed = Ticker(self._ports, self._supervision), 0, 0
+        ticker: Ticker | None = None
+        in_a_row = failed = 0
         while not stop.is_set():
             try:
+                ticker = ticker or Ticker(self._ports, self._supervision)
                 ticker, said = self._under_its_policy(ticker)
                 result = replace(ticker.tick(stop.is_set), policy_said=said)
                 self._show(result)
                 last = until(result)
-            except UnusableStoreError as error:
+            except JournalBrokenError:
+                raise
+            except Exception as error:
                 failed += 1
                 if failed >= give_up_after:
                     raise
-                self._report(f"this tick failed and is tried again: {error}")
+                self._report(f"this tick failed and is tried again: {describe_error(error)}")
+                # What a tick that was cut short had in its hands is read again.
+                ticker = None
                 stop.wait(self._supervision.interval)
                 continue
             failed = 0

@@ -55,6 +55,8 @@ class Verb:
     """The facts the guard may read for it; it sees no others."""
     leads_to: str | None = None
     """The `status` of a task afterwards; None: unchanged."""
+    settles: str | None = None
+    """The `status` of the task's record once this act, or what it read, has ended the task."""
     once: bool = False
     """Never done twice to one attempt: its idempotency key is the same for ever."""
     acts: bool = True
@@ -67,11 +69,18 @@ class Verb:
     """It carries text that is drafted, and it is cleared again with that text."""
     by_queue: bool = False
     """It goes through the queue's own interface, and needs it within reach."""
+    by_hand: bool = False
+    """Only a person can carry it out: there is no effect of it here."""
+
+    @property
+    def goes_on(self) -> bool:
+        """The task is in a queue again afterwards, also if it was settled before."""
+        return self.leads_to == "queued"
 
 
-def _sends(*reads: str, leads_to: str | None = None) -> Verb:
+def _sends(*reads: str, leads_to: str | None = None, settles: str | None = None) -> Verb:
     return Verb(
-        (*_SENDING, *reads), leads_to, once=True, sends=True, drafted=True, by_queue=True
+        (*_SENDING, *reads), leads_to, settles, once=True, sends=True, drafted=True, by_queue=True
     )  # fmt: skip
 
 
@@ -81,7 +90,7 @@ def _window(*reads: str) -> Verb:
 
 VERBS: Final[dict[Action, Verb]] = {
     Action.LEAVE_ALONE: Verb(acts=False),
-    Action.INSPECT: Verb(acts=False),
+    Action.INSPECT: Verb(settles="cancelled", acts=False),
     Action.REVIEW: Verb(("result", "tokens"), acts=False),
     # Of every commit it is ordered once: the key carries what the proposal names.
     Action.JUDGE: Verb((*_ACTING, "status", "result", "load"), once=True),
@@ -91,18 +100,19 @@ VERBS: Final[dict[Action, Verb]] = {
             *("judge", "shown", "agent"),
         ),
         "settled",
+        "accepted",
         once=True,
     ),
     Action.SUBMIT: replace(_sends("backlog", leads_to="queued"), on_a_result=False),
     Action.RETRY: _sends("result", "continuable", "budget", leads_to="queued"),
     Action.RELEASE: _sends("result", "continuable", leads_to="queued"),
-    Action.REPLACE: _sends("result", "continuable", leads_to="settled"),
+    Action.REPLACE: _sends("result", "continuable", leads_to="settled", settles="replaced"),
     Action.SPLIT_DEFECT: _sends("result", "failure"),
     Action.OPEN_ISSUE: Verb((*_ACTING, "result", "failure")),
     Action.PARK: Verb((*_ACTING, "result", "defect"), "parked", once=True),
-    Action.GUIDE: Verb((*_QUEUE, "prompt"), by_queue=True),
+    Action.GUIDE: Verb((*_QUEUE, "prompt"), by_queue=True, by_hand=True),
     Action.INTERRUPT: Verb((*_QUEUE, "liveness"), "finished", once=True, by_queue=True),
-    Action.CANCEL: Verb((*_QUEUE, "liveness"), "cancelled", once=True, by_queue=True),
+    Action.CANCEL: Verb((*_QUEUE, "liveness"), "cancelled", "cancelled", once=True, by_queue=True),
     Action.MOVE: Verb(_QUEUE, by_queue=True),
     Action.WIDEN_WINDOW: _window("quality", "scopes", "ceiling"),
     Action.NARROW_WINDOW: _window(),
@@ -111,9 +121,9 @@ VERBS: Final[dict[Action, Verb]] = {
         (*_ACTING, "result", "failure", "defect", "truth", "grant", "path"), once=True
     ),
     Action.WRITE_REFERENCE: Verb((*_ACTING, "result"), once=True, drafted=True),
-    Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", once=True),
-    Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover")),
-    Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False),
+    Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", "handed-over", once=True),
+    Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover"), by_hand=True),
+    Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False, by_hand=True),
     # Never permitted: an invariant of their own refuses them whatever the facts are.
     Action.PATCH_DATABASE: Verb(acts=False),
     Action.REVERT_CHANGES: Verb(acts=False),
