@@ -78,6 +78,10 @@ class RemoteUnavailableError(WavekeeperError):
     """The git remote cannot be asked where its branches are; the message says why."""
 
 
+class UnusableCommitError(WorktreeError):
+    """A commit cannot be checked out as it is, on any machine; the message says why."""
+
+
 class SpawnError(WavekeeperError):
     """A program could not be started; the message names it."""
 

@@ -5,7 +5,7 @@ Times are aware UTC datetimes, durations are seconds. Whatever cannot be known i
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -123,7 +123,10 @@ class Judgements(Protocol):
         """Whether a judgement was ordered with this key."""
 
     def latest(self, task: str, attempt: int) -> Judgement | None:
-        """The one that was ordered last for this attempt; None: none was."""
+        """The one that was ordered last for this attempt; None: none was.
+
+        UnreadableAnswerError: it is damaged. Others are not, so another order helps.
+        """
 
     def waiting(self) -> Sequence[Judgement]:
         """Those that are not finished, oldest first."""
@@ -216,6 +219,53 @@ class Worktrees(Protocol):
         """A clean checkout of the remote branch (None: the default branch); None: not there."""
 
     def discard(self, checkout: Checkout) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A commit as it is judged."""
+
+    commit: str
+    tree: str
+    """The id of what is checked out: the commit's, with protected paths as on the base."""
+    changed: tuple[str, ...] = ()
+    """The paths that differ between base and commit."""
+    restored: tuple[str, ...] = ()
+    """Those that are not checked out as they are in the commit, sorted."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """The symbolic links of commit and base, each with its target as it is written."""
+
+
+class CleanCheckout(Protocol):
+    """A folder that holds one tree; its `.git` is of no use to anyone but the commands in it."""
+
+    @property
+    def path(self) -> Path: ...
+    def restore(self, unwanted: Callable[[str], bool]) -> Sequence[str]:
+        """Put every file of the tree back, and give those that had been changed, sorted.
+
+        Of the other files only those go of which `unwanted` says so.
+        """
+
+
+class Checkouts(Protocol):
+    """The judge's own repository, which is filled from the remote alone.
+
+    WorktreeError: git or the disk failed, and it may work later. UnusableCommitError: it never
+    will, because the commit itself cannot be checked out.
+    """
+
+    def find(self, branch: str | None, commit: str | None) -> str | None:
+        """Fetch `commit`, of `branch` if it is there (None: the default branch), by its full id.
+
+        `commit` None: the head of that branch. The answer None: the remote has it no more.
+        """
+
+    def prepare(self, commit: str, base: str | None, protected: Sequence[str]) -> Prepared:
+        """What to check out; both were found."""
+
+    def checkout(self, prepared: Prepared) -> AbstractContextManager[CleanCheckout]:
+        """A fresh one, gone at the end of the block."""
 
 
 class EvidenceProbe(Protocol):
