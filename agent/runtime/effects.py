@@ -15,7 +15,7 @@ from agent.core.assess.proof import commit_of
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import TERMINAL, Defect, Outcome, Status
-from agent.core.model.queueing import Order, Receipt, TaskSpec, TaskView
+from agent.core.model.queueing import JudgementOrder, Order, Receipt, TaskSpec, TaskView
 from agent.core.plan.defects import blocked_issue, issue_of
 from agent.core.plan.lessons import document_of
 from agent.errors import IssuesUnavailableError, NothingDoneError
@@ -49,6 +49,7 @@ def order_of(spec: TaskSpec, wave: str) -> Order:
     return Order(
         kind=spec.kind,
         branch=spec.branch,
+        continues=spec.continues,
         commit=spec.commit,
         acceptance_commands=spec.acceptance_commands,
         labels={"wave": wave, "task": spec.id},
@@ -139,7 +140,13 @@ def _submit(ports: Ports, proposal: Proposal, key: str) -> Happened:
 def _remember_submitted(
     ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _save(ports, proposal, at, status="submitted")
+    _save(ports, proposal, at, status="submitted", **_noted(ports, proposal))
+
+
+def _noted(ports: Ports, proposal: Proposal) -> dict[str, object]:
+    """Where the branches were before this attempt and, for the first one, before the task."""
+    first = _task_record(ports, proposal).started_from or proposal.baseline
+    return {"baseline": proposal.baseline, "started_from": first}
 
 
 def _retry(ports: Ports, proposal: Proposal, key: str) -> Happened:
@@ -170,7 +177,7 @@ def _remember_retry(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=attempt + 1, charged=tuple(sorted(charged)), review=None,
-        at_risk_polls=0,
+        at_risk_polls=0, **_noted(ports, proposal),
     )  # fmt: skip
 
 
@@ -181,7 +188,7 @@ def _remember_release(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
-        canary=True, review=None, at_risk_polls=0,
+        canary=True, review=None, at_risk_polls=0, **_noted(ports, proposal),
     )  # fmt: skip
 
 
@@ -201,8 +208,12 @@ def _remember_new(ports: Ports, proposal: Proposal, at: datetime) -> None:
     spec, wave = _spec(proposal), _task_record(ports, proposal).wave
     if ports.store.task_record(spec.id) is None:
         prompt = _text(proposal)
-        new = TaskRecord(spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at)
-        ports.store.save(new)
+        noted = {"baseline": proposal.baseline, "started_from": proposal.baseline}
+        ports.store.save(
+            TaskRecord(
+                spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at, **noted
+            )
+        )
 
 
 def _remember_replaced(
@@ -272,6 +283,36 @@ def _mark_read(ports: Ports, proposal: Proposal) -> None:
     """
     if proposal.task is not None and proposal.attempt is not None:
         ports.queue.mark_read(proposal.task, attempt=proposal.attempt)
+
+
+# What a judge host is asked to do. It keeps each order by its key.
+
+
+def _order_judgement(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    if ports.judgements is None:
+        raise NothingDoneError("no judge host can be asked here")
+    task_record = _task_record(ports, proposal)
+    spec, heavy = task_record.spec, {"heavy": True} if proposal.heavy else {}
+    if not spec.acceptance_commands:
+        raise NothingDoneError("the task has no acceptance commands")
+    order = JudgementOrder(
+        task=spec.id,
+        attempt=_attempt(proposal),
+        wave=task_record.wave,
+        branch=spec.branch if proposal.commit is not None else None,
+        commit=proposal.commit,
+        base=proposal.base,
+        commands=tuple(one.model_copy(update=heavy) for one in spec.acceptance_commands),
+        protected=spec.protected,
+    )
+    ports.judgements.order(order, key=key)
+    return Happened("ordered from the judge hosts")
+
+
+def _find_judgement(ports: Ports, _proposal: Proposal, key: str) -> Happened | None:
+    if ports.judgements is None or not ports.judgements.ordered(key):
+        return None
+    return Happened("it had been ordered")
 
 
 # What is done in the issue tracker. A comment is written once per key.
@@ -522,6 +563,7 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.INTERRUPT: Effect(_interrupt, _receipt, _remember_interrupt),
     Action.CANCEL: Effect(_cancel, _receipt, _remember_nothing),
     Action.MOVE: Effect(_move, _receipt, _remember_nothing),
+    Action.JUDGE: Effect(_order_judgement, _find_judgement, _remember_nothing),
     Action.OPEN_ISSUE: Effect(_open_issue, _find_issue, _remember_issue),
     Action.PARK: Effect(_park, _decide_again, _remember_park),
     Action.ACCEPT: Effect(_accept, _decide_again, _remember_accepted),

@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Literal
 
 from agent.core.journal.records import Record
-from agent.errors import JournalBrokenError, UnusableStoreError, UserError, describe_error
+from agent.errors import (
+    JournalBrokenError,
+    QueueUnavailableError,
+    UnusableStoreError,
+    UserError,
+    describe_error,
+)
 from agent.ports import SupervisorLock
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.tick import Ticker, TickResult
@@ -97,7 +103,24 @@ class Loop:
                 return
             in_a_row = in_a_row + 1 if result.changed else 0
             soon = 0 < in_a_row <= IN_A_ROW
-            stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
+            self._wait(stop, min(SOON, self._supervision.interval) if soon else None)
+
+    def _wait(self, stop: threading.Event, soon: float | None) -> None:
+        """Until the next tick is due: after `soon` seconds, or when a judgement has come in."""
+        left = self._supervision.interval if soon is None else soon
+        asked = self._judging()
+        while left > 0 and not stop.wait(min(left, SOON)):
+            left -= SOON
+            if asked - (asked := self._judging()):
+                return
+
+    def _judging(self) -> set[tuple[str, int]]:
+        """The attempts that judge hosts are asked about and have not answered."""
+        try:
+            waiting = self._ports.judgements.waiting() if self._ports.judgements else ()
+        except QueueUnavailableError:
+            return set()
+        return {(one.order.task, one.order.attempt) for one in waiting}
 
     def _show(self, result: TickResult) -> None:
         """A view that fails shows less; the work goes on."""

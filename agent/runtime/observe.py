@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
+from agent.core.assess.judgement import MUST_SHOW
 from agent.core.assess.liveness import polls_before
 from agent.core.journal.records import Damaged, TaskRecord, WaveRecord
 from agent.core.model.nouns import (
@@ -29,7 +30,7 @@ from agent.core.model.nouns import (
     contradiction,
 )
 from agent.core.model.policy import LivenessPolicy, Policy
-from agent.core.model.queueing import Changes, Cursor, TaskView
+from agent.core.model.queueing import Changes, Cursor, Judgement, TaskView
 from agent.errors import (
     QueueUnavailableError,
     UnreadableAnswerError,
@@ -220,14 +221,22 @@ class Observer:
         A task that cannot be as it is shown is unreadable, and nobody else pays for that.
         """
         view, policy = self._views.get(task_record.spec.id), self._supervision.policy.liveness
+        judgement = self._judgement(view)
         left = self._supervision.review_limits.tokens_left(
             task_record.spent, spent_by(self._spent, task_record.wave)
         )
-        task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
+        task = task_of(task_record, view, judgement, evidence, now, policy, reachable=reachable)
         why = self._unread.get(task.id) or _not_it(task_record, view) or contradiction(task, now)
         if why is not None:
             return unreadable(Task(id=task.id, queue=task.queue, kind=task.kind), why)
         return task.model_copy(update={"tokens_left": left, "unreadable": self._torn(task_record)})
+
+    def _judgement(self, view: TaskView | None) -> Judgement | None:
+        """The one that was ordered last for the attempt that is over."""
+        judgements = self._ports.judgements
+        if judgements is None or view is None or view.state not in TERMINAL:
+            return None
+        return judgements.latest(view.id, view.attempt)
 
     def _torn(self, task_record: TaskRecord) -> str | None:
         """What this task rests on and cannot be read; None: nothing."""
@@ -381,10 +390,11 @@ def _wants_proof(task_record: TaskRecord, view: TaskView) -> bool:
 
 
 def wanted_proof(task_record: TaskRecord, policy: Policy) -> frozenset[ProofKind]:
-    """The kinds of evidence this task's ladder and criteria ask for."""
+    """The kinds of evidence this task's ladder and criteria ask for, and what shows its change."""
     ladder = policy.completion.ladder[task_record.spec.kind].rungs
     own = {one.proof for one in task_record.spec.criteria if isinstance(one.proof, ProofKind)}
-    return frozenset(kind for rung in ladder for kind in rung) | own
+    shown = {ProofKind.CHANGE_SHOWN} if task_record.spec.kind in MUST_SHOW else set()
+    return frozenset(kind for rung in ladder for kind in rung) | own | shown
 
 
 def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
@@ -420,13 +430,14 @@ def _not_it(task_record: TaskRecord, view: TaskView | None) -> str | None:
 def task_of(
     task_record: TaskRecord,
     view: TaskView | None,
+    judgement: Judgement | None,
     evidence: Iterable[Evidence],
     now: datetime,
     policy: LivenessPolicy,
     *,
     reachable: bool,
 ) -> Task:
-    """One task from what the supervisor remembers and what the queue shows, nothing after `now`."""
+    """One task from what the supervisor remembers and what others show, nothing after `now`."""
     spec = task_record.spec
     common = Task(
         id=spec.id,
@@ -451,8 +462,20 @@ def task_of(
         depends_on=spec.depends_on,
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,
+        baseline=task_record.baseline,
+        acceptance_commands=spec.acceptance_commands,
+        shown_by=spec.shown_by,
+        **_judged(judgement, now),
     )
     return common if view is None else common.model_copy(update=_of_view(task_record, view, now))
+
+
+def _judged(judgement: Judgement | None, now: datetime) -> dict[str, Any]:
+    if judgement is None:
+        return {}
+    if judgement.record is not None:
+        return {"judge": _clamped(judgement.record, now, "at")}
+    return {"judging": "running" if judgement.host is not None else "ordered"}
 
 
 def _by(now: datetime, at: datetime | None) -> datetime | None:
@@ -480,7 +503,8 @@ def _of_view(task_record: TaskRecord, view: TaskView, now: datetime) -> dict[str
         "last_error": view.last_error,
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,
-        "judge": _clamped(view.judge, now, "at") if over and view.judge else None,
+        "queue_judge": _clamped(view.judge, now, "at") if over and view.judge else None,
+        "tree_gone": view.tree_gone if over else None,
         "inspected": task_record.inspected_attempt >= view.attempt,
         "prompt": view.prompt,
         "late_reports": tuple(_late(task_record, late) for late in view.late_reports),

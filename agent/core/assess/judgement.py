@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from agent.core.assess.proof import Proof, commit_of, in_force, newest
+from agent.core.assess.proof import Proof, in_force, newest, pushed_commit
 from agent.core.model.nouns import ProofKind, Status, Task, TaskKind
 from agent.core.model.policy import CompletionPolicy
 
@@ -38,7 +38,7 @@ MUST_SHOW: Final = frozenset({TaskKind.CODE_CHANGE, TaskKind.DOCUMENTATION})
 
 def state(task: Task, policy: CompletionPolicy) -> JudgeState:
     """How far the result of the current attempt is judged."""
-    pushed = commit_of(task.evidence)
+    pushed = pushed_commit(task)
     record, witness = task.judge, task.queue_judge
     if witness is not None and witness.verdict == "fail" and witness.commit in (None, pushed):
         return "failed"
@@ -51,7 +51,7 @@ def state(task: Task, policy: CompletionPolicy) -> JudgeState:
     if pushed is not None or (task.acceptance_commands and not _pushes(task, policy)):
         return "missing"
     last = newest(ProofKind.COMMIT_PUSHED, task.evidence, holds=None)
-    return "nothing" if last is not None and last.holds is False else "unjudged"
+    return "unjudged" if last is None or last.holds is None else "nothing"
 
 
 def _has_commands(task: Task) -> bool:

@@ -165,6 +165,8 @@ def _one(kind: ProofKind, task: Task) -> Rung:
         what = "commit" if kind in _COMMITS else "digest"
         return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}")
     seen = last.detail or yes
+    if kind is ProofKind.COMMIT_PUSHED and _was_there(last.value, task):
+        return Rung((kind,), "contradicted", denial(kind, "it was there before this attempt"))
     denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
     if denied:
         no = denial(kind, _newest(denied).detail)
@@ -221,6 +223,17 @@ def _stale(item: Evidence, task: Task) -> bool:
 def commit_of(evidence: Iterable[Evidence]) -> str | None:
     """The commit that was last seen on the remote branch."""
     return _value(ProofKind.COMMIT_PUSHED, evidence)
+
+
+def pushed_commit(task: Task) -> str | None:
+    """The commit that this attempt brought; one that was there before it is none."""
+    commit = commit_of(task.evidence)
+    return None if _was_there(commit, task) else commit
+
+
+def _was_there(commit: str | None, task: Task) -> bool:
+    known = task.baseline
+    return known is not None and commit is not None and commit in (known.branch, known.default)
 
 
 def newest(

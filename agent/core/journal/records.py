@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import TERMINAL, Evidence, Grants, Noun, Review
+from agent.core.model.nouns import TERMINAL, Baseline, Evidence, Grants, Noun, Review
 from agent.core.model.queueing import TaskSpec, TaskView
 
 GENESIS: Final = "0" * 64
@@ -102,6 +102,10 @@ class TaskRecord(Noun):
     """The prompt of the first attempt, rendered and linted when the wave was submitted."""
     sent_attempt: int = 0
     """The attempt that was sent last; a queue that shows an earlier one shows an old state."""
+    started_from: Baseline | None = None
+    """Where the branches were before the first attempt was sent."""
+    baseline: Baseline | None = None
+    """Where they were before the attempt that was sent last."""
     inspected_attempt: int = 0
     """The attempt whose final response and judge record have been read."""
     inspected_late: tuple[int, ...] = ()

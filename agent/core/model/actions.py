@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from agent.core.model.nouns import Defect, Noun
+from agent.core.model.nouns import Baseline, Defect, Noun
 from agent.core.model.queueing import TaskSpec
 
 
@@ -161,6 +161,8 @@ class Proposal(Noun):
     """Where the task goes, for `move`, `submit` and `split-defect`."""
     remedy: str | None = None
     """The configured remedy or deploy that is carried out."""
+    baseline: Baseline | None = None
+    """Where the branches of the attempt that is sent are just before it."""
     commit: str | None = None
     """What `judge` has checked; None: the head of the default branch."""
     base: str | None = None
