@@ -12,13 +12,15 @@ import pwd
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from agent.adapters.common.git import remote_of
+from agent.adapters.common.git import GitError, remote_of
+from agent.adapters.common.git import run as run_git
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -46,15 +48,20 @@ from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
 from agent.backends import Context, EvidenceBackend, Known, find
+from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
+from agent.core.assess.judging_files import changed_judges
+from agent.core.assess.write_scopes import covers
 from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.text import code
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
     PolicyError,
+    RemoteUnavailableError,
     UnusableStoreError,
     UserError,
     WaveFileError,
@@ -432,10 +439,24 @@ def holder(settings: Settings) -> str | None:
     return FileLock(Places(settings.state).lock).holder()
 
 
-def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]:
-    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A wave that may be planned."""
+
+    record: WaveRecord
+    task_records: list[TaskRecord]
+    warnings: tuple[str, ...]
+    """What a person should know before it runs, one line each."""
+
+
+def check(settings: Settings, path: Path, known: WaveStore | None = None) -> Checked:
+    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored.
+
+    `known`: the waves that are there; a wave that is among them keeps its branches.
+    """
     wave = read_wave(path)
     _refuse_unknown_names(path, wave, settings)
+    warnings = [] if _is_there(wave, known) else _refuse_taken_branches(path, wave, settings, known)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
@@ -444,13 +465,61 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
         source=str(path.resolve()),
     )
     drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
-    task_records, refusals = plan(record, wave.tasks, drafter, completion)
-    if refusals:
-        first = refusals[0]
+    task_records, refused = plan(record, wave.tasks, drafter, completion)
+    if refused:
+        first = refused[0]
         raise WaveFileError(
             f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
         )
-    return record, task_records
+    warnings += _warnings(wave, settings)
+    return Checked(record, task_records, tuple(warnings))
+
+
+def _is_there(wave: WaveFile, known: WaveStore | None) -> bool:
+    return known is not None and wave.id in {one.id for one in known.waves()}
+
+
+def _refuse_taken_branches(
+    path: Path, wave: WaveFile, settings: Settings, known: WaveStore | None
+) -> list[str]:
+    """WaveFileError, one line, for a task whose branch is not free. What could not be seen."""
+    seen, unseen = None, []
+    try:
+        with TemporaryDirectory(prefix="wavekeeper-") as folder:
+            heads = GitEvidence(remote(settings), Path(folder), ()).heads(SystemClock().now())
+        seen = OnRemote(heads.default_name, frozenset(heads.branches))
+    except (ConfigurationError, RemoteUnavailableError) as error:
+        unseen = [f"whether the branches are free cannot be seen: {error}"]
+    records = known.task_records() if known is not None else ()
+    owners = {one.spec.branch: f"task {one.spec.id} of wave {one.wave}" for one in records}
+    for task, why in refusals(wave.tasks, owners, seen):
+        raise WaveFileError(f"{path}:{wave.lines[task]}: task {task}: {why}")
+    return unseen
+
+
+def _warnings(wave: WaveFile, settings: Settings) -> list[str]:
+    """Where a task may change what judges it, or where nothing has to show its change."""
+    try:
+        listed = run_git("ls-files", "-z", folder=settings.repository).split("\0")
+    except GitError:
+        listed = []
+    found = []
+    for task in wave.tasks:
+        own = [one for one in listed if one and covers(task.write_scope, one)]
+        judging = changed_judges([one.argv for one in task.acceptance_commands], own, {})
+        judging = tuple(one for one in judging if not covers(task.protected, one))
+        if judging:
+            more = f" and {len(judging) - 1} more" if len(judging) > 1 else ""
+            found.append(
+                f"task {task.id} may change {code(judging[0])}{more}, which its acceptance "
+                "commands run: list it under `protected` unless that is meant"
+            )
+        if task.shown_by == "push":
+            found.append(
+                f'task {task.id} says shown_by = "push": it is accepted although nothing shows '
+                "that its change works"
+            )
+    return found
 
 
 def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
@@ -474,11 +543,21 @@ def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> Non
             )
 
 
-def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
-    """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
-    record, task_records = check(settings, path)
+@contextmanager
+def known_waves(settings: Settings) -> Iterator[WaveStore | None]:
+    """The waves that are there, to be read; None: there is no state yet."""
+    if not Places(settings.state).own.exists():
+        yield None
+        return
+    with open_state(Places(settings.state).own, make=False) as state:
+        yield state.waves
+
+
+def submit(settings: Settings, path: Path) -> tuple[Checked, bool]:
+    """Read, check and store a wave: what was checked, and whether it is new."""
     with open_state(_places(settings).own) as state:
-        return record, len(task_records), state.waves.add_wave(record, task_records)
+        checked = check(settings, path, state.waves)
+        return checked, state.waves.add_wave(checked.record, checked.task_records)
 
 
 def worker(
