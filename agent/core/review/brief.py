@@ -92,7 +92,8 @@ def brief(
 ) -> Brief:
     """What a reviewer of this result is shown.
 
-    `view.judge` is what a judge host found of it. `diff`: what the branch changed, as the remote shows it; None: it cannot be read.
+    `view.judge` is what a judge host found of it. `diff`: what the branch changed, as the remote
+    shows it; None: it cannot be read.
     """
     return Brief(
         task=spec.id,
