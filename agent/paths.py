@@ -31,6 +31,16 @@ class Places:
         return self.state / "runs"
 
     @property
+    def judgements(self) -> Path:
+        """What judge hosts are asked to check, and what they found."""
+        return self.state / "judgements.db"
+
+    @property
+    def judge(self) -> Path:
+        """The judge hosts' own: their clone, their checkouts, and results on bases."""
+        return self.state / "judge"
+
+    @property
     def clone(self) -> Path:
         """The bare clone that worktrees hang on."""
         return self.state / "clone"

@@ -16,11 +16,9 @@ from agent.adapters.state.db import State
 from agent.core.journal.records import WaveRecord
 from agent.core.model.nouns import (
     Command,
-    CommandResult,
     Criterion,
     Evidence,
     Grants,
-    JudgeRecord,
     ProofKind,
 )
 from agent.core.model.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
@@ -148,8 +146,7 @@ class SmallWorld:
                 continue
             if turn.commit:
                 self.remote.heads[lease.order.branch] = turn.commit
-            self.queue.judging(lease)
-            self.queue.finish(lease, _report(lease, turn, self.clock.now()))
+            self.queue.finish(lease, _report(turn))
 
     def settled(self) -> bool:
         return not self.world.store.task_records(settled=False)
@@ -183,33 +180,12 @@ class SmallWorld:
         ]
 
 
-def _report(lease: Lease, turn: Turn, now: datetime) -> Report:
+def _report(turn: Turn) -> Report:
     if turn.error is not None:
-        return Report(state="failed", final_response="I am stuck.", last_error=turn.error)
-    commit = turn.commit
-    if lease.order.commit == "required" and commit is None:
-        judge = JudgeRecord(
-            verdict="fail", at=now, reason=f"nothing was pushed to origin/{lease.order.branch}"
+        return Report(
+            state="failed", final_response="I am stuck.", last_error=turn.error, tree_gone=True
         )
-        return Report(state="failed", final_response="All done, tests pass!", judge=judge)
-    ok = turn.checks == "pass"
-    judge = JudgeRecord(
-        verdict="pass" if ok else "fail",
-        at=now,
-        commit=commit,
-        commands=tuple(
-            CommandResult(
-                argv=one.argv,
-                exit_code=0 if ok else 1,
-                seconds=0.1,
-                output="" if ok else str(turn.checks),
-                ok=ok,
-            )
-            for one in lease.order.acceptance_commands
-        ),
-    )
-    state = "succeeded" if ok else "failed"
-    return Report(state=state, final_response="All done.", judge=judge)
+    return Report(state="succeeded", final_response="All done.", tree_gone=True)
 
 
 def spec(name: str = "T-1", **changes: object) -> TaskSpec:
