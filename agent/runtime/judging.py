@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from agent.core.assess.judgement import SameFailure, assess, change_shown, conclude, failed
+from agent.core.assess.check_results import SameFailure, assess, change_shown, conclude, failed
 from agent.core.assess.judging_files import changed_judges, configures
 from agent.core.assess.write_scopes import covers
 from agent.core.model.actions import digest

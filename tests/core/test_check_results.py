@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.assess.judgement import assess, change_shown, conclude, failed
+from agent.core.assess.check_results import assess, change_shown, conclude, failed
 from agent.core.model.nouns import Command, CommandResult
 
 PYTEST = Command(argv=("pytest", "-q"))
