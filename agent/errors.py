@@ -14,6 +14,12 @@ class WavekeeperError(Exception):
     exit_code = 1
 
 
+def describe_error(error: Exception) -> str:
+    """One line; what is none of ours is named as a bug, so that it can be reported."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
+
+
 class UserError(WavekeeperError):
     """The user can fix it, and the message says how."""
 

@@ -26,14 +26,14 @@ class Places:
         return self.state / "evidence"
 
     @property
+    def judgements(self) -> Path:
+        """What judge hosts were asked, and what they found."""
+        return self.state / "judgements.db"
+
+    @property
     def runs(self) -> Path:
         """One folder per attempt."""
         return self.state / "runs"
-
-    @property
-    def judgements(self) -> Path:
-        """What judge hosts are asked to check, and what they found."""
-        return self.state / "judgements.db"
 
     @property
     def judge(self) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from agent.core.approval.requests import ApprovalRequest, StandingRule
-from agent.core.journal.records import Entry, Record, TaskRecord, WaveRecord
+from agent.core.journal.records import Damaged, Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
     Baseline,
@@ -451,7 +451,9 @@ class WaveStore(Protocol):
     def save(self, task_record: TaskRecord) -> None: ...
     def defects(self) -> Sequence[Defect]: ...
     def save_defect(self, defect: Defect) -> None: ...
-    def outcomes(self, limit: int) -> Sequence[Outcome]: ...
+    def outcomes(self, limit: int) -> Sequence[Outcome]:
+        """The latest, oldest first; one that cannot be read counts as a failure."""
+
     def add_outcome(self, outcome: Outcome, *, key: str) -> None: ...
     def notes(self) -> Mapping[str, str]:
         """Small values by name: cursor, window limit, when the last tick ended."""
@@ -465,7 +467,9 @@ class Approvals(Protocol):
     def ask(self, request: ApprovalRequest) -> ApprovalRequest:
         """Keep it under an id of its own; a live card of the same digest is given back instead."""
 
-    def request(self, request: str) -> ApprovalRequest | None: ...
+    def request(self, request: str) -> ApprovalRequest | None:
+        """None: there is none, or it cannot be read, as in all that follows."""
+
     def last(self, task: str | None, action: Action) -> ApprovalRequest | None:
         """The latest card about this."""
 
@@ -504,6 +508,12 @@ class State(Protocol):
 
         Those nest: an exception that leaves an inner one undoes what was done in that, one that
         leaves the outermost undoes everything. Other threads wait for the end.
+        """
+
+    def damaged(self, outcomes: int) -> Sequence[Damaged]:
+        """What cannot be read beside tasks, of outcomes among the latest `outcomes`.
+
+        The three ports leave it out, so that one such row stops nothing that does not rest on it.
         """
 
     def seal(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -23,7 +24,7 @@ from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
 from agent.adapters.common.sqlite import MEMORY
-from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.git import GitEvidence, Noted
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.evidence.settings import ServiceSettings
 from agent.adapters.files.config import (
@@ -64,6 +65,7 @@ from agent.paths import Places
 from agent.ports import (
     EvidenceProbe,
     Journal,
+    Judgements,
     JudgeSource,
     References,
     Reviewer,
@@ -208,7 +210,11 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
     with ExitStack() as stack:
         stack.callback(close_connections)
         state = stack.enter_context(open_state(places.own))
-        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        judgements = stack.enter_context(SqliteJudgements(places.judgements, given.now))
+        noted = partial(_noted, state.waves, judgements)
+        git = GitEvidence(
+            remote(settings), places.evidence, policy.completion.documents, noted=noted
+        )
         yield Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
@@ -217,7 +223,9 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             issues=settings.issues.backend.open(settings.issues.settings, given),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
-            probes=probes_of(settings.services, git, given),
+            probes=probes_of(settings.services, git, judgements, given),
+            judgements=judgements,
+            remote=git,
             diffs=git,
             writer=_writer_of(settings.model, prompts, key),
             machine=machine,
@@ -236,6 +244,8 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
+        file = Places(settings.state).judgements
+        judgements = SqliteJudgements(file if file.exists() else MEMORY, given.now)
         yield Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
@@ -245,9 +255,20 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
+            judgements=stack.enter_context(judgements),
             approvals=state.approvals,
             state=state,
         )
+
+
+def _noted(store: WaveStore, judgements: Judgements, task: str) -> Noted:
+    """What the remote was like before the attempt, and which commit of it was judged."""
+    record = store.task_record(task)
+    if record is None:
+        return Noted()
+    judgement = judgements.latest(task, record.inspected_attempt)
+    found = judgement.record if judgement is not None else None
+    return Noted(record.started_from, record.baseline, found.commit if found is not None else None)
 
 
 def _references(settings: Settings, folder: Path, policy: Policy) -> References:
@@ -335,13 +356,16 @@ class Remembered(Generic[Probe]):
 
 
 def probes_of(
-    services: Mapping[str, ServiceSettings], git: GitEvidence, given: Context
+    services: Mapping[str, ServiceSettings],
+    git: GitEvidence,
+    judgements: Judgements,
+    given: Context,
 ) -> tuple[EvidenceProbe, ...]:
     """Every probe: git's and the judge's, and one for each source that a service configures."""
     seen = Remembered(git)
     given = replace(given, pushed=seen.known(ProofKind.COMMIT_PUSHED))
     sources = dict.fromkeys(name for one in services.values() for name in one.sections)
-    probes: list[EvidenceProbe] = [seen, JudgeEvidence()]
+    probes: list[EvidenceProbe] = [seen, JudgeEvidence(judgements)]
     if sources.pop("image", "") is None:
         # First, because the others compare what they see with the digest in the registry.
         registry = Remembered(find(EvidenceBackend, "image").open(services, given))

@@ -55,7 +55,7 @@ def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -
         console.line(prompt(here))
     elif as_json:
         console.json(here.model_dump(mode="json"))
-    elif not here.waves:
+    elif not (here.waves or here.tasks or here.damaged):
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
     else:
         for part in page(console, here):

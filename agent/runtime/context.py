@@ -15,10 +15,12 @@ from agent.ports import (
     EvidenceProbe,
     Issues,
     Journal,
+    Judgements,
     Machine,
     PolicySource,
     References,
     Remedies,
+    Remote,
     Reviewer,
     State,
     TaskQueue,
@@ -42,6 +44,10 @@ class Ports:
     approvals: Approvals
     state: State
     """What store, journal and approvals are kept in together."""
+    judgements: Judgements | None = None
+    """None: nobody judges, so what has acceptance commands is never accepted."""
+    remote: Remote | None = None
+    """None: nobody notes where the branches are before an attempt."""
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None

@@ -18,7 +18,13 @@ from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
 from agent.core.plan import decision_basis, planner
-from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
+from agent.errors import (
+    KeyReusedError,
+    NothingDoneError,
+    RemoteUnavailableError,
+    UnusableStoreError,
+    describe_error,
+)
 from agent.runtime import reviewing
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.drafting import is_self_contained
@@ -63,16 +69,19 @@ class Executor:
         proposal = cleared.proposal
         if proposal.action is Action.REVIEW:
             return self.carry_out_reviews([cleared], tick)[0]
-        if (void := self._begun(cleared, tick, consent)) is not None:
-            return void
-        return self._act(proposal, self._key(proposal, tick), tick, _named(consent))
+        begun = self._begun(cleared, tick, consent)
+        if isinstance(begun, Done):
+            return begun
+        return self._act(begun, self._key(begun, tick), tick, _named(consent))
 
     def carry_out_reviews(self, batch: Sequence[Cleared], tick: int) -> list[Done]:
         """The same for several reviews: they wait for a provider, so they are asked at once."""
-        begun = [(cleared.proposal, self._begun(cleared, tick)) for cleared in batch]
-        asked = [proposal for proposal, void in begun if void is None]
+        begun = [self._begun(cleared, tick) for cleared in batch]
+        asked = [one for one in begun if isinstance(one, Proposal)]
         read = iter(reviewing.read(self._ports, self._supervision, asked))
-        return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
+        return [
+            one if isinstance(one, Done) else self._read(one, next(read), tick) for one in begun
+        ]
 
     def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
         result = "done" if read.review else "failed"
@@ -85,14 +94,27 @@ class Executor:
                 reviewing.remember(self._ports, proposal.task or "", read)
                 self._write("outcome", self._key(proposal, tick), tick, proposal, body)
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, result, read.said)
 
-    def _begun(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done | None:
+    def _begun(
+        self, cleared: Cleared, tick: int, consent: Consent | None = None
+    ) -> Proposal | Done:
         """Look again, and write down what is about to be done; else why it is not."""
         proposal, key = cleared.proposal, self._key(cleared.proposal, tick)
         now = self._ports.clock.now()
-        if (why := self._void(cleared, now, consent)) is not None:
+        try:
+            why = self._void(cleared, now, consent)
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing is begun; recorded as void
+            why = describe_error(error)
+        if why is None:
+            try:
+                proposal = self._with_baseline(proposal, now)
+            except RemoteUnavailableError as error:
+                why = f"where the branches are cannot be seen: {error}"
+        if why is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
             return Done(proposal, "void", why)
@@ -105,7 +127,22 @@ class Executor:
             **_named(consent),
         }
         self._write("intent", key, tick, proposal, intent)
-        return None
+        return proposal
+
+    def _with_baseline(self, proposal: Proposal, now: datetime) -> Proposal:
+        """What an attempt finds on the remote is noted before it is sent, in the intent's record.
+
+        Later it could not be told from what the attempt brought. RemoteUnavailableError: it cannot
+        be seen, so nothing is sent.
+        """
+        remote, task = self._ports.remote, proposal.task
+        if remote is None or task is None or not VERBS[proposal.action].sends:
+            return proposal
+        record = self._ports.store.task_record(task)
+        spec = proposal.spec or (record.spec if record is not None else None)
+        if spec is None:
+            return proposal
+        return proposal.model_copy(update={"baseline": remote.baseline(spec.branch, now)})
 
     def settle(self, tick: int) -> list[Done]:
         """Find out what became of every intent that has no outcome; nothing is done again.
@@ -137,7 +174,7 @@ class Executor:
             self._write("settled", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, "void", said)
 
     def _void(self, cleared: Cleared, now: datetime, consent: Consent | None) -> str | None:
@@ -180,11 +217,11 @@ class Executor:
             self._write("outcome", key, tick, proposal, failed)
             return Done(proposal, "failed", str(error))
         except Exception as error:  # noqa: BLE001 - whether it took effect is unknown, so it is read back
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         try:
             return self._remember("outcome", proposal, key, tick, whose, happened)
         except Exception as error:  # noqa: BLE001 - it is done and not remembered, so it is read back
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
 
     def _remember(
         self,
@@ -228,12 +265,6 @@ def _not_here(_ports: Ports, proposal: Proposal, _key: str) -> Happened:
     raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
 
 
-def _line(error: Exception) -> str:
-    """An error in one line; what is none of ours is named, so that it can be reported."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
-
-
 def _named(consent: Consent | None) -> dict[str, object]:
     """Who approved it, for the journal."""
     return {} if consent is None else {"consent": consent.model_dump(exclude_none=True)}
@@ -249,9 +280,11 @@ def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
 
     It begins with the installation and the wave, because a queue or an issue tracker may serve
     several. What may rightly happen twice to one attempt (reading a late report, recording a defect
-    that came back, moving, the window) carries the tick as well.
+    that came back, moving, the window) carries the tick as well. A judgement is of one commit.
     """
     once = proposal.task is not None and VERBS[proposal.action].once
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
+    if proposal.commit is not None:
+        where = f"{where}/{proposal.commit}"
     return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
-from agent.core.journal.records import SETTLED_RECORDS, Record, TaskRecord, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, Damaged, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
@@ -28,10 +28,10 @@ from agent.core.model.nouns import (
     Task,
     TaskKind,
 )
-from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.observe import Observer
+from agent.runtime.observe import OUTCOMES, Observer
+from agent.runtime.tick import decide
 
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
@@ -182,6 +182,8 @@ class LiveMap(Noun):
     queues: tuple[Queue, ...] = ()
     counts: Counts
     needs_you: tuple[str, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+    """What of the supervisor's own state a person has to repair, because nobody can read it."""
     unread: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     tasks: tuple[MappedTask, ...] = ()
@@ -200,6 +202,7 @@ def live_map(
     supervised: Supervised,
     requests: Sequence[ApprovalRequest] = (),
     unresolved: Sequence[Record] = (),
+    damaged: Sequence[Damaged] = (),
 ) -> LiveMap:
     """The map of all `task_records`, the settled ones included, as `decisions` saw them.
 
@@ -245,6 +248,7 @@ def live_map(
         queues=assessment.snapshot.queues,
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
+        damaged=tuple(damaged),
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
@@ -475,7 +479,7 @@ class StatusReader:
             )
             snapshot = snapshot.model_copy(update={"supervisor": absent})
         return live_map(
-            planner.decide(snapshot, self._policy),
+            decide(snapshot, self._policy)[1],
             self._ports.store.waves(),
             self._task_records(),
             Supervised(by=supervised_by, last_tick_at=last),
@@ -485,6 +489,7 @@ class StatusReader:
                 if snapshot.now < one.expires_at
             ],
             self._ports.journal.unresolved(),
+            self._ports.state.damaged(OUTCOMES),
         )
 
     def _task_records(self) -> list[TaskRecord]:

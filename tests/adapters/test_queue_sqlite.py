@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from agent.adapters.common import sqlite
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.queueing import Cursor, NewEvent, QueueSpec
-from agent.errors import QueueUnavailableError
+from agent.core.model.queueing import Cursor, NewEvent, QueueSpec, Report
+from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import LEASE, Clock, World
 
@@ -318,3 +318,49 @@ def test_the_cost_of_a_call_does_not_grow_with_the_tasks_known(world):
     grow(20, 600)
     many = measure()
     assert all(many[call] <= few[call] * 1.5 + 50 for call in few), (few, many)
+
+
+ODD_ROWS = [
+    pytest.param("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'", id="no order"),
+    pytest.param("UPDATE task SET \"order\" = '{' WHERE id = 'T-1'", id="no JSON"),
+    pytest.param(
+        "UPDATE attempt SET prompt = CAST(x'ff' AS TEXT) WHERE task = 'T-1'", id="no text"
+    ),
+    pytest.param("UPDATE attempt SET traced_at = 9e18 WHERE task = 'T-1'", id="no time"),
+]
+
+
+@pytest.mark.parametrize("sql", ODD_ROWS)
+def test_a_queued_task_that_cannot_be_read_stays_queued_and_the_next_one_is_claimed(world, sql):
+    world.submit("T-1")
+    world.submit("T-2")
+    world.queue._db.execute(sql)
+    assert world.claim().task == "T-2"
+    assert world.queue.claim("w", ["main"], lease=LEASE) is None
+    assert list(world.queue.changed_since(None).unreadable) == ["T-1"]
+    with pytest.raises(UnreadableAnswerError, match="its row in the queue: "):
+        world.queue.cancel("T-1", attempt=1, reason="it is damaged", key="c")
+    assert world.queue.receipt("c") is None
+
+
+@pytest.mark.parametrize("sql", ODD_ROWS)
+def test_a_host_whose_row_cannot_be_read_asks_again_as_if_the_queue_were_out_of_reach(world, sql):
+    world.submit("T-1")
+    lease = world.claim()
+    world.queue._db.execute(sql)
+    calls = [
+        lambda: world.queue.beat(lease, [], extend=LEASE),
+        lambda: world.queue.finish(lease, Report(state="succeeded", final_response="done")),
+    ]
+    for call in calls:
+        with pytest.raises(QueueUnavailableError, match="its row in the queue: "):
+            call()
+
+
+def test_a_queue_whose_settings_cannot_be_read_is_configured_anew(world):
+    world.submit("T-1")
+    world.queue._db.execute("UPDATE queue SET spec = '{'")
+    (main,) = (one for one in world.queue.queues() if one.id == "main")
+    world.queue.configure(QueueSpec(id="main", max_running=1))
+    assert main.counts["queued"] == 1
+    assert world.claim().task == "T-1"

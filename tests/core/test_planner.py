@@ -69,7 +69,7 @@ ALONE = [
     pytest.param(used(CONTRADICTED, attempts_left=1), "retry", "did not pass", id="one left"),
     pytest.param(used(CONTRADICTED, attempts_left=0), "hand-over", "no attempts", id="none left"),
     pytest.param(w.ended("succeeded", evidence=w.climbed(holds=None)), "leave-alone",
-                 "the proof is not complete", id="the proof cannot be looked at now"),
+                 "it is unknown whether anything was pushed", id="the remote cannot be looked at"),
     pytest.param(w.ended("lost"), "retry", "lease ran out", id="lost"),
     pytest.param(w.ended("lost", attempts_left=0), "retry", "lease", id="lost, and none left"),
     pytest.param(w.ended("lost", attempt=9), "retry", "lease", id="lost in the ninth attempt"),
@@ -278,12 +278,12 @@ def test_every_proposal_about_a_defect_names_it():
 def test_recovery_comes_before_refill():
     snapshot = w.world(
         w.planned(id="T-1"), used(CONTRADICTED, id="T-2"), w.proven(id="T-3"),
-        w.ended(id="T-4", inspected=False), w.silent(1300, id="T-5"), w.without_jq(id="T-6"),
+        w.proven(id="T-4", judge=None), w.silent(1300, id="T-5"), w.without_jq(id="T-6"),
         w.running(id="T-7"), window={"limit": 10},
     )  # fmt: skip
     carried_out = [one.proposal.action for one in decide(snapshot, w.policy()).in_order]
     assert carried_out == [
-        "inspect", "accept", "interrupt", "open-issue", "retry", "submit", "leave-alone",
+        "judge", "accept", "interrupt", "open-issue", "retry", "submit", "leave-alone",
     ]  # fmt: skip
 
 

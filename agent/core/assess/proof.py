@@ -64,7 +64,10 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
         "what was asked for is shown to work",
         "nothing shows that what was asked for works",
     ),
-    ProofKind.LANDED: ("the work landed", "the work did not land"),
+    ProofKind.LANDED: (
+        "the default branch has the work",
+        "the default branch does not have the work",
+    ),
 }
 """What each kind proves, and its opposite, as a person reads it."""
 
@@ -162,6 +165,8 @@ def _one(kind: ProofKind, task: Task) -> Rung:
         what = "commit" if kind in _COMMITS else "digest"
         return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}")
     seen = last.detail or yes
+    if kind is ProofKind.COMMIT_PUSHED and _was_there(last.value, task):
+        return Rung((kind,), "contradicted", denial(kind, "it was there before this attempt"))
     denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
     if denied:
         no = denial(kind, _newest(denied).detail)
@@ -220,11 +225,29 @@ def commit_of(evidence: Iterable[Evidence]) -> str | None:
     return _value(ProofKind.COMMIT_PUSHED, evidence)
 
 
+def pushed_commit(task: Task) -> str | None:
+    """The commit that this attempt brought; one that was there before it is none."""
+    commit = commit_of(task.evidence)
+    return None if _was_there(commit, task) else commit
+
+
+def _was_there(commit: str | None, task: Task) -> bool:
+    known = task.baseline
+    return known is not None and commit is not None and commit in (known.branch, known.default)
+
+
+def newest(
+    kind: ProofKind, evidence: Iterable[Evidence], *, holds: bool | None = True
+) -> Evidence | None:
+    """The newest observed item of this kind that holds. `holds=None`: whatever it says."""
+    seen = [one for one in evidence if one.kind is kind and one.origin == "observed"]
+    seen = [one for one in seen if holds is None or one.holds is holds]
+    return _newest(seen) if seen else None
+
+
 def _value(kind: ProofKind, evidence: Iterable[Evidence]) -> str | None:
-    held = [
-        item for item in evidence if item.kind is kind and item.origin == "observed" and item.holds
-    ]
-    return _newest(held).value if held else None
+    held = newest(kind, evidence)
+    return held.value if held is not None else None
 
 
 def _identities(task: Task) -> list[Rung]:
@@ -260,7 +283,7 @@ def _criteria(
     if not task.criteria:
         return "none", ()
     given = task.review
-    if given is not None and not _in_force(given, task):
+    if given is not None and not in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
     verdicts = {one.id: one.verdict for one in review.criteria} if review else {}
@@ -281,7 +304,7 @@ def _criteria(
     return ("needs-review", ()) if waiting else ("met", ())
 
 
-def _in_force(review: Review, task: Task) -> bool:
+def in_force(review: Review, task: Task) -> bool:
     """A review counts for its own attempt, and only while what it rests on has not changed."""
     if review.attempt is not None and review.attempt != task.attempt:
         return False

@@ -121,6 +121,7 @@ def _limits(policy: Policy) -> Iterator[Limit]:
         rungs = tuple("|".join(rung) for rung in ladder.rungs)
         yield Limit(f"completion.{kind}", NEEDS, rungs)
     yield Limit("completion.documents", WITHIN, policy.completion.documents)
+    yield Limit("completion.heavy", NEEDS, policy.completion.heavy)
     reasons = policy.failures.reason
     free = tuple(one.id for one in reasons if not one.charged)
     yield Limit("failures.uncharged", WITHIN, free)

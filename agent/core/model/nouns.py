@@ -290,7 +290,7 @@ class Task(Noun):
     held: Held | None = None
     """What the supervisor adds to it."""
     unreadable: str | None = None
-    """Why the task could not be read; then only its id is filled."""
+    """Why nothing is decided about the task: it, or what it rests on, could not be read."""
     attempt: int | None = None
     attempts_left: int | None = None
     """Attempts the task may still be given after this one; infrastructure faults use up none."""

@@ -57,6 +57,8 @@ class CompletionPolicy(Table):
     ladder: dict[TaskKind, LadderPolicy]
     documents: tuple[str, ...]
     """Glob patterns of what counts as a document."""
+    heavy: tuple[str, ...]
+    """Words that make a command heavy when they stand in it one after the other."""
     claims_count: Flag = False
     """Whether a worker's own words can prove a criterion of judgement."""
 

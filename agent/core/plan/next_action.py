@@ -10,10 +10,11 @@ from typing import Final
 
 from agent.core.assess.assessment import TaskAssessment
 from agent.core.assess.failures import Failure
+from agent.core.assess.judgement import agent_gone
 from agent.core.assess.liveness import WORKING
-from agent.core.assess.proof import commit_of
+from agent.core.assess.proof import commit_of, denial, newest
 from agent.core.model.actions import Action, Proposal
-from agent.core.model.nouns import SETTLED, TERMINAL, Defect, Remedy, Status, Task
+from agent.core.model.nouns import SETTLED, TERMINAL, Defect, ProofKind, Remedy, Status, Task
 from agent.core.model.text import visible
 
 _SAME: Final = 300
@@ -94,6 +95,8 @@ def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Pr
         return _read(assessed)
     if task.status is Status.CANCELLED and assessed.failure is None:
         return _leave(assessed, "cancelled")
+    if (judging := _judging(assessed)) is not None:
+        return judging
     if (decided := _by_completion(assessed, now)) is not None:
         return decided
     if task.attempt is not None and task.attempt >= most_attempts:
@@ -114,20 +117,50 @@ def _read(assessed: TaskAssessment) -> Proposal:
     return reading.model_copy(update={"cause": _cause(assessed, failure)})
 
 
+def _judging(assessed: TaskAssessment) -> Proposal | None:
+    """What was pushed is judged before anything else, however its attempt ended.
+
+    A quarter of real attempts that ran out of time had done all that was asked.
+    """
+    task = assessed.task
+    if assessed.judged == "ordered":
+        how = "is at work on it" if task.judging == "running" else "has not taken it yet"
+        return _leave(assessed, f"it is being judged; a judge host {how}")
+    if assessed.judged == "unjudged":
+        last = newest(ProofKind.COMMIT_PUSHED, task.evidence, holds=None)
+        why = f": {last.detail}" if last is not None and last.detail else ""
+        return _leave(assessed, f"it is unknown whether anything was pushed{why}")
+    if assessed.judged != "missing":
+        return None
+    if assessed.too_heavy:
+        why = "its acceptance commands are too heavy for the master"
+        return _leave(assessed, f"{why}; a judge host elsewhere has to run them")
+    pushed = newest(ProofKind.COMMIT_PUSHED, task.evidence)
+    commit = pushed.value if pushed is not None else None
+    what = f"{commit[:12]} was pushed" if commit else "the attempt ended"
+    judge = _do(assessed, Action.JUDGE, f"{what}; a judge host runs the acceptance commands")
+    base = pushed.base if pushed is not None else None
+    return judge.model_copy(update={"commit": commit, "base": base, "heavy": assessed.heavy})
+
+
 def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """Completion quality comes first: proven work is accepted, however its attempt ended."""
     proof = assessed.proof
-    if proof.state == "proven":
+    if proof.state == "proven" and assessed.judged in ("none", "passed"):
+        if agent_gone(assessed.task) is not True:
+            return None
         if proof.criteria == "met":
-            return _do(
-                assessed, Action.ACCEPT, "all evidence is observed and every criterion is met"
-            )
+            why = "all evidence is observed and every criterion is met"
+            if assessed.shown == "no":
+                why = f"{why}, but {denial(ProofKind.CHANGE_SHOWN)}: a person looks at the change"
+            return _do(assessed, Action.ACCEPT, why)
         if proof.criteria == "needs-review":
             return _to_be_read(assessed, now)
         if proof.criteria in ("none", "cannot-tell"):
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
-    if assessed.task.status is Status.SUCCEEDED and proof.state == "unknown":
+    unknown = proof.state == "unknown" and assessed.judged != "unknown"
+    if assessed.task.status is Status.SUCCEEDED and unknown:
         return _leave(assessed, f"the proof is not complete: {proof.gaps[0]}; checked again later")
     return None
 
@@ -230,7 +263,7 @@ def _remedy(assessed: TaskAssessment, defect: Defect, remedy: Remedy) -> Proposa
 def _own_fault(assessed: TaskAssessment) -> Proposal:
     task, failure = assessed.task, assessed.failure
     gap = assessed.proof.next_rung
-    what = gap.detail if gap else f"criteria not met: {', '.join(assessed.proof.unmet)}"
+    what = gap.detail if gap else _why_not(assessed)
     if failure is not None and failure.rule == "hand-over":
         return _do(assessed, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
     if task.session_continuable is False:
@@ -244,6 +277,16 @@ def _own_fault(assessed: TaskAssessment) -> Proposal:
         why = "the last attempt changed nothing: the same commit fails with the same output"
         return _do(assessed, Action.HAND_OVER, f"{why}: {what}")
     return _retry(assessed, what, charged=True)
+
+
+def _why_not(assessed: TaskAssessment) -> str:
+    """What is missing where every rung of the ladder is proven."""
+    if assessed.proof.unmet:
+        return f"criteria not met: {', '.join(assessed.proof.unmet)}"
+    for record in (assessed.task.judge, assessed.task.queue_judge):
+        if record is not None and record.verdict != "pass":
+            return f"the judge did not pass it: {record.reason or 'it gave no reason'}"
+    return "the attempt was ended, and nobody has seen that its processes are gone"
 
 
 def _learnt_nothing(task: Task) -> bool:

@@ -25,7 +25,7 @@ from agent.core.plan.lessons import Lesson, document_of, lesson_of
 from agent.core.plan.next_action import propose
 
 _RECOVERY_FIRST: Final = (
-    Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
+    Action.INSPECT, Action.JUDGE, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
     Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY, Action.RELEASE, Action.RETRY,
     Action.REPLACE, Action.SUBMIT,
 )  # fmt: skip
@@ -86,7 +86,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     lanes, sends = assessment.lanes.free or 0, sends_of(assessment)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
-        waiting = _wait_for_room(proposal, lanes, sends)
+        waiting = _wait_for_readers(proposal, assessment) or _wait_for_room(proposal, lanes, sends)
         decision = _decision(assessment, waiting or proposal, lanes, sends)
         ordered.append(decision)
         if _takes_a_lane(decision, policy):
@@ -127,6 +127,17 @@ def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
         return proposal
     return Proposal(
         action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=why
+    )
+
+
+def _wait_for_readers(proposal: Proposal, assessment: Assessment) -> Proposal | None:
+    """Policy: "Only then should the supervisor decide whether to refill the concurrency window"."""
+    if proposal.action is not Action.SUBMIT or not assessment.unread:
+        return None
+    named = ", ".join(assessment.unread)
+    reason = f"submit waits until the result of {named} has been read"
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
     )
 
 

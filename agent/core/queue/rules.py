@@ -494,8 +494,11 @@ def stamp(at: datetime) -> int:
 
 
 def time_of(microseconds: int) -> datetime:
-    """The time that was stored as `stamp`."""
-    return _EPOCH + microseconds * _MICROSECOND
+    """The time that was stored as `stamp`. ValueError: there is no such time."""
+    try:
+        return _EPOCH + microseconds * _MICROSECOND
+    except OverflowError as error:
+        raise ValueError(f"{microseconds} is no time") from error
 
 
 TASK_COLUMNS: Final = frozenset({"order", "created_at"})
@@ -537,8 +540,14 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
 
 
 def attempt_of(row: Mapping[str, Any]) -> Attempt:
-    """The attempt that was stored as `row_of`; other columns of the row are left out."""
+    """The attempt that was stored as `row_of`; other columns of the row are left out.
+
+    ValueError: the row is none; a text may hold what is no text as lone surrogates.
+    """
     values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    for value in values.values():
+        if isinstance(value, str):
+            value.encode()
     for name, read in _READ.items():
         if values[name] is not None:
             values[name] = read(values[name])
