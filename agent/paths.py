@@ -36,6 +36,11 @@ class Places:
         return self.state / "runs"
 
     @property
+    def judge(self) -> Path:
+        """The judge hosts' own: their clone, their checkouts, and results on bases."""
+        return self.state / "judge"
+
+    @property
     def clone(self) -> Path:
         """The bare clone that worktrees hang on."""
         return self.state / "clone"

@@ -103,11 +103,11 @@ class WorkSource(Protocol):
 
     def claim(self, worker: str, queues: Sequence[str], *, lease: float) -> Lease | None: ...
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat: ...
-    def judging(self, lease: Lease) -> Beat:
-        """The agent is done and the judge step begins."""
-
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
-        """`late`: the attempt was superseded; the report is kept as that attempt's own."""
+        """`late`: the attempt was superseded; the report is kept as that attempt's own.
+
+        Of a late `stopped` only `tree_gone` is kept: it brings no result.
+        """
 
 
 class Judgements(Protocol):
@@ -212,8 +212,11 @@ class Checkout:
 class Worktrees(Protocol):
     """Detached worktrees under one shared folder; the user's own checkout is never touched."""
 
-    def prepare(self, task: str, branch: str) -> Path:
-        """The task's own worktree: kept if it is there, else the remote branch or its base."""
+    def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
+        """The task's own worktree: kept if it is there, else made from the remote branch.
+
+        Where that is not there, it is made from `continues`; None: from the default branch.
+        """
 
     def checkout(self, task: str, branch: str | None) -> Checkout | None:
         """A clean checkout of the remote branch (None: the default branch); None: not there."""
@@ -241,10 +244,11 @@ class CleanCheckout(Protocol):
 
     @property
     def path(self) -> Path: ...
-    def restore(self, unwanted: Callable[[str], bool]) -> Sequence[str]:
+    def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
         """Put every file of the tree back, and give those that had been changed, sorted.
 
-        Of the other files only those go of which `unwanted` says so.
+        Of the other files only those go of which `unwanted` says so; it is given the path, and
+        whether files of the tree lie in the same folder.
         """
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.common.git import GitError, remote_of
 from agent.adapters.common.git import run as run_git
 from agent.adapters.common.http import close_connections
@@ -38,6 +39,7 @@ from agent.adapters.files.config import (
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
+from agent.adapters.git.checkouts import GitCheckouts
 from agent.adapters.git.references import GitReferences
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.evidence_reviewer import EvidenceReviewer
@@ -47,7 +49,7 @@ from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
-from agent.backends import Context, EvidenceBackend, Known, find
+from agent.backends import AgentBackend, Context, EvidenceBackend, Known, find
 from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
 from agent.core.assess.judging_files import changed_judges
@@ -71,8 +73,10 @@ from agent.ports import (
     EvidenceProbe,
     Journal,
     Judgements,
+    JudgeSource,
     References,
     Reviewer,
+    Runner,
     TaskQueue,
     WaveStore,
     WorkSource,
@@ -80,6 +84,7 @@ from agent.ports import (
 )
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
+from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
@@ -561,7 +566,7 @@ def submit(settings: Settings, path: Path) -> tuple[Checked, bool]:
 
 
 def worker(
-    settings: Settings, source: WorkSource, policy: Policy, name: str, tell: Callable[[str], None]
+    settings: Settings, source: WorkSource, name: str, tell: Callable[[str], None]
 ) -> Worker:
     """One worker host on this machine."""
     own, agent = settings.worker, settings.agent
@@ -590,8 +595,59 @@ def worker(
             folder=places.runs / name,
         ),
         tell=tell,
+    )
+
+
+@contextmanager
+def open_judgements(settings: Settings) -> Iterator[SqliteJudgements]:
+    """What judge hosts are asked to check, for both sides; it serves the tasks of any queue."""
+    with SqliteJudgements(_places(settings).judgements, context(settings).now) as kept:
+        yield kept
+
+
+def judge_host(
+    settings: Settings,
+    source: JudgeSource,
+    policy: Policy,
+    name: str,
+    tell: Callable[[str], None],
+    *,
+    heavy: bool | None = None,
+) -> JudgeHost:
+    """One judge host on this machine. `heavy`: instead of the configuration."""
+    own, places = settings.judge, _places(settings)
+    return JudgeHost(
+        source=source,
+        checkouts=GitCheckouts(
+            remote(settings), places.judge, lfs=own.lfs, submodules=own.submodules
+        ),
+        runner=_check_runner(settings),
+        clock=SystemClock(),
+        settings=JudgeSettings(
+            name=name,
+            lease=own.lease,
+            beat_every=own.heartbeat,
+            poll_every=min(1.0, own.heartbeat),
+            grace=settings.worker.grace,
+            pause=own.pause,
+            folder=places.judge,
+            heavy=settings.judges_heavy if heavy is None else heavy,
+            slots=own.slots,
+        ),
+        tell=tell,
         same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
     )
+
+
+def _check_runner(settings: Settings) -> Runner:
+    """Runs acceptance commands as the agent's runner does; a judge host needs no agent."""
+    agent, given = settings.agent, context(settings)
+    if agent is not None:
+        return agent.backend.open(agent.settings, given)
+    own = CommandAgentSettings(
+        command=("true",), environment=settings.worker.environment, path=settings.worker.path
+    )
+    return find(AgentBackend, "command").open(own, given)
 
 
 def _queue_file(settings: Settings) -> Path | None:

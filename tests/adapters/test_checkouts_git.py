@@ -34,7 +34,7 @@ def judge(origin, tmp_path):
     return GitCheckouts(str(origin.bare), tmp_path / "judge")
 
 
-def nothing(_):
+def nothing(_, __):
     return False
 
 
@@ -320,7 +320,7 @@ def test_what_a_command_built_stays_and_what_is_unwanted_goes(judge):
         (path / "tests/conftest.py").write_text("skip everything\n")
         (path / "tests/more").symlink_to("/")
         before = (path / "src/one.py").stat().st_mtime_ns
-        assert list(checkout.restore(lambda name: covers(PROTECTED, name))) == []
+        assert list(checkout.restore(lambda name, _: covers(PROTECTED, name))) == []
         assert (path / "build/out").exists()
         assert not (path / "tests/conftest.py").exists()
         assert not (path / "tests/more").is_symlink()
@@ -385,7 +385,7 @@ def test_submodules_are_filled_where_configured(origin, tmp_path, wanted):
         path = checkout.path
         for _ in range(2):
             assert (path / "lib/src/one.py").exists() == wanted
-            assert list(checkout.restore(lambda name: covers(("lib/**",), name))) == []
+            assert list(checkout.restore(lambda name, _: covers(("lib/**",), name))) == []
         if wanted:
             head = origin.at(path / "lib", "rev-parse", "HEAD").strip()
             assert head == other.git("rev-parse", "main")

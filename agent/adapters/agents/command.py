@@ -140,7 +140,7 @@ class CommandRunner:
                     start_new_session=True,
                 )
                 code, note = _finished(process, mark, began + timeout, stop)
-                tail = _tail(output, 4 * agent_output.OUTPUT_LIMIT)
+                tail = _tail(output, agent_output.READ_LIMIT)
         except (OSError, ValueError) as error:
             (code, note), tail = _not_started(argv[0], error), b""
         if note == "time limit":

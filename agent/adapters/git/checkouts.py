@@ -283,9 +283,10 @@ class _Checkout:
         self._index = folder / "index"
         self._prepared = prepared
         self._tracked, self._modules = repository.tracked(prepared.tree)
+        self._folders = {path.rpartition("/")[0] for path in self._tracked}
         self._fill()
 
-    def restore(self, unwanted: Callable[[str], bool]) -> Sequence[str]:
+    def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
         with _disk():
             changed = self._differing()
             try:
@@ -300,7 +301,7 @@ class _Checkout:
                 self._fill()
                 return changed
             for path in self._others():
-                if unwanted(path):
+                if unwanted(path, path.rpartition("/")[0] in self._folders):
                     (self.path / path).unlink()
             self._make_git()
         return changed

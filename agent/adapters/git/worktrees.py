@@ -53,15 +53,17 @@ class GitWorktrees:
         self._clean = self._state / "checkouts.git"
         self._is_open = False
 
-    def prepare(self, task: str, branch: str) -> Path:
+    def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
         path = self._folder / task
         with self._locked():
             if self._is_made(path):
                 return path
             heads, default = self._heads()
-            base = branch if _checked(branch) in heads else default
+            base = branch if _checked(branch) in heads else continues or default
+            origin = git.hidden(self._remote)
+            if base is not None and _checked(base) not in heads:
+                raise WorktreeError(f"{origin} has no branch {base!r}, which the task goes on from")
             if base is None:
-                origin = git.hidden(self._remote)
                 raise WorktreeError(f"{origin} has no branch to start from: push one first")
             # No more than it needs: a ref that another agent's git updates at the same moment would
             # make that agent's git fail.

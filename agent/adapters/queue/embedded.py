@@ -85,7 +85,15 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """
 
     APPLICATION = 0x574B5155  # "WKQU"
-    VERSION = 1
+    VERSION = 2
+    STEPS = {
+        2: (
+            # Worker hosts judge no more: what one was judging ends as its agent did.
+            "UPDATE attempt SET state = 'running' WHERE state = 'judging'",
+            "ALTER TABLE attempt DROP COLUMN judge",
+            "ALTER TABLE attempt ADD COLUMN tree_gone INTEGER",
+        )
+    }
     UNAVAILABLE = QueueUnavailableError
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
@@ -190,14 +198,6 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             _save_events(db, after, traced)
             return rules.answer(after)
 
-    def judging(self, lease: Lease) -> Beat:
-        with self._writing() as (db, now):
-            current = _attempt(db, lease)
-            if current is None or not rules.holds(current, lease):
-                return "fenced"
-            _save(db, rules.begin_judging(current), now)
-            return rules.answer(current)
-
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
         report = rules.clean_noun(report)
         with self._writing() as (db, now):
@@ -205,12 +205,12 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             if current is None:
                 return "late"
             result = rules.apply_report(current, lease, report, now)
-            if isinstance(result, Attempt):
-                _save(db, result, now)
-            elif isinstance(result, LateReport):
+            if isinstance(result, LateReport):
                 _save_late(db, lease.task, result, digest(report))
-                return "late"
-            return "taken"
+            changed = rules.note_gone(current, lease, report) or result
+            if isinstance(changed, Attempt):
+                _save(db, changed, now)
+            return "late" if rules.is_late(current, lease, report) else "taken"
 
     def _act(self, request: Request, key: str) -> Receipt:
         key, request = clean(key), rules.clean_noun(request)

@@ -7,7 +7,6 @@ part of the task), so it is shown and decides nothing.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from posixpath import dirname, normpath
 from typing import Final
 
 from agent.core.assess.closing_lines import program
@@ -170,9 +169,13 @@ def _plain(word: str) -> str | None:
     """The path from the root; None: it names everything, or leads out of the repository."""
     if word in _NAMES_MANY or word.startswith("/") or "\0" in word:
         return None
-    path = normpath(word)
-    path = path.removesuffix("/...")
-    return None if path in _NAMES_MANY or path.split("/")[0] == ".." else path
+    parts: list[str] = []
+    for part in word.removesuffix("/...").split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return None if not parts or parts[0] in ("..", "...") else "/".join(parts)
 
 
 def _module_paths(module: str) -> Iterator[str]:
@@ -198,7 +201,9 @@ def _resolved(path: str, links: Mapping[str, str]) -> Iterator[str]:
         if link is None:
             return
         rest = path[len(link) :]
-        found = _plain(normpath(f"{dirname(link) or '.'}/{links[link]}") + rest)
+        target = links[link]
+        above = link.rpartition("/")[0]
+        found = _plain(target if target.startswith("/") else f"{above or '.'}/{target}{rest}")
         yield link
         if found is None:
             return

@@ -209,12 +209,13 @@ class Report(Noun):
     """How an attempt ended, as its worker host reports it."""
 
     state: Literal["succeeded", "failed", "stopped"]
-    """`stopped`: the process tree is gone because the queue asked for it."""
+    """`stopped`: the process tree is gone, because the queue asked for it or gave the task on."""
     final_response: str | None = None
     final_response_truncated: bool = False
     last_error: str | None = None
-    judge: JudgeRecord | None = None
     session: str | None = None
+    tree_gone: bool | None = None
+    """Whether the host has seen that no process of the attempt is left; None: it cannot know."""
 
 
 class JudgementOrder(Noun):
