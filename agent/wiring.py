@@ -494,7 +494,7 @@ def _refuse_taken_branches(
             heads = GitEvidence(remote(settings), Path(folder), ()).heads(SystemClock().now())
         seen = OnRemote(heads.default_name, frozenset(heads.branches))
     except (ConfigurationError, RemoteUnavailableError) as error:
-        unseen = [f"whether the branches are free cannot be seen: {error}"]
+        unseen = [f"whether the branches are free is not known: {error}"]
     records = known.task_records() if known is not None else ()
     owners = {one.spec.branch: f"task {one.spec.id} of wave {one.wave}" for one in records}
     for task, why in refusals(wave.tasks, owners, seen):

@@ -459,6 +459,7 @@ def task_of(
         review=task_record.review,
         blocked_by=task_record.blocked_by,
         canary=task_record.canary,
+        failing=task_record.failing and _clamped(task_record.failing, now, "at"),
         depends_on=spec.depends_on,
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,

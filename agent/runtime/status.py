@@ -28,6 +28,7 @@ from agent.core.model.nouns import (
     Task,
     TaskKind,
 )
+from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.observe import OUTCOMES, Observer
@@ -375,6 +376,8 @@ def _group(
     if assessed is not None and (
         assessed.task.unreadable or assessed.task.waiting_for == "permission"
     ):
+        return "needs-you"
+    if decision is not None and planner.waits_after_failures(assessed, decision.proposal):
         return "needs-you"
     if request is not None:
         decision = None

@@ -6,7 +6,15 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import TERMINAL, Baseline, Evidence, Grants, Noun, Review
+from agent.core.model.nouns import (
+    TERMINAL,
+    Baseline,
+    Evidence,
+    Failing,
+    Grants,
+    Noun,
+    Review,
+)
 from agent.core.model.queueing import TaskSpec, TaskView
 
 GENESIS: Final = "0" * 64
@@ -123,6 +131,8 @@ class TaskRecord(Noun):
     """Tokens that models have used on it, over all attempts."""
     why: str | None = None
     """One sentence for the outcome table."""
+    failing: Failing | None = None
+    """The action that failed last, until it succeeds."""
     changed_at: AwareDatetime
 
     def is_started_again(self, view: TaskView) -> bool:

@@ -279,6 +279,18 @@ class LateReport(Noun):
     inspected: bool = False
 
 
+class Failing(Noun):
+    """An action about a task that failed, and how often in a row it failed in the same way."""
+
+    action: str
+    basis: str
+    """The digest of what the decision rested on; on another basis it is another action."""
+    times: int
+    said: str
+    at: AwareDatetime
+    """When it failed last."""
+
+
 class Task(Noun):
     """One task as the supervisor sees it in one tick."""
 
@@ -344,6 +356,7 @@ class Task(Noun):
     """The id of the defect this infrastructure task fixes."""
     declined: dict[str, str] = {}
     """What a person rejected or put off: action and digest of the basis, to one sentence."""
+    failing: Failing | None = None
 
     @property
     def word(self) -> str | None:
