@@ -17,11 +17,13 @@ from agent.adapters.evidence.probe import (
     COMMIT,
     FRESH,
     Finding,
+    InstallationError,
     absent,
     asked,
     dated,
     evidence,
     named,
+    unanswered,
     whole,
 )
 from agent.adapters.evidence.settings import COMMIT_PROOFS, DIGEST_PROOFS, Look, ServiceSettings
@@ -64,7 +66,7 @@ class HttpEvidence:
                 seen = _finding(answer, look, ask and (lambda: ask(spec, view, now)), late)
                 return dated(seen, answer, now)
             except HttpError as error:
-                return Finding(kind=look.proof, holds=None, detail=str(error), source=look.url)
+                return unanswered(look.proof, error, look.url)
 
         return evidence("http", [found(one) for one in service.look], view, now)
 
@@ -76,7 +78,7 @@ def look_once(service: ServiceSettings, look: Look) -> Answer:
     answer = http.ask("GET", look.url, headers=headers)
     if answer.status in (401, 403) and answer.status != look.status:
         named = f"the token in {look.token}" if look.token else "a token; name its variable"
-        raise HttpError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
+        raise InstallationError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
     return answer
 
 

@@ -44,6 +44,18 @@ class Finding:
     """The sha256 of the raw answer."""
     at: datetime | None = None
     """When it was true, if that was before it was looked at."""
+    fault: bool = False
+    """It is unknown because the installation is not in order, which no attempt can repair."""
+
+
+class InstallationError(HttpError):
+    """The place itself refuses us or is not there: no attempt can repair that, a person can."""
+
+
+def unanswered(kind: ProofKind, error: HttpError, source: str) -> Finding:
+    """What is known where nothing could be read: nothing."""
+    at_fault = isinstance(error, InstallationError)
+    return Finding(kind=kind, holds=None, detail=str(error), source=source, fault=at_fault)
 
 
 def evidence(
