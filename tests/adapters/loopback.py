@@ -21,7 +21,8 @@ class Reply:
 
     body: object = b""
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str | list[str]] = field(default_factory=dict)
+    """A list is a header that comes several times."""
 
     @property
     def raw(self) -> bytes:
@@ -79,7 +80,8 @@ class Server:
                     self.send_header("Date", self.date_time_string())
                 self.send_header("Content-Length", str(len(reply.raw)))
                 for name, value in reply.headers.items():
-                    self.send_header(name, value)
+                    for one in [value] if isinstance(value, str) else value:
+                        self.send_header(name, one)
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.raw)

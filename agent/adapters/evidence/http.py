@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.evidence.oci import relation
 from agent.adapters.evidence.probe import (
     COMMIT,
     FRESH,
@@ -23,6 +24,7 @@ from agent.adapters.evidence.probe import (
     dated,
     evidence,
     named,
+    short,
     unanswered,
     whole,
 )
@@ -63,8 +65,8 @@ class HttpEvidence:
             late = absent(view, now, service.patience)
             try:
                 answer = look_once(service, look)
-                seen = _finding(answer, look, ask and (lambda: ask(spec, view, now)), late)
-                return dated(seen, answer, now)
+                known = ask and partial(ask, spec, view, now)
+                return dated(_finding(service, answer, look, known, late), answer, now)
             except HttpError as error:
                 return unanswered(look.proof, error, look.url)
 
@@ -83,6 +85,7 @@ def look_once(service: ServiceSettings, look: Look) -> Answer:
 
 
 def _finding(
+    service: ServiceSettings,
     answer: Answer,
     look: Look,
     wanted: Callable[[], str | None] | None,
@@ -110,6 +113,16 @@ def _finding(
     if name is None:
         kind = "digest" if look.proof in DIGEST_PROOFS else "commit"
         return found(detail=f"{place} names no {kind}: {_shown(value)}", holds=late)
+    if expected is not None and look.proof in DIGEST_PROOFS:
+        try:
+            how = relation(service, expected, name)
+        except HttpError as error:
+            which = (
+                f"{place} says {short(name)}, and whether that is {short(expected)} is not known"
+            )
+            return found(detail=f"{which}: {error}", holds=None)
+        if how is not None:
+            return found(detail=f"{place} says {short(name)}, {how}", holds=True, value=expected)
     return named(look.proof, name, expected, late, place=place, source=place, answer=answer.digest)
 
 
