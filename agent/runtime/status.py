@@ -369,7 +369,9 @@ def _group(
     if task_record.status in SETTLED_RECORDS:
         return "done"
     if assessed is not None and (
-        assessed.task.unreadable or assessed.task.waiting_for == "permission"
+        assessed.task.unreadable
+        or assessed.task.waiting_for == "permission"
+        or (assessed.task.status is Status.SUCCEEDED and assessed.proof.faults)
     ):
         return "needs-you"
     if request is not None:

@@ -341,6 +341,13 @@ def test_an_answer_from_before_the_end_of_the_attempt_proves_nothing(github, tmp
 FAULTS = [
     pytest.param(Reply(HTML), "answered no JSON", id="a page"),
     pytest.param(Reply({"message": "Not Found"}, 404), "check that it exists", id="not found"),
+    pytest.param(Reply({}, 401), "name the variable that holds a token", id="no token"),
+    pytest.param(Reply({}, 403), "check that it exists and is public", id="forbidden"),
+    pytest.param(Reply({}, 403, {"Retry-After": "60"}), "asked again later", id="too fast"),
+    pytest.param(Reply({}, 429), "asked again later", id="too many"),
+    pytest.param(
+        Reply({"message": "No commit found for SHA"}, 422), "422", id="another repository"
+    ),
     pytest.param(
         Reply({}, 403, {"X-RateLimit-Remaining": "0"}),
         "the rate limit is used up",
@@ -358,6 +365,25 @@ def test_what_cannot_be_read_is_unknown(github, tmp_path, reply, words):
     (found,) = probing(tmp_path, github.server.url).probe(TASK, view(), LATE)
     assert found.holds is None
     assert words in found.detail
+    # Only what a person has to repair is a fault of the installation.
+    assert (found.fault is True) is ("holds a token" in found.detail)
+
+
+@pytest.mark.parametrize(("now", "fault"), [(NOW, None), (LATE, True)], ids=["early", "late"])
+@pytest.mark.parametrize("more", ['workflow = "image.yml"', 'checks = ["gate"]'])
+def test_a_ci_that_does_not_run_is_a_fault_of_the_installation(github, tmp_path, now, fault, more):
+    github.runs = []
+    (found,) = probing(tmp_path, github.server.url, more).probe(TASK, view(), now)
+    assert (found.holds, found.fault) == (None, fault)
+
+
+def test_how_long_it_may_be_unknown_is_configured(github, tmp_path):
+    text = f'{WHOLE}\n[services.other]\nask_after = "2h"\n'
+    github.checks = []
+    url = github.server.url
+    mine = f'ask_after = "90m"\n[services.shop.ci]\napi = "{url}"\nrepository = "team/shop"\n{text}'
+    probe = GitHubActionsEvidence(services(tmp_path, mine), knows(COMMIT))
+    assert [one.ask_after for one in probe.probe(TASK, view(), LATE)] == [None, 5400]
 
 
 def test_without_a_commit_nothing_is_asked(github, tmp_path):

@@ -158,6 +158,7 @@ def test_a_token_is_sent_and_not_shown(server, tmp_path, monkeypatch):
     monkeypatch.delenv("SHOP_TOKEN", raising=False)
     (found,) = probing(tmp_path, text).probe(TASK, view(), LATE)
     assert found.holds is None
+    assert found.fault
     assert "SHOP_TOKEN is not set" in found.detail
     assert server.asked == []
     monkeypatch.setenv("SHOP_TOKEN", "hunter2-hunter2")

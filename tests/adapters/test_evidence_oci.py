@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from agent.adapters.evidence.command import CommandEvidence
 from agent.adapters.evidence.http import HttpEvidence
 from agent.adapters.evidence.oci import OciEvidence, parse_challenges
 from examples.delivery.images import (
@@ -351,6 +352,7 @@ def test_a_registry_without_the_repository_is_no_fault_of_a_task(tmp_path, now, 
             registry.otherwise = reply
             found = probing(tmp_path, registry.url).probe(TASK, view(), now)
         assert {one.holds for one in found} == {None}
+        assert {one.fault for one in found} == {True if now is LATE else None}
         assert found[0].detail == detail.format(url=registry.url, commit=COMMIT)
 
 
@@ -412,10 +414,17 @@ def test_an_index_and_the_image_in_it_are_one_artifact(tmp_path, platform, held,
         for name, raw in known.items():
             world.replies[f"/v2/team/shop/manifests/{name}"] = Reply(raw)
         world.replies["/version"] = Reply({"image": f"r.example/team/shop@{digest_of(runs)}"})
-        both = delivered(tmp_path, world, f'platform = "{platform}"' if platform else "")
+        which = f'platform = "{platform}"' if platform else ""
+        both = delivered(tmp_path, world, which)
         (recorded,) = OciEvidence(both, knows(COMMIT)).probe(TASK, view(), LATE)
         probe = HttpEvidence(both, knows(COMMIT), knows(recorded.value))
         (found,) = probe.probe(TASK, view(), LATE)
+        printed = json.dumps({"holds": True, "value": digest_of(runs)})
+        argv = json.dumps(["printf", "%s", printed])
+        command = f'[[services.shop.command]]\nproof = "prod-digest"\nargv = {argv}'
+        program = delivered(tmp_path, world, f"{which}\n{command}")
+        asked = CommandEvidence(program, knows(COMMIT), knows(recorded.value))
+        assert told(asked.probe(TASK, view(), LATE)) == told([found])
     assert (recorded.holds, found.holds) == (True, True)
     assert (found.value == recorded.value) is same
     assert digest_of(runs)[:19] in found.detail

@@ -13,11 +13,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.common.http import Answer, Http, HttpError, InstallationError, bearer
 from agent.adapters.evidence.probe import (
     FRESH,
     Finding,
-    InstallationError,
     absent,
     asked,
     dated,
@@ -77,7 +76,7 @@ class GitHubActionsEvidence:
             late = absent(view, now, service.patience) is False
             look = _Look(actions, service.ci, spec.branch, commit, late)
             found = [look.at(kind, now) for kind in _proofs(service)]
-        return evidence("github-actions", found, view, now)
+        return evidence("github-actions", found, view, now, service.ask_after)
 
 
 class Actions:

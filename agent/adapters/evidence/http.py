@@ -12,13 +12,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, bearer
+from agent.adapters.common.http import Answer, Http, HttpError, InstallationError, bearer
 from agent.adapters.evidence.oci import relation
 from agent.adapters.evidence.probe import (
     COMMIT,
     FRESH,
     Finding,
-    InstallationError,
     absent,
     asked,
     dated,
@@ -70,7 +69,7 @@ class HttpEvidence:
             except HttpError as error:
                 return unanswered(look.proof, error, look.url)
 
-        return evidence("http", [found(one) for one in service.look], view, now)
+        return evidence("http", [found(one) for one in service.look], view, now, service.ask_after)
 
 
 def look_once(service: ServiceSettings, look: Look) -> Answer:

@@ -15,12 +15,11 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from agent.adapters.common.http import Answer, Http, HttpError, origin, secret
+from agent.adapters.common.http import Answer, Http, HttpError, InstallationError, origin, secret
 from agent.adapters.evidence.probe import (
     COMMIT,
     FRESH,
     Finding,
-    InstallationError,
     absent,
     asked,
     dated,
@@ -75,7 +74,7 @@ class OciEvidence:
             return ()
         commit = self._pushed(spec, view, now)
         found = _Look(service, service.image, view, now).findings(commit)
-        return evidence("oci", found, view, now)
+        return evidence("oci", found, view, now, service.ask_after)
 
 
 class Registry:
@@ -234,7 +233,7 @@ def relation(service: ServiceSettings, meant: str, seen: str) -> str | None:
     the registry does not say what they hold.
     """
     image = service.image
-    if image is None or seen == meant:
+    if image is None or seen == meant or not _DIGEST.fullmatch(seen):
         return None
     registry = Registry(service, image)
     holder, held = (meant, seen) if image.platform is None else (seen, meant)

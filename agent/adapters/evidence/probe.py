@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Final
 
-from agent.adapters.common.http import Answer, HttpError
+from agent.adapters.common.http import Answer, HttpError, InstallationError
 from agent.backends import Check
 from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import TaskView
@@ -48,10 +48,6 @@ class Finding:
     """It is unknown because the installation is not in order, which no attempt can repair."""
 
 
-class InstallationError(HttpError):
-    """The place itself refuses us or is not there: no attempt can repair that, a person can."""
-
-
 def unanswered(kind: ProofKind, error: HttpError, source: str) -> Finding:
     """What is known where nothing could be read: nothing."""
     at_fault = isinstance(error, InstallationError)
@@ -59,11 +55,16 @@ def unanswered(kind: ProofKind, error: HttpError, source: str) -> Finding:
 
 
 def evidence(
-    probe: str, findings: Iterable[Finding], view: TaskView, now: datetime
+    probe: str,
+    findings: Iterable[Finding],
+    view: TaskView,
+    now: datetime,
+    ask_after: float | None = None,
 ) -> Sequence[Evidence]:
     """One item per finding, all of this attempt and none newer than `now`.
 
     What was true only before the attempt ended, is unknown now. `probe` is part of the ids.
+    `ask_after`: as in `ServiceSettings`.
     """
     times: Counter[ProofKind] = Counter()
     items = []
@@ -78,11 +79,14 @@ def evidence(
                 origin="observed",
                 holds=one.holds,
                 value=one_line(one.value)[:_SHOWN] if one.value is not None else None,
-                observed_at=min(now, one.at or now),
+                # That something is unknown is seen now, however old the answer.
+                observed_at=min(now, one.at or now) if one.holds is not None else now,
                 detail=one_line(one.detail)[:_SHOWN],
                 attempt=view.attempt,
                 source=one_line(one.source)[:_SHOWN] if one.source else None,
                 answer=one.answer,
+                ask_after=ask_after if one.holds is None else None,
+                fault=one.fault or None,
             ),
         )
     return items

@@ -256,6 +256,8 @@ class ServiceSettings(TomlModel):
     """Seconds for one request."""
     patience: Seconds = 900.0
     """Seconds after an attempt's end in which its delivery may still be on its way."""
+    ask_after: Seconds | None = None
+    """Seconds for which something may stay unknown before a person is asked; None: the policy's."""
     authority: Folder | None = None
     """A file with certificates of your own authority, in PEM."""
     image: ImageSettings | None = None

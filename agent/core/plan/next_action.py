@@ -128,8 +128,20 @@ def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
     if assessed.task.status is Status.SUCCEEDED and proof.state == "unknown":
-        return _leave(assessed, f"the proof is not complete: {proof.gaps[0]}; checked again later")
+        return _unknown(assessed, now)
     return None
+
+
+def _unknown(assessed: TaskAssessment, now: datetime) -> Proposal:
+    """Look again, but not for ever: what nobody can tell is no fault of the task's either."""
+    doubt, first = assessed.proof.doubt, assessed.proof.gaps[0]
+    if doubt is None or now < doubt.ask_at:
+        until = f" until {doubt.ask_at:%Y-%m-%d %H:%M:%SZ}" if doubt else ""
+        return _leave(assessed, f"the proof is not complete: {first}; checked again later{until}")
+    source = doubt.rung.unseen.source if doubt.rung.unseen else None
+    asked = f"; {source} was asked" if source else ""
+    why = f"{doubt.rung.detail}{asked}, since {doubt.since:%Y-%m-%d %H:%M:%SZ}"
+    return _do(assessed, Action.HAND_OVER, why)
 
 
 def _doubt(task: Task) -> str:
