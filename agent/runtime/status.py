@@ -374,7 +374,9 @@ def _group(
     if task_record.status in SETTLED_RECORDS:
         return "done"
     if assessed is not None and (
-        assessed.task.unreadable or assessed.task.waiting_for == "permission"
+        assessed.task.unreadable
+        or assessed.task.waiting_for == "permission"
+        or (assessed.task.status is Status.SUCCEEDED and assessed.proof.faults)
     ):
         return "needs-you"
     if decision is not None and planner.waits_after_failures(assessed, decision.proposal):

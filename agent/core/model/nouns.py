@@ -267,6 +267,12 @@ class Evidence(Noun):
     """For `commit-pushed`: the commit that the change is compared with."""
     source: str | None = None  # where it was fetched
     answer: str | None = None  # the sha256 of the raw answer
+    unknown_since: AwareDatetime | None = None
+    """Since when this source has not known it; None: at the longest since the attempt ended."""
+    ask_after: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for which it may stay unknown; then a person is asked. None: as the policy says."""
+    fault: bool | None = None
+    """It is unknown because the installation is not in order: no attempt could change that."""
 
 
 class LateReport(Noun):
@@ -529,6 +535,7 @@ def contradiction(task: Task, now: AwareDatetime) -> str | None:
         ("lastInterruptAt", task.last_interrupt_at),
         ("judge.at", task.judge.at if task.judge else None),
         *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
+        *((f"evidence {item.id}: unknownSince", item.unknown_since) for item in task.evidence),
     ):
         if (why := _future(name, at, now)) is not None:
             return why
