@@ -153,7 +153,7 @@ class RunSpec:
     """One agent process to start."""
 
     mark: str
-    """`task/attempt/token`: in the environment of the whole process tree."""
+    """`task/attempt/id`: in the environment of the whole process tree, and no secret."""
     folder: Path
     """Where its output, exit status and lock live; one folder per attempt."""
     cwd: Path
@@ -198,7 +198,10 @@ class Runner(Protocol):
     def check(
         self, argv: Sequence[str], *, cwd: Path, mark: str, timeout: float, stop: Callable[[], bool]
     ) -> CommandResult:
-        """Run one acceptance command to its end, its time limit, or until `stop()`."""
+        """Run one acceptance command to its end, its time limit, or until `stop()`.
+
+        SpawnError: it could not be run at all, which says nothing about the work.
+        """
 
 
 @dataclass(frozen=True, slots=True)

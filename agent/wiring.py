@@ -11,14 +11,15 @@ import os
 import pwd
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from agent.adapters.agents import isolation
 from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.common.git import GitError, remote_of
 from agent.adapters.common.git import run as run_git
@@ -49,16 +50,16 @@ from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
-from agent.backends import AgentBackend, Context, EvidenceBackend, Known, find
+from agent.backends import AgentBackend, Boundary, Context, EvidenceBackend, Known, find
 from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
 from agent.core.assess.judging_files import changed_judges
 from agent.core.assess.write_scopes import covers
-from agent.core.journal.records import TaskRecord, WaveRecord
+from agent.core.journal.records import Record, TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
-from agent.core.model.text import code
+from agent.core.model.text import code, one_line
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
@@ -86,6 +87,7 @@ from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
 from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
+from agent.runtime.status import REFUSED, RefusedCommand
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
@@ -100,6 +102,13 @@ def settings_above(folder: Path) -> Settings:
     if path is None:
         raise ConfigurationError(f"no {NAME} here or above; run `wavekeeper init`")
     return read_settings(path)
+
+
+def settings_if_any(folder: Path) -> Settings | None:
+    """The same; None: there are none, or they cannot be read."""
+    with suppress(ConfigurationError):
+        return settings_above(folder)
+    return None
 
 
 def shipped(what: str) -> Path:
@@ -157,6 +166,66 @@ def remote(settings: Settings, *, push: bool = False) -> str:
 def context(settings: Settings, *, reading: bool = False) -> Context:
     """What every backend is given."""
     return Context(state=settings.state, now=SystemClock().now, reading=reading)
+
+
+def boundary(settings: Settings) -> Boundary:
+    """What agents of this machine are kept from. ConfigurationError: it cannot be had here."""
+    own = settings.worker
+    addresses = (remote(settings, push=push).removeprefix("file://") for push in (False, True))
+    files = (settings.policies, find_settings(Path.cwd()))
+    return Boundary(
+        isolation=isolation.choose(own.isolation),
+        clones=_clones(settings),
+        hidden=tuple(
+            one.resolve() for one in (settings.state, own.workspace, *files) if one is not None
+        ),
+        readable=own.readable,
+        writable=own.writable,
+        remotes=tuple({Path(one).resolve() for one in addresses if Path(one).is_dir()}),
+        network=settings.judge.network,
+    )
+
+
+def _clones(settings: Settings) -> Path:
+    return Places(settings.state).clone.resolve()
+
+
+def unprotected(settings: Settings) -> str | None:
+    """A sentence where nothing keeps the agents of this machine from what judges them, else None.
+
+    It is about agents that these settings run: None where there are none.
+    """
+    if settings.queue.backend.work is None or settings.agent is None:
+        return None
+    with suppress(ConfigurationError):
+        if isolation.choose(settings.worker.isolation) == "none":
+            return isolation.UNPROTECTED
+    return None
+
+
+def note_refusal(settings: Settings, mark: str, command: str) -> None:
+    """Record that a command of the agent with this `mark` was refused, for the supervisor.
+
+    An agent that tries again and again is recorded once a minute. WavekeeperError: it cannot be.
+    """
+    now = SystemClock().now()
+    with open_state(Places(settings.state).own, make=False) as state, state.transaction():
+        task = state.waves.task_record(mark.partition("/")[0])
+        name = task.spec.id if task is not None else None
+        note = f"{REFUSED}{name or ''}"
+        said = RefusedCommand(command=command, task=name, at=now)
+        before = state.waves.notes().get(note)
+        if before is not None and now - RefusedCommand.model_validate_json(before).at < _AGAIN:
+            return
+        body = {"command": command, "mark": one_line(mark)[:_SHOWN]}
+        tick = state.journal.last_tick()
+        state.journal.append([Record(kind="refused", at=now, tick=tick, task=name, body=body)])
+        state.waves.note({note: said.model_dump_json()})
+
+
+_AGAIN: Final = timedelta(minutes=1)
+_SHOWN: Final = 120
+"""Characters of a mark, which an agent may have written."""
 
 
 @contextmanager
@@ -578,7 +647,9 @@ def worker(
     places = _places(settings)
     return Worker(
         source=source,
-        runner=agent.backend.open(agent.settings, context(settings)),
+        runner=agent.backend.open(
+            agent.settings, replace(context(settings), boundary=boundary(settings))
+        ),
         worktrees=GitWorktrees(
             remote(settings), own.workspace, places.clone, remote(settings, push=True)
         ),

@@ -16,6 +16,7 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
+from agent.adapters.agents import isolation
 from agent.adapters.common import git
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
@@ -151,10 +152,24 @@ def _checked(name: str, found: Iterable[Check]) -> Iterator[Check]:
 def _worker(settings: Settings) -> Iterable[Check]:
     if (agent := settings.agent) is not None:
         given = wiring.context(settings, reading=True)
-        return _checked("worker", agent.backend.check(agent.settings, given))
+        found = _checked("worker", agent.backend.check(agent.settings, given))
+        return [*found, tried("isolation", lambda: _isolation(settings))]
     said = "no command, so `wavekeeper work` runs nothing here"
     fix = f"name your coding agent as `command` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
+
+
+def _isolation(settings: Settings) -> str | Check:
+    """Whether agents are kept apart here; bubblewrap is tried."""
+    if isolation.choose(settings.worker.isolation) == "bubblewrap":
+        return "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+    why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
+    if why is None:
+        fix = f"write {word} under [worker] in {NAME}: it works here"
+    else:
+        said += f" (bubblewrap does not work here: {why})"
+        fix = "install the package bubblewrap, and allow user namespaces to others than root"
+    return Check(name="isolation", state="warn", said=said, fix=fix)
 
 
 def systems(settings: Settings) -> Iterator[Check]:

@@ -77,4 +77,5 @@ def _look(settings: Settings) -> LiveMap:
     held_by = wiring.holder(settings)
     with wiring.open_reading(settings) as ports:
         how = wiring.supervision_seen(settings, policy, ports, held_by)
-        return StatusReader(ports, how).look(held_by)
+        here = StatusReader(ports, how).look(held_by)
+    return here.model_copy(update={"agents": wiring.unprotected(settings)})

@@ -329,14 +329,14 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     plain = json.loads(one)
     assert list(plain) == [
         "schema", "now", "mode", "supervisor", "waves", "sentence", "suspended", "lanes", "queues",
-        "counts", "needsYou", "damaged", "unread", "blockers", "tasks",
+        "counts", "needsYou", "damaged", "refused", "agents", "unread", "blockers", "tasks",
     ]  # fmt: skip
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "queueStatus", "attempt",
         "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
         "recommendedAction", "unread", "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy",
-        "next", "asked", "unknown", "why",
+        "next", "asked", "unknown", "refused", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 

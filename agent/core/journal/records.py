@@ -22,13 +22,14 @@ GENESIS: Final = "0" * 64
 
 RecordKind = Literal[
     "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "fixed",
-    "policy", "stop",
+    "policy", "stop", "refused",
 ]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
 intent that a crash left open, found by reading the queue back; `answered` is a person's answer to
 a request, `closed` how a request ended without being carried out; `fixed` is a defect that counts
 as fixed because its issue was closed by hand; `policy` is a policy file that
-was edited while the supervisor ran, and whether it took effect."""
+was edited while the supervisor ran, and whether it took effect; `refused` is a command that acts
+or answers and came from an agent, so that nothing was done."""
 
 
 class Record(Noun):
