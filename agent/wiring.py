@@ -33,6 +33,7 @@ from agent.adapters.files.config import (
     read_settings,
 )
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
+from agent.adapters.files.secret_values import secret_values
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.references import GitReferences
@@ -49,6 +50,7 @@ from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.secrets import Redactor
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
@@ -70,6 +72,7 @@ from agent.ports import (
 )
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
+from agent.runtime.crossings import clean_drafter, clean_ports, clean_source
 from agent.runtime.loop import Loop
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
@@ -134,6 +137,12 @@ def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
     return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
+def redactor(settings: Settings, key: str | None = None) -> Redactor:
+    """What takes secrets out of text. `key`: that of the model, instead of the environment's."""
+    values = secret_values(settings, os.environ)
+    return Redactor(values | ({settings.model.key_variable: key} if key else {}))
+
+
 def remote(settings: Settings, *, push: bool = False) -> str:
     """The address or path that evidence is read from; `push`: that everybody pushes to."""
     return remote_of(settings.repository, settings.remote, push=push)
@@ -155,7 +164,7 @@ def open_work(settings: Settings) -> Iterator[WorkSource]:
         )
     _places(settings)
     with chosen.backend.work(chosen.settings, context(settings)) as source:
-        yield source
+        yield clean_source(source, redactor(settings))
 
 
 @contextmanager
@@ -203,7 +212,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
         stack.callback(close_connections)
         state = stack.enter_context(open_state(places.own))
         git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -221,6 +230,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             state=state,
             policies=watched_policy(settings, policy),
         )
+        yield clean_ports(ports, redactor(settings, key))
 
 
 @contextmanager
@@ -230,7 +240,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -242,6 +252,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             approvals=state.approvals,
             state=state,
         )
+        yield clean_ports(ports, redactor(settings))
 
 
 def _references(settings: Settings, folder: Path, policy: Policy) -> References:
@@ -418,8 +429,11 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
         submitted_at=SystemClock().now(),
         source=str(path.resolve()),
     )
-    drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
-    task_records, refusals = plan(record, wave.tasks, drafter, completion)
+    secrets, completion = redactor(settings), policy_of(settings).completion
+    drafter = clean_drafter(TemplateDrafter(shipped("prompts")), secrets)
+    # A person's words go into prompts and issues as well. Commands stay: they have to run.
+    record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
+    task_records, refusals = plan(record, tasks, drafter, completion)
     if refusals:
         first = refusals[0]
         raise WaveFileError(
@@ -466,7 +480,7 @@ def worker(
             "[worker] names no command; write the coding agent's, such as "
             'command = ["my-agent", "--flag"], into wavekeeper.toml',
         )
-    places = _places(settings)
+    places, secrets = _places(settings), redactor(settings)
     return Worker(
         source=source,
         runner=agent.backend.open(agent.settings, context(settings)),
@@ -486,7 +500,8 @@ def worker(
             folder=places.runs / name,
         ),
         tell=tell,
-        same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
+        # A fingerprint is that of the text as it is stored.
+        same_failure=lambda result, mark: same_failure(secrets.all(result), mark, policy.failures),
     )
 
 
