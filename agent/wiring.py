@@ -9,6 +9,7 @@ only those who ask a model do it.
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -50,7 +51,7 @@ from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
-from agent.core.model.secrets import Redactor
+from agent.core.model.secrets import SHAPES, Redactor
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
@@ -431,6 +432,14 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
     )
     secrets, completion = redactor(settings), policy_of(settings).completion
     drafter = clean_drafter(TemplateDrafter(shipped("prompts")), secrets)
+    for task in wave.tasks:
+        for command in task.acceptance_commands:
+            words = shlex.join(command.argv)
+            if secrets.text(words) != SHAPES.text(words):
+                raise WaveFileError(
+                    f"{path}:{wave.lines[task.id]}: task {task.id}: an acceptance command holds "
+                    "the value of a configured variable; let the command read the variable",
+                )
     # A person's words go into prompts and issues as well. Commands stay: they have to run.
     record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
     task_records, refusals = plan(record, tasks, drafter, completion)

@@ -151,6 +151,12 @@ class Console:
             self._err.write(f"wavekeeper: {one_line(self._secrets.text(message))}\n")
             self._err.flush()
 
+    def trace(self, text: str) -> None:
+        """Several lines on standard error, for those who look for a bug."""
+        with suppress(OSError, ValueError):
+            self._err.write(f"{self._seen(text).rstrip()}\n")
+            self._err.flush()
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """Between here and the end, `draw` shows a picture, each in the place of the one before."""

@@ -14,15 +14,18 @@ import pytest
 from agent import wiring
 from agent.adapters.state.db import State
 from agent.cli.approval.panel import Panel
-from agent.core.model.nouns import CommandResult, Evidence, JudgeRecord, ProofKind, Usage
+from agent.core.journal.records import WaveRecord
+from agent.core.model.nouns import Command, CommandResult, Evidence, JudgeRecord, ProofKind, Usage
 from agent.core.model.queueing import NewEvent, Report, TaskView
 from agent.core.model.secrets import Redactor
 from agent.core.prompts.linter import DraftRequest
 from agent.core.review.brief import Brief
 from agent.errors import NothingDoneError
 from agent.ports import Issue, Proposed
+from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
 from agent.runtime.crossings import clean_drafter, clean_ports, clean_source
+from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker
 from tests.acceptance.program import GOOD, Project, environment, here
 from tests.acceptance.test_panel import Console, Terminal
@@ -31,6 +34,7 @@ from tests.adapters.test_issues_github import SECRET as GITHUB_KEY
 from tests.adapters.test_issues_github import GitHub
 from tests.core.secret_samples import KEYS, VALUE
 from tests.model.standin import StandIn, message
+from tests.runtime.test_reviewing import TO_READ, ScriptedReviewer, says
 from tests.simulation.small_world import POLICY, SmallWorld, spec
 
 SECRETS = {
@@ -383,6 +387,59 @@ def test_a_person_s_words_in_a_prompt_are_cleaned(tmp_path):
     told = spec(background=f"Clone it with {KEYS['github-token']} in your hand, then change it.")
     prompt = drafter.draft(DraftRequest(kind="initial", spec=told, goal="goal", attempt=1))
     assert "Clone it with [removed: github-token] in your hand" in prompt
+
+
+def test_a_command_is_shown_without_its_password_and_run_with_it(tmp_path):
+    argv = ("psql", "postgres://ann:s3same@db/shop", "-c", "select 'of a task'")
+    told = spec(acceptance_commands=(Command(argv=argv),))
+    drafter = clean_drafter(SmallWorld(tmp_path, {}).world.drafter, Redactor())
+    wave = WaveRecord(id="w1", goal="goal", submitted_at=datetime.now(UTC), source="w.toml")
+    (planned,), refused = plan(wave, [told], drafter, POLICY.completion)
+    assert refused == []
+    assert "psql postgres://[removed: password-in-address]@db/shop -c" in planned.prompt
+    assert planned.spec.acceptance_commands[0].argv == argv
+
+
+def test_a_command_with_the_value_of_a_variable_is_refused(tmp_path, monkeypatch):
+    project = project_of(tmp_path, "http://127.0.0.1:1", "http://127.0.0.1:1")
+    task = TASK.replace('"services/mailer/check.py"', f'"check.py", "{VALUE}"')
+    project.write("w.toml", GOOD[: GOOD.index("[[task]]")] + task)
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("SHOP_TOKEN", VALUE)
+    ended = here("submit", "w.toml")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(
+        "w.toml:6: task T-1: an acceptance command holds the value of a configured variable; "
+        "let the command read the variable\n"
+    )
+
+
+def test_a_review_counts_although_a_secret_was_removed_from_what_it_rests_on(tmp_path):
+    reviewer = ScriptedReviewer([says("met")])
+    secrets = Redactor({"A_WORD": "All done."})  # what the small world's workers say
+    small = SmallWorld(
+        tmp_path, {}, wrap=lambda ports: clean_ports(replace(ports, reviewer=reviewer), secrets)
+    )
+    small.submit(spec(criteria=TO_READ))
+    small.run(ticks=12)
+    assert small.outcome() == {"T-1": ("accepted", 1)}
+    assert reviewer.asked == [["T-1"]]
+
+
+def test_a_prompt_that_a_person_edits_is_cleaned_before_it_is_asked_anew(tmp_path):
+    small = SmallWorld(tmp_path, {}, wrap=lambda ports: clean_ports(ports, Redactor()))
+    small.submit(spec())
+    ports = small.wrap(small.world)
+    small.ticker("approve").tick()
+    person = Answering(ports, POLICY, "ana@host")
+    (request,) = person.waiting()
+    words = request.proposal.prompt + f"\nUse {KEYS['github-token']} for it.\n"
+    edited = person.edit(request, words)
+    assert edited.findings == ()
+    assert "Use [removed: github-token] for it." in edited.request.proposal.prompt
+    person.approve(edited.request, via="panel", looked=3.5)
+    small.ticker("approve").tick()
+    assert small.queue.get("T-1").prompt == edited.request.proposal.prompt
 
 
 def test_the_view_keeps_what_is_compared(tmp_path):
