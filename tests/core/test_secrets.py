@@ -27,11 +27,11 @@ from tests.core.secret_samples import (
 KNOWN = Redactor({"SHOP_TOKEN": VALUE, "SHORT": "abc", "PIN": "s3cret"})
 
 
-@pytest.mark.parametrize("around", ["{}", "said {}, and", "x={};", "'{}'", "({})", "\n{}\n"])
 @pytest.mark.parametrize("name", KEYS)
-def test_a_key_is_removed_wherever_it_stands(name, around):
-    shown = SHAPES.text(around.format(KEYS[name]))
-    assert shown == around.format(f"[removed: {name.partition(' ')[0]}]")
+def test_a_key_is_removed_wherever_it_stands(name):
+    mark = f"[removed: {name.partition(' ')[0]}]"
+    for around in ("{}", "said {}, and", "x={};", "'{}'", "({})", "\n{}\n"):
+        assert SHAPES.text(around.format(KEYS[name])) == around.format(mark)
 
 
 @pytest.mark.parametrize("name", PLACES)
@@ -197,7 +197,7 @@ def test_removing_again_changes_nothing_and_no_text_grows_without_bound(text):
     assert len(once) <= 12 * len(text) + 40
 
 
-LONG = 60_000
+LONG = 30_000
 WORST = {
     "prefixes of tokens": "eyJ" * LONG,
     "lines of a key": (LOT[:64] + "\n") * (LONG // 20) + "-----END PRIVATE KEY-----",
@@ -221,7 +221,7 @@ WORST = {
 def test_the_time_grows_with_the_length_and_no_faster(name):
     started = time.process_time()
     KNOWN.text(WORST[name])
-    # A quarter of a second was seen; whatever is quadratic takes minutes.
+    # A quarter of a second was seen; what is quadratic takes minutes.
     assert time.process_time() - started < 5
 
 

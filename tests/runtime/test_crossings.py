@@ -220,6 +220,7 @@ def crossed(tmp_path_factory):
         project = project_of(tmp_path_factory.mktemp("crossed"), model.url, server.url)
         for name, value in environ.items():
             patch.setenv(name, value)
+        patch.setattr("agent.adapters.issues.github._BETWEEN", 0.0)  # a stand-in has no such limit
         patch.chdir(project.folder)
         submitted = here("submit", "w.toml").stdout
         cards, views = played(project)
@@ -256,9 +257,8 @@ def test_each_crossing_is_looked_at(crossed):
 
 
 @pytest.mark.parametrize("crossing", CROSSINGS)
-@pytest.mark.parametrize("secret", SECRETS)
-def test_no_secret_comes_out(crossed, secret, crossing):
-    assert SECRETS[secret] not in crossed[crossing]
+def test_no_secret_comes_out(crossed, crossing):
+    assert not [name for name, value in SECRETS.items() if value in crossed[crossing]]
 
 
 @pytest.mark.parametrize(

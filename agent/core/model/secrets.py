@@ -25,6 +25,8 @@ LEAST: Final = 6
 _WHOLE_WORD: Final = 12
 """A value shorter than this counts only where it is not a part of a longer word."""
 _PASSES: Final = 6
+_REMEMBERED: Final = 1024
+"""Texts, each with what it became."""
 KEPT: Final = frozenset({"argv"})
 """Fields that are compared with what a person configured, and never come from a worker."""
 
@@ -125,7 +127,7 @@ _PLACES: Final = (
     _Place(  # NAME=value, as `env` prints it
         "variable",
         ("token", "secret", "passw", "key", "passphrase", "credential", "_pass=", "_pwd="),
-        r"(?<![A-Za-z0-9_])(?:[A-Z0-9]{1,40}_){0,8}"
+        r"(?<![A-Za-z0-9])"
         r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?<=_)(?:PASS|PWD|PAT)"
         r"|(?:API|ACCESS|PRIVATE|SECRET|SIGNING|ENCRYPTION|MASTER|AUTH|DEPLOY|ACCOUNT)_?KEY)"
         rf"=[\"']?(?P<secret>{_GIVEN}(?!/(?:[\w.-]{{1,60}}/)){_UNQUOTED}{{6,4000}})",
@@ -133,7 +135,7 @@ _PLACES: Final = (
     _Place(  # "client_secret": "value": only what looks drawn by lot, for code says such things too
         "variable",
         ("token", "secret", "passw", "key", "passphrase", "credential"),
-        rf"(?i)(?<![A-Za-z0-9])(?:[a-z0-9]{{1,30}}[_-]){{0,5}}{_NAMED}[\"']?\s{{0,3}}[:=]{{1,2}}>?"
+        rf"(?i)(?<![A-Za-z0-9]){_NAMED}[\"']?\s{{0,3}}[:=]{{1,2}}>?"
         r"\s{0,3}[\"']?(?P<secret>(?=[^\s\"']{0,60}?[0-9])(?=[^\s\"']{0,60}?[a-z])"
         r"[A-Za-z0-9+/=_~-]{16,4000})(?![A-Za-z0-9+/=_~.(\[-])",
     ),
@@ -175,11 +177,14 @@ class Redactor:
             if len(value.strip()) >= LEAST
             for form in _forms(value.strip())
         )
+        # The same responses, outputs and prompts are looked at in each tick.
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._searched)
 
     def text(self, text: str) -> str:
         """`text`, each secret in it replaced by what kind of secret it was."""
-        if len(text) < LEAST:
-            return text
+        return text if len(text) < LEAST else self._remembered(text)
+
+    def _searched(self, text: str) -> str:
         # What is left stands next to other characters than before, and may now be recognised.
         for _ in range(_PASSES):
             before, text = text, self._once(text)
@@ -218,20 +223,19 @@ class Redactor:
     def _once(self, text: str) -> str:
         found = list(self._search(text))
         hidden = list(unseen(text))
-        shorter, places = _without(text, hidden)
+        shorter, places = _without(text, hidden) if hidden else (text, [])
         if hidden:
             found += _mapped(self._search(shorter), places)
-        if "\n" in shorter:
-            joined, kept = _without(shorter, (one.span() for one in _BREAK.finditer(shorter)))
-            back = [places[one] for one in kept]
+        if "\n" in shorter and (wrapped := list(self._wrapped(_BREAK.sub("", shorter)))):
+            _, kept = _without(shorter, (one.span() for one in _BREAK.finditer(shorter)))
             # A key that is long enough on its first line ends there: more would take the next word.
             whole = {one.start for one in found}
             found += [
                 one
-                for one in _mapped(self._wrapped(joined), back)
+                for one in _mapped(wrapped, [places[one] for one in kept] if hidden else kept)
                 if "\n" in text[one.start : one.end] and (one.start not in whole or not one.rank)
             ]
-        return _replaced(text, found)
+        return _replaced(text, found) if found else text
 
     def _search(self, text: str) -> Iterator[_Found]:
         lower = text.lower()
