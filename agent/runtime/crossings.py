@@ -89,6 +89,13 @@ def clean_drafter(drafter: Drafter, secrets: Redactor) -> Drafter:
     return cast("Drafter", _Drafter(drafter, secrets))
 
 
+def _unread(error: Exception) -> str:
+    return (
+        "its text could not be searched for secrets, so nothing of it is used "
+        f"({type(error).__name__}); report this as a bug"
+    )
+
+
 class _Crossing:
     def __init__(self, inner: Any, secrets: Redactor) -> None:  # noqa: ANN401 - any port
         self._inner = inner
@@ -160,30 +167,31 @@ class _Queue(_Crossing):
         try:
             return self._secrets.all(view)
         except Exception as error:
-            raise UnreadableAnswerError(self._unread(error)) from error
+            raise UnreadableAnswerError(_unread(error)) from error
 
     def _line(self, why: str) -> str:
         try:
             return self._secrets.text(why)
         except Exception as error:  # noqa: BLE001 - only this text is lost by it
-            return self._unread(error)
-
-    @staticmethod
-    def _unread(error: Exception) -> str:
-        return (
-            "its text could not be searched for secrets, so nothing of it is used "
-            f"({type(error).__name__}); report this as a bug"
-        )
+            return _unread(error)
 
 
 class _Source(_Crossing):
     _inner: WorkSource
 
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat:
-        return self._inner.beat(lease, [self._secrets.all(one) for one in events], extend=extend)
+        try:
+            cleaned = [self._secrets.all(one) for one in events]
+        except Exception:  # noqa: BLE001 - the lease counts, the words of this moment do not
+            cleaned = []
+        return self._inner.beat(lease, cleaned, extend=extend)
 
     def finish(self, lease: Lease, report: Report) -> Any:  # noqa: ANN401 - as the port's
-        return self._inner.finish(lease, self._secrets.all(report))
+        try:
+            cleaned = self._secrets.all(report)
+        except Exception as error:  # noqa: BLE001 - the attempt ended, whatever it printed
+            cleaned = Report(state="failed", last_error=_unread(error), session=report.session)
+        return self._inner.finish(lease, cleaned)
 
 
 class _Probe(_Crossing):

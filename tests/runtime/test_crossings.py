@@ -25,6 +25,7 @@ from agent.ports import Issue, Proposed
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
 from agent.runtime.crossings import clean_drafter, clean_ports, clean_source
+from agent.runtime.replay import Session, replay
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker
 from tests.acceptance.program import GOOD, Project, environment, here
@@ -186,8 +187,13 @@ def stored(project):
         entries = list(state.journal.entries())
         digests = {one.record.body.get("snapshot") for one in entries} - {None}
         snapshots = [state.journal.snapshot(one) for one in sorted(digests)]
+        policy = wiring.policy_of(wiring.settings_above(project.folder))
+        everything = Session("S-1", datetime.now(UTC), "auto", policy.hash, 0, None)
+        again = replay(state.journal, [everything], policy)
     files = [one for one in project.state.rglob("*.db*") if one.is_file()]
+    differing = [str(one) for one in again.differing]
     return {
+        "replay": json.dumps({"decisions": again.decisions > 0, "differing": differing}),
         "journal": "\n".join(one.model_dump_json() for one in entries),
         "snapshots": "\n".join(one.model_dump_json() for one in snapshots),
         "files": "\n".join(one.read_bytes().decode("latin-1") for one in files),
@@ -246,7 +252,7 @@ QUIET = {"submit", "status", "log", "status in JSON", "log in JSON"}
 CROSSINGS = (
     *sorted(QUIET), "approval list", "approval card", "issues", "model, review", "model, draft",
     "prompts of later attempts", "prompt of the fix", "prompt of a person's task", "journal",
-    "snapshots", "files",
+    "snapshots", "files", "replay",
     *(f"explain {task}{how}" for task in ("T-1", "T-2", "T-3") for how in ("", " in JSON")),
 )  # fmt: skip
 
@@ -254,6 +260,10 @@ CROSSINGS = (
 def test_each_crossing_is_looked_at(crossed):
     assert set(crossed) == set(CROSSINGS)
     assert not [name for name, text in crossed.items() if not text]
+
+
+def test_what_was_decided_is_decided_again_from_what_is_left(crossed):
+    assert json.loads(crossed["replay"]) == {"decisions": True, "differing": []}
 
 
 @pytest.mark.parametrize("crossing", CROSSINGS)
@@ -350,11 +360,16 @@ def test_a_view_that_cannot_be_searched_makes_its_task_unreadable(tmp_path):
         Ticker(ports, Supervision(policy=POLICY, mode="auto", interval=300.0)).tick()
 
 
-def test_a_worker_reports_nothing_that_cannot_be_searched():
+def test_an_attempt_ends_and_says_nothing_that_cannot_be_searched():
     inner = Kept("taken")
-    with pytest.raises(RuntimeError):
-        clean_source(inner, Broken()).finish(None, Report(state="failed", last_error="words"))
-    assert inner.asked == []
+    source = clean_source(inner, Broken())
+    event = NewEvent(at=datetime.now(UTC), kind="text", text="words of a worker")
+    source.beat(None, [event], extend=1)
+    source.finish(None, Report(state="succeeded", final_response="words of a worker", session="s"))
+    (_, (_, events), _), (_, (_, report), _) = inner.asked
+    assert events == []
+    assert (report.state, report.session, report.final_response) == ("failed", "s", None)
+    assert "could not be searched for secrets" in report.last_error
 
 
 def test_what_comes_in_is_cleaned_before_anybody_sees_it(tmp_path):
