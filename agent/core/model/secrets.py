@@ -97,6 +97,12 @@ _PLACES: Final = (
         rf"(?P<secret>{_GIVEN}{_UNQUOTED}{{8,4000}})",
     ),
     _Place(
+        "cookie",
+        ("cookie",),
+        r"(?i)(?<![a-z0-9-])(?:set-)?cookie[\"']?\s{0,4}:\s{0,4}[\"']?"
+        r"(?P<secret>(?=[\w.-]{1,80}=)[^\n\r\"'\[\]]{8,4000})",
+    ),
+    _Place(
         "password",
         ("password", "token"),
         rf"(?i)(?<!\S)--(?:password|token|api-key)[ =][\"']?"
@@ -127,7 +133,7 @@ _PLACES: Final = (
     _Place(  # NAME=value, as `env` prints it
         "variable",
         ("token", "secret", "passw", "key", "passphrase", "credential", "_pass=", "_pwd="),
-        r"(?<![A-Za-z0-9])"
+        r"(?<![A-Za-z0-9])[A-Z]{0,9}"
         r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|(?<=_)(?:PASS|PWD|PAT)"
         r"|(?:API|ACCESS|PRIVATE|SECRET|SIGNING|ENCRYPTION|MASTER|AUTH|DEPLOY|ACCOUNT)_?KEY)"
         rf"=[\"']?(?P<secret>{_GIVEN}(?!/(?:[\w.-]{{1,60}}/)){_UNQUOTED}{{6,4000}})",
