@@ -6,7 +6,7 @@ model and for GitHub that keep every byte they are sent.
 
 import json
 import subprocess
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -370,6 +370,28 @@ def test_an_attempt_ends_and_says_nothing_that_cannot_be_searched():
     assert events == []
     assert (report.state, report.session, report.final_response) == ("failed", "s", None)
     assert "could not be searched for secrets" in report.last_error
+
+
+UNCLEANED = {
+    "clock": "it has no text",
+    "machine": "it has no text",
+    "policies": "they are a person's, and decide",
+    "store": "what is saved was cleaned where it came in",
+    "state": "it holds the store, the journal and the approvals",
+}
+
+
+def test_no_port_is_forgotten(tmp_path):
+    small = SmallWorld(tmp_path, {}).world
+    whole = replace(
+        small,
+        **{one.name: Kept() for one in fields(small) if getattr(small, one.name) is None},
+    )
+    cleaned = clean_ports(whole, Redactor())
+    same = {
+        one.name for one in fields(whole) if getattr(whole, one.name) is getattr(cleaned, one.name)
+    }
+    assert same == set(UNCLEANED)
 
 
 def test_what_comes_in_is_cleaned_before_anybody_sees_it(tmp_path):
