@@ -9,6 +9,7 @@ only those who ask a model do it.
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,6 +39,7 @@ from agent.adapters.files.config import (
     read_settings,
 )
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
+from agent.adapters.files.secret_values import secret_values
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.checkouts import GitCheckouts
@@ -59,6 +61,7 @@ from agent.core.journal.records import Record, TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.secrets import SHAPES, Redactor
 from agent.core.model.text import code, one_line
 from agent.core.review.brief import Limits
 from agent.errors import (
@@ -85,6 +88,12 @@ from agent.ports import (
 )
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
+from agent.runtime.crossings import (
+    clean_drafter,
+    clean_judge_source,
+    clean_ports,
+    clean_source,
+)
 from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
 from agent.runtime.status import REFUSED, RefusedCommand
@@ -156,6 +165,12 @@ def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
     """The same policy, read again whenever one of its files has changed."""
     folders = [shipped("policies"), *([settings.policies] if settings.policies else [])]
     return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
+
+
+def redactor(settings: Settings, key: str | None = None) -> Redactor:
+    """What takes secrets out of text. `key`: that of the model, instead of the environment's."""
+    values = secret_values(settings, os.environ)
+    return Redactor(values | ({settings.model.key_variable: key} if key else {}))
 
 
 def remote(settings: Settings, *, push: bool = False) -> str:
@@ -239,7 +254,7 @@ def open_work(settings: Settings) -> Iterator[WorkSource]:
         )
     _places(settings)
     with chosen.backend.work(chosen.settings, context(settings)) as source:
-        yield source
+        yield clean_source(source, redactor(settings))
 
 
 @contextmanager
@@ -291,7 +306,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
         git = GitEvidence(
             remote(settings), places.evidence, policy.completion.documents, noted=noted
         )
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -311,6 +326,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             state=state,
             policies=watched_policy(settings, policy),
         )
+        yield clean_ports(ports, redactor(settings, key))
 
 
 @contextmanager
@@ -322,7 +338,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
         file = Places(settings.state).judgements
         judgements = SqliteJudgements(file if file.exists() else MEMORY, given.now)
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -335,6 +351,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             approvals=state.approvals,
             state=state,
         )
+        yield clean_ports(ports, redactor(settings))
 
 
 def _noted(store: WaveStore, judgements: Judgements, task: str) -> Noted:
@@ -538,8 +555,19 @@ def check(settings: Settings, path: Path, known: WaveStore | None = None) -> Che
         submitted_at=SystemClock().now(),
         source=str(path.resolve()),
     )
-    drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
-    task_records, refused = plan(record, wave.tasks, drafter, completion)
+    secrets, completion = redactor(settings), policy_of(settings).completion
+    drafter = clean_drafter(TemplateDrafter(shipped("prompts")), secrets)
+    for task in wave.tasks:
+        for command in task.acceptance_commands:
+            words = shlex.join(command.argv)
+            if secrets.text(words) != SHAPES.text(words):
+                raise WaveFileError(
+                    f"{path}:{wave.lines[task.id]}: task {task.id}: an acceptance command holds "
+                    "the value of a configured variable; let the command read the variable",
+                )
+    # A person's words go into prompts and issues as well. Commands stay: they have to run.
+    record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
+    task_records, refused = plan(record, tasks, drafter, completion)
     if refused:
         first = refused[0]
         raise WaveFileError(
@@ -686,9 +714,9 @@ def judge_host(
     heavy: bool | None = None,
 ) -> JudgeHost:
     """One judge host on this machine. `heavy`: instead of the configuration."""
-    own, places = settings.judge, _places(settings)
+    own, places, secrets = settings.judge, _places(settings), redactor(settings)
     return JudgeHost(
-        source=source,
+        source=clean_judge_source(source, secrets),
         checkouts=GitCheckouts(
             remote(settings), places.judge, lfs=own.lfs, submodules=own.submodules
         ),
@@ -706,7 +734,8 @@ def judge_host(
             slots=own.slots,
         ),
         tell=tell,
-        same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
+        # A fingerprint is that of the text as it is stored.
+        same_failure=lambda result, mark: same_failure(secrets.all(result), mark, policy.failures),
     )
 
 

@@ -49,7 +49,9 @@ def _here(context: typer.Context) -> "tuple[Console, Settings]":
     """The console, and the settings that hold in this folder."""
     from agent import wiring
 
-    return console_of(context), wiring.settings_above(Path.cwd())
+    console, settings = console_of(context), wiring.settings_above(Path.cwd())
+    console.hide(wiring.redactor(settings))
+    return console, settings
 
 
 def _as_person(context: typer.Context) -> "tuple[Console, Settings]":

@@ -70,7 +70,8 @@ def _shown(ports: Ports, how: Supervision, proposal: Proposal) -> tuple[TaskReco
         how.review_limits.limits,
         claims_count=how.policy.completion.claims_count,
     )
-    return task_record, shown
+    # Its digest is compared with what a reviewer was shown before, so it is taken after cleaning.
+    return task_record, ports.secrets.all(shown)
 
 
 def _with_judgement(ports: Ports, view: TaskView) -> TaskView:

@@ -212,7 +212,7 @@ def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -
 def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
     """First the issue, then the fix, and only then does the wave continue."""
     defect = assessed.defect
-    cause = f"{failure.reason}: {failure.subject}"
+    cause = f"{failure.reason}: {failure.subject or 'what exactly has no name'}"
     if defect is None or defect.status == "observed":
         if assessed.first_of_cause:
             return _record(assessed, failure, f"{cause}; it is recorded before it is fixed")
