@@ -1,10 +1,10 @@
 """Everything that goes wrong by name, on one page. The message is one line that says what to do.
 
 Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
-can fix it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
-is there; 5 a difference was found; 6 the guard refuses it; 7 what was approved has changed, and
-nothing was done; 130 and 143 interrupted and terminated, with everything left in a resumable state;
-141 nobody reads the output any more.
+can fix it (usage, configuration, wave file, policy, lock); 3 a person is needed, and no terminal is
+there, or the command came from an agent; 5 a difference was found; 6 the guard refuses it; 7 what
+was approved has changed, and nothing was done; 130 and 143 interrupted and terminated, with
+everything left in a resumable state; 141 nobody reads the output any more.
 """
 
 
@@ -90,6 +90,12 @@ class GuardRefusesError(WavekeeperError):
     """The guard refuses it, and nobody can approve it; the message names the rules."""
 
     exit_code = 6
+
+
+class NeedsAPersonError(WavekeeperError):
+    """Only a person at a terminal may do this; nothing was done."""
+
+    exit_code = 3
 
 
 class ChangedMeanwhileError(WavekeeperError):

@@ -9,17 +9,21 @@ only those who ask a model do it.
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import datetime
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from agent.adapters.agents import isolation
 from agent.adapters.agents.settings import CommandAgentSettings
-from agent.adapters.common.git import remote_of
+from agent.adapters.common.git import GitError, remote_of
+from agent.adapters.common.git import run as run_git
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -35,6 +39,7 @@ from agent.adapters.files.config import (
     read_settings,
 )
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
+from agent.adapters.files.secret_values import secret_values
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.checkouts import GitCheckouts
@@ -47,16 +52,22 @@ from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
-from agent.backends import AgentBackend, Context, EvidenceBackend, Known, find
+from agent.backends import AgentBackend, Boundary, Context, EvidenceBackend, Known, find
+from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
-from agent.core.journal.records import TaskRecord, WaveRecord
+from agent.core.assess.judging_files import changed_judges
+from agent.core.assess.write_scopes import covers
+from agent.core.journal.records import Record, TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.secrets import SHAPES, Redactor
+from agent.core.model.text import code, one_line
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
     PolicyError,
+    RemoteUnavailableError,
     UnusableStoreError,
     UserError,
     WaveFileError,
@@ -77,8 +88,15 @@ from agent.ports import (
 )
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
+from agent.runtime.crossings import (
+    clean_drafter,
+    clean_judge_source,
+    clean_ports,
+    clean_source,
+)
 from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
+from agent.runtime.status import REFUSED, RefusedCommand
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
@@ -93,6 +111,13 @@ def settings_above(folder: Path) -> Settings:
     if path is None:
         raise ConfigurationError(f"no {NAME} here or above; run `wavekeeper init`")
     return read_settings(path)
+
+
+def settings_if_any(folder: Path) -> Settings | None:
+    """The same; None: there are none, or they cannot be read."""
+    with suppress(ConfigurationError):
+        return settings_above(folder)
+    return None
 
 
 def shipped(what: str) -> Path:
@@ -142,6 +167,12 @@ def watched_policy(settings: Settings, in_force: Policy) -> WatchedPolicy:
     return WatchedPolicy(lambda: policy_of(settings), folders, in_force.hash)
 
 
+def redactor(settings: Settings, key: str | None = None) -> Redactor:
+    """What takes secrets out of text. `key`: that of the model, instead of the environment's."""
+    values = secret_values(settings, os.environ)
+    return Redactor(values | ({settings.model.key_variable: key} if key else {}))
+
+
 def remote(settings: Settings, *, push: bool = False) -> str:
     """The address or path that evidence is read from; `push`: that everybody pushes to."""
     return remote_of(settings.repository, settings.remote, push=push)
@@ -150,6 +181,66 @@ def remote(settings: Settings, *, push: bool = False) -> str:
 def context(settings: Settings, *, reading: bool = False) -> Context:
     """What every backend is given."""
     return Context(state=settings.state, now=SystemClock().now, reading=reading)
+
+
+def boundary(settings: Settings) -> Boundary:
+    """What agents of this machine are kept from. ConfigurationError: it cannot be had here."""
+    own = settings.worker
+    addresses = (remote(settings, push=push).removeprefix("file://") for push in (False, True))
+    files = (settings.policies, find_settings(Path.cwd()))
+    return Boundary(
+        isolation=isolation.choose(own.isolation),
+        clones=_clones(settings),
+        hidden=tuple(
+            one.resolve() for one in (settings.state, own.workspace, *files) if one is not None
+        ),
+        readable=own.readable,
+        writable=own.writable,
+        remotes=tuple({Path(one).resolve() for one in addresses if Path(one).is_dir()}),
+        network=settings.judge.network,
+    )
+
+
+def _clones(settings: Settings) -> Path:
+    return Places(settings.state).clone.resolve()
+
+
+def unprotected(settings: Settings) -> str | None:
+    """A sentence where nothing keeps the agents of this machine from what judges them, else None.
+
+    It is about agents that these settings run: None where there are none.
+    """
+    if settings.queue.backend.work is None or settings.agent is None:
+        return None
+    with suppress(ConfigurationError):
+        if isolation.choose(settings.worker.isolation) == "none":
+            return isolation.UNPROTECTED
+    return None
+
+
+def note_refusal(settings: Settings, mark: str, command: str) -> None:
+    """Record that a command of the agent with this `mark` was refused, for the supervisor.
+
+    An agent that tries again and again is recorded once a minute. WavekeeperError: it cannot be.
+    """
+    now = SystemClock().now()
+    with open_state(Places(settings.state).own, make=False) as state, state.transaction():
+        task = state.waves.task_record(mark.partition("/")[0])
+        name = task.spec.id if task is not None else None
+        note = f"{REFUSED}{name or ''}"
+        said = RefusedCommand(command=command, task=name, at=now)
+        before = state.waves.notes().get(note)
+        if before is not None and now - RefusedCommand.model_validate_json(before).at < _AGAIN:
+            return
+        body = {"command": command, "mark": one_line(mark)[:_SHOWN]}
+        tick = state.journal.last_tick()
+        state.journal.append([Record(kind="refused", at=now, tick=tick, task=name, body=body)])
+        state.waves.note({note: said.model_dump_json()})
+
+
+_AGAIN: Final = timedelta(minutes=1)
+_SHOWN: Final = 120
+"""Characters of a mark, which an agent may have written."""
 
 
 @contextmanager
@@ -163,7 +254,7 @@ def open_work(settings: Settings) -> Iterator[WorkSource]:
         )
     _places(settings)
     with chosen.backend.work(chosen.settings, context(settings)) as source:
-        yield source
+        yield clean_source(source, redactor(settings))
 
 
 @contextmanager
@@ -215,7 +306,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
         git = GitEvidence(
             remote(settings), places.evidence, policy.completion.documents, noted=noted
         )
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -235,6 +326,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             state=state,
             policies=watched_policy(settings, policy),
         )
+        yield clean_ports(ports, redactor(settings, key))
 
 
 @contextmanager
@@ -246,7 +338,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
         file = Places(settings.state).judgements
         judgements = SqliteJudgements(file if file.exists() else MEMORY, given.now)
-        yield Ports(
+        ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
             store=state.waves,
@@ -259,6 +351,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             approvals=state.approvals,
             state=state,
         )
+        yield clean_ports(ports, redactor(settings))
 
 
 def _noted(store: WaveStore, judgements: Judgements, task: str) -> Noted:
@@ -437,10 +530,24 @@ def holder(settings: Settings) -> str | None:
     return FileLock(Places(settings.state).lock).holder()
 
 
-def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]:
-    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A wave that may be planned."""
+
+    record: WaveRecord
+    task_records: list[TaskRecord]
+    warnings: tuple[str, ...]
+    """What a person should know before it runs, one line each."""
+
+
+def check(settings: Settings, path: Path, known: WaveStore | None = None) -> Checked:
+    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored.
+
+    `known`: the waves that are there; a wave that is among them keeps its branches.
+    """
     wave = read_wave(path)
     _refuse_unknown_names(path, wave, settings)
+    warnings = [] if _is_there(wave, known) else _refuse_taken_branches(path, wave, settings, known)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
@@ -448,14 +555,73 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
         submitted_at=SystemClock().now(),
         source=str(path.resolve()),
     )
-    drafter, completion = TemplateDrafter(shipped("prompts")), policy_of(settings).completion
-    task_records, refusals = plan(record, wave.tasks, drafter, completion)
-    if refusals:
-        first = refusals[0]
+    secrets, completion = redactor(settings), policy_of(settings).completion
+    drafter = clean_drafter(TemplateDrafter(shipped("prompts")), secrets)
+    for task in wave.tasks:
+        for command in task.acceptance_commands:
+            words = shlex.join(command.argv)
+            if secrets.text(words) != SHAPES.text(words):
+                raise WaveFileError(
+                    f"{path}:{wave.lines[task.id]}: task {task.id}: an acceptance command holds "
+                    "the value of a configured variable; let the command read the variable",
+                )
+    # A person's words go into prompts and issues as well. Commands stay: they have to run.
+    record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
+    task_records, refused = plan(record, tasks, drafter, completion)
+    if refused:
+        first = refused[0]
         raise WaveFileError(
             f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
         )
-    return record, task_records
+    warnings += _warnings(wave, settings)
+    return Checked(record, task_records, tuple(warnings))
+
+
+def _is_there(wave: WaveFile, known: WaveStore | None) -> bool:
+    return known is not None and wave.id in {one.id for one in known.waves()}
+
+
+def _refuse_taken_branches(
+    path: Path, wave: WaveFile, settings: Settings, known: WaveStore | None
+) -> list[str]:
+    """WaveFileError, one line, for a task whose branch is not free. What could not be seen."""
+    seen, unseen = None, []
+    try:
+        with TemporaryDirectory(prefix="wavekeeper-") as folder:
+            heads = GitEvidence(remote(settings), Path(folder), ()).heads(SystemClock().now())
+        seen = OnRemote(heads.default_name, frozenset(heads.branches))
+    except (ConfigurationError, RemoteUnavailableError) as error:
+        unseen = [f"whether the branches are free is not known: {error}"]
+    records = known.task_records() if known is not None else ()
+    owners = {one.spec.branch: f"task {one.spec.id} of wave {one.wave}" for one in records}
+    for task, why in refusals(wave.tasks, owners, seen):
+        raise WaveFileError(f"{path}:{wave.lines[task]}: task {task}: {why}")
+    return unseen
+
+
+def _warnings(wave: WaveFile, settings: Settings) -> list[str]:
+    """Where a task may change what judges it, or where nothing has to show its change."""
+    try:
+        listed = run_git("ls-files", "-z", folder=settings.repository).split("\0")
+    except GitError:
+        listed = []
+    found = []
+    for task in wave.tasks:
+        own = [one for one in listed if one and covers(task.write_scope, one)]
+        judging = changed_judges([one.argv for one in task.acceptance_commands], own, {})
+        judging = tuple(one for one in judging if not covers(task.protected, one))
+        if judging:
+            more = f" and {len(judging) - 1} more" if len(judging) > 1 else ""
+            found.append(
+                f"task {task.id} may change {code(judging[0])}{more}, which its acceptance "
+                "commands run: list it under `protected` unless that is meant"
+            )
+        if task.shown_by == "push":
+            found.append(
+                f'task {task.id} says shown_by = "push": it is accepted although nothing shows '
+                "that its change works"
+            )
+    return found
 
 
 def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
@@ -479,11 +645,21 @@ def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> Non
             )
 
 
-def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
-    """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
-    record, task_records = check(settings, path)
+@contextmanager
+def known_waves(settings: Settings) -> Iterator[WaveStore | None]:
+    """The waves that are there, to be read; None: there is no state yet."""
+    if not Places(settings.state).own.exists():
+        yield None
+        return
+    with open_state(Places(settings.state).own, make=False) as state:
+        yield state.waves
+
+
+def submit(settings: Settings, path: Path) -> tuple[Checked, bool]:
+    """Read, check and store a wave: what was checked, and whether it is new."""
     with open_state(_places(settings).own) as state:
-        return record, len(task_records), state.waves.add_wave(record, task_records)
+        checked = check(settings, path, state.waves)
+        return checked, state.waves.add_wave(checked.record, checked.task_records)
 
 
 def worker(
@@ -499,7 +675,9 @@ def worker(
     places = _places(settings)
     return Worker(
         source=source,
-        runner=agent.backend.open(agent.settings, context(settings)),
+        runner=agent.backend.open(
+            agent.settings, replace(context(settings), boundary=boundary(settings))
+        ),
         worktrees=GitWorktrees(
             remote(settings), own.workspace, places.clone, remote(settings, push=True)
         ),
@@ -536,9 +714,9 @@ def judge_host(
     heavy: bool | None = None,
 ) -> JudgeHost:
     """One judge host on this machine. `heavy`: instead of the configuration."""
-    own, places = settings.judge, _places(settings)
+    own, places, secrets = settings.judge, _places(settings), redactor(settings)
     return JudgeHost(
-        source=source,
+        source=clean_judge_source(source, secrets),
         checkouts=GitCheckouts(
             remote(settings), places.judge, lfs=own.lfs, submodules=own.submodules
         ),
@@ -556,13 +734,15 @@ def judge_host(
             slots=own.slots,
         ),
         tell=tell,
-        same_failure=lambda result, mark: same_failure(result, mark, policy.failures),
+        # A fingerprint is that of the text as it is stored.
+        same_failure=lambda result, mark: same_failure(secrets.all(result), mark, policy.failures),
     )
 
 
 def _check_runner(settings: Settings) -> Runner:
     """Runs acceptance commands as the agent's runner does; a judge host needs no agent."""
-    agent, given = settings.agent, context(settings)
+    agent = settings.agent
+    given = replace(context(settings), boundary=boundary(settings))
     if agent is not None:
         return agent.backend.open(agent.settings, given)
     own = CommandAgentSettings(

@@ -24,6 +24,7 @@ CORE = sorted((ROOT / "agent" / "core").rglob("*.py"))
 # are the only others that the core may import.
 PURE = {
     "abc", "bisect", "collections", "dataclasses", "datetime", "difflib", "enum", "fnmatch",
+    "base64",
     "functools", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "re", "shlex",
     "string", "tomllib", "types", "typing", "unicodedata", "pydantic", "pydantic_core", "agent",
     "operator",

@@ -16,6 +16,7 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
+from agent.adapters.agents import isolation
 from agent.adapters.common import git
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
@@ -65,6 +66,8 @@ class Findings(Noun):
 def doctor(console: Console, folder: Path, *, as_json: bool) -> int:
     """Look at everything; 0, or 1 if anything fails."""
     checks = tuple(examine(folder))
+    with suppress(WavekeeperError):  # one of the checks says so
+        console.hide(wiring.redactor(wiring.settings_above(folder)))
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         console.json(Findings(ok=not failed, checks=checks).model_dump(mode="json"))
@@ -155,7 +158,8 @@ def _checked(name: str, found: Iterable[Check]) -> Iterator[Check]:
 def _worker(settings: Settings) -> Iterable[Check]:
     if (agent := settings.agent) is not None:
         given = wiring.context(settings, reading=True)
-        return _checked("worker", agent.backend.check(agent.settings, given))
+        found = _checked("worker", agent.backend.check(agent.settings, given))
+        return [*found, tried("isolation", lambda: _isolation(settings))]
     said = "no command, so `wavekeeper work` runs nothing here"
     fix = f"name your coding agent as `command` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
@@ -193,6 +197,19 @@ def _judge(settings: Settings) -> str | Check:
 
 def _count(waiting: Sequence[object]) -> str:
     return f"{len(waiting)} judgement{' waits' if len(waiting) == 1 else 's wait'}"
+
+
+def _isolation(settings: Settings) -> str | Check:
+    """Whether agents are kept apart here; bubblewrap is tried."""
+    if isolation.choose(settings.worker.isolation) == "bubblewrap":
+        return "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+    why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
+    if why is None:
+        fix = f"write {word} under [worker] in {NAME}: it works here"
+    else:
+        said += f" (bubblewrap does not work here: {why})"
+        fix = "install the package bubblewrap, and allow user namespaces to others than root"
+    return Check(name="isolation", state="warn", said=said, fix=fix)
 
 
 def systems(settings: Settings) -> Iterator[Check]:

@@ -45,6 +45,7 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     yield console.text(f"lanes: {_lanes(here)}; {here.lanes.advice}: {here.lanes.reason}")
     yield console.text(f"queues: {'; '.join(map(_queue, here.queues)) or 'none can be seen'}")
     yield console.text(f"supervisor: {_supervisor(here)}")
+    yield from _warnings(console, here)
     if asked := [one.asked for one in here.tasks if one.asked and one.asked.state == "pending"]:
         oldest = duration(max(0.0, (here.now - min(one.at for one in asked)).total_seconds()))
         waits = "1 waits" if len(asked) == 1 else f"{len(asked)} wait"
@@ -72,6 +73,19 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
         if len(shown) < len(tasks):
             yield _below(console, f"and {len(tasks) - len(shown)} more; --json shows all")
     yield from _blockers(console, here.blockers)
+
+
+def _warnings(console: Console, here: LiveMap) -> Iterable[RenderableType]:
+    """What agents could do, and what they tried."""
+    if here.agents is not None:
+        yield console.text(f"agents: {here.agents}")
+    for refused in here.refused:
+        yield console.text(
+            f"refused: `wavekeeper {refused.command}` came from an agent"
+            f"{f' of {refused.task}' if refused.task else ''} at "
+            f"{refused.at:%Y-%m-%d %H:%M:%SZ}; nothing was done, look what it does",
+            "bold",
+        )
 
 
 def prompt(here: LiveMap) -> str:
@@ -240,6 +254,8 @@ def _next(task: MappedTask) -> str:
             f"whether {unknown.action} took effect has been unknown since "
             f"{unknown.since:%Y-%m-%d %H:%MZ}; `wavekeeper explain {task.id}`"
         )
+    if task.refused is not None:
+        return f"its agent ran `wavekeeper {task.refused}`, which was refused; look what it does"
     if coming is None:
         return task.why or ""
     if asked is not None and asked.state == "pending":

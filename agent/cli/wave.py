@@ -33,15 +33,25 @@ def init(console: Console, folder: Path) -> None:
 def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> None:
     """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
     if check:
-        wave, task_records = wiring.check(settings, path)
-        console.line(f"wave {wave.id}: {_tasks(len(task_records))}, no errors; nothing was stored")
+        with wiring.known_waves(settings) as known:
+            checked = wiring.check(settings, path, known)
+        _warn(console, checked)
+        count = _tasks(len(checked.task_records))
+        console.line(f"wave {checked.record.id}: {count}, no errors; nothing was stored")
         return
-    wave, count, new = wiring.submit(settings, path)
+    checked, new = wiring.submit(settings, path)
     if new:
-        what = f"{_tasks(count)} planned; `wavekeeper run` submits them as the window allows"
+        _warn(console, checked)
+        count = _tasks(len(checked.task_records))
+        what = f"{count} planned; `wavekeeper run` submits them as the window allows"
     else:
         what = "already there, nothing changed"
-    console.line(f"wave {wave.id}: {what}")
+    console.line(f"wave {checked.record.id}: {what}")
+
+
+def _warn(console: Console, checked: wiring.Checked) -> None:
+    for line in checked.warnings:
+        console.line(f"note: {line}")
 
 
 def _tasks(count: int) -> str:
@@ -67,4 +77,5 @@ def _look(settings: Settings) -> LiveMap:
     held_by = wiring.holder(settings)
     with wiring.open_reading(settings) as ports:
         how = wiring.supervision_seen(settings, policy, ports, held_by)
-        return StatusReader(ports, how).look(held_by)
+        here = StatusReader(ports, how).look(held_by)
+    return here.model_copy(update={"agents": wiring.unprotected(settings)})

@@ -108,7 +108,7 @@ class Answering:
 
     def edit(self, request: ApprovalRequest, words: str) -> Edited:
         """Replace the prompt of the request, if linter and guard permit the new one."""
-        before = request.proposal.prompt or ""
+        before, words = request.proposal.prompt or "", self._ports.secrets.text(words)
         compared = difflib.unified_diff(before.split("\n"), words.split("\n"), n=0, lineterm="")
         changed = tuple(line for line in list(compared)[2:] if not line.startswith("@@"))
         if not changed:

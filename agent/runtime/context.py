@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
+from agent.core.model.secrets import SHAPES, Redactor
 from agent.core.review.brief import Limits
 from agent.core.review.review import RetryPolicy
 from agent.ports import (
@@ -60,6 +61,8 @@ class Ports:
     """None: no document can be proposed."""
     diffs: DiffSource | None = None
     """None: a reviewer is not shown what a branch changed."""
+    secrets: Redactor = SHAPES
+    """What takes secrets out of text that was not cleaned at its port; see `crossings`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ it cannot be written, or nobody knows whether the effect took place, the intent 
 at any point and started again, `settle` reads back by idempotency key what happened.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -17,11 +19,11 @@ from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
+from agent.core.model.nouns import Failing
 from agent.core.plan import decision_basis, planner
 from agent.errors import (
     KeyReusedError,
     NothingDoneError,
-    RemoteUnavailableError,
     UnusableStoreError,
     describe_error,
 )
@@ -31,6 +33,9 @@ from agent.runtime.drafting import is_self_contained
 from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
 
+_SAID: Final = 300
+"""Characters of a failure's words that are kept."""
+_NUMBER: Final = re.compile("[0-9]+")
 _NOTHING_DONE = (NothingDoneError, KeyReusedError)
 """The only errors after which it is known that the effect did not take place."""
 
@@ -54,6 +59,8 @@ class Executor:
         self._supervision = supervision
         self._observer = observer
         self._used: set[tuple[str, datetime]] = set()
+        self._errors: dict[str, str] = {}
+        """What an act said after which nobody knows whether it took effect, by key."""
         self._assessed: Assessment | None = None
         """The last assessment, so that looking again at one task assesses that one."""
 
@@ -105,15 +112,14 @@ class Executor:
         now = self._ports.clock.now()
         try:
             why = self._void(cleared, now, consent)
+            if why is None:
+                proposal = self._with_baseline(proposal, now)
         except UnusableStoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - nothing is begun; recorded as void
-            why = describe_error(error)
-        if why is None:
-            try:
-                proposal = self._with_baseline(proposal, now)
-            except RemoteUnavailableError as error:
-                why = f"where the branches are cannot be seen: {error}"
+        except Exception as error:  # noqa: BLE001 - nothing is begun, and the record says why
+            return self._failed(
+                "outcome", proposal, key, tick, _named(consent), describe_error(error)
+            )
         if why is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
@@ -132,8 +138,12 @@ class Executor:
     def _with_baseline(self, proposal: Proposal, now: datetime) -> Proposal:
         """What an attempt finds on the remote is noted before it is sent, in the intent's record.
 
-        Later it could not be told from what the attempt brought. RemoteUnavailableError: it cannot
-        be seen, so nothing is sent.
+        Later it could not be told from what the attempt brought.
+
+        Raises:
+            RemoteUnavailableError: it cannot be seen, so nothing is sent.
+            NothingDoneError: the branch of a new task is there already.
+
         """
         remote, task = self._ports.remote, proposal.task
         if remote is None or task is None or not VERBS[proposal.action].sends:
@@ -142,7 +152,15 @@ class Executor:
         spec = proposal.spec or (record.spec if record is not None else None)
         if spec is None:
             return proposal
-        return proposal.model_copy(update={"baseline": remote.baseline(spec.branch, now)})
+        baseline = remote.baseline(spec.branch, now)
+        is_new = proposal.spec is not None or proposal.action is Action.SUBMIT
+        taken = baseline.branch is not None and spec.continues != spec.branch
+        if is_new and taken and spec.commit == "required":
+            raise NothingDoneError(
+                f"origin has a branch {spec.branch} already, and what was there before is no work "
+                "of this task; delete or rename that branch"
+            )
+        return proposal.model_copy(update={"baseline": baseline})
 
     def settle(self, tick: int) -> list[Done]:
         """Find out what became of every intent that has no outcome; nothing is done again.
@@ -167,12 +185,16 @@ class Executor:
             if happened is not None:
                 return self._remember("settled", proposal, key, tick, whose, happened)
             said = "it had not taken effect, or is safe to do again"
-            self._write("settled", key, tick, proposal, {"result": "void", "said": said, **whose})
+            if (error := self._errors.get(key)) is not None:
+                said = f"{said}: {error}"
+            with self._ports.state.transaction():
+                if error is not None:
+                    self._count(proposal, error)
+                body = {"result": "void", "said": said, **whose}
+                self._write("settled", key, tick, proposal, body)
         except NothingDoneError as error:
             # It took effect, and what it belongs to is not known here: nobody can remember it.
-            failed = {"result": "failed", "said": str(error), **whose}
-            self._write("settled", key, tick, proposal, failed)
-            return Done(proposal, "failed", str(error))
+            return self._failed("settled", proposal, key, tick, whose, str(error))
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
             return Done(proposal, "open", describe_error(error))
         return Done(proposal, "void", said)
@@ -213,11 +235,10 @@ class Executor:
         try:
             happened = do(self._ports, proposal, key)
         except _NOTHING_DONE as error:
-            failed = {"result": "failed", "said": str(error), **whose}
-            self._write("outcome", key, tick, proposal, failed)
-            return Done(proposal, "failed", str(error))
+            return self._failed("outcome", proposal, key, tick, whose, str(error))
         except Exception as error:  # noqa: BLE001 - whether it took effect is unknown, so it is read back
-            return Done(proposal, "open", describe_error(error))
+            self._errors[key] = describe_error(error)
+            return Done(proposal, "open", self._errors[key])
         try:
             return self._remember("outcome", proposal, key, tick, whose, happened)
         except Exception as error:  # noqa: BLE001 - it is done and not remembered, so it is read back
@@ -236,11 +257,46 @@ class Executor:
         with self._ports.state.transaction():
             at = self._ports.clock.now()
             EFFECTS[proposal.action].remember(self._ports, proposal, key, at, happened)
+            self._errors.pop(key, None)
+            self._forget_failures(proposal)
             body = {"result": "done", "said": happened.said, **whose}
             self._write(kind, key, tick, proposal, body)
         for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
             self._observer.refresh(str(task))
         return Done(proposal, "done", happened.said)
+
+    def _failed(
+        self,
+        kind: RecordKind,
+        proposal: Proposal,
+        key: str,
+        tick: int,
+        whose: Mapping[str, object],
+        said: str,
+    ) -> Done:
+        """It did nothing; how often in a row is counted together with the record."""
+        with self._ports.state.transaction():
+            self._count(proposal, said)
+            self._write(kind, key, tick, proposal, {"result": "failed", "said": said, **whose})
+        return Done(proposal, "failed", said)
+
+    def _count(self, proposal: Proposal, said: str) -> None:
+        task = self._ports.store.task_record(proposal.task) if proposal.task else None
+        if task is None or self._assessed is None:
+            return
+        rests_on = decision_basis.derive(self._assessed.tasks.get(task.spec.id), proposal)
+        failing = Failing(
+            action=proposal.action.value, basis=digest(rests_on), times=1, said=said[:_SAID],
+            at=self._ports.clock.now(),
+        )  # fmt: skip
+        if (before := task.failing) is not None and _alike(before, failing):
+            failing = failing.model_copy(update={"times": before.times + 1})
+        self._ports.store.save(task.model_copy(update={"failing": failing}))
+
+    def _forget_failures(self, proposal: Proposal) -> None:
+        task = self._ports.store.task_record(proposal.task) if proposal.task else None
+        if task is not None and task.failing and task.failing.action == proposal.action:
+            self._ports.store.save(task.model_copy(update={"failing": None}))
 
     def _write(
         self, kind: RecordKind, key: str, tick: int, proposal: Proposal, body: Mapping[str, object]
@@ -263,6 +319,12 @@ class Executor:
 
 def _not_here(_ports: Ports, proposal: Proposal, _key: str) -> Happened:
     raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
+
+
+def _alike(before: Failing, now: Failing) -> bool:
+    """Whether both failed in the same way; numbers in the words tell only one time from another."""
+    same = (before.action, before.basis) == (now.action, now.basis)
+    return same and _NUMBER.sub("", before.said) == _NUMBER.sub("", now.said)
 
 
 def _named(consent: Consent | None) -> dict[str, object]:

@@ -352,6 +352,7 @@ class _Judging:
             mark=self._mark,
             timeout=command.timeout,
             stop=keeper.is_halted,
+            readable=checkout.readable,
         )
         if keeper.is_halted():
             raise _HaltedError

@@ -255,8 +255,9 @@ class Observer:
         self, task_record: TaskRecord, view: TaskView, now: datetime
     ) -> tuple[Evidence, ...]:
         wanted = wanted_proof(task_record, self._supervision.policy)
+        before = {item.id: item for item in task_record.evidence}
         return tuple(
-            item
+            _unknown_since(item, before.get(item.id), now)
             for probe in self._ports.probes
             if probe.kinds & wanted
             for item in probe.probe(task_record.spec, view, now)
@@ -459,6 +460,7 @@ def task_of(
         review=task_record.review,
         blocked_by=task_record.blocked_by,
         canary=task_record.canary,
+        failing=task_record.failing and _clamped(task_record.failing, now, "at"),
         depends_on=spec.depends_on,
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,
@@ -476,6 +478,14 @@ def _judged(judgement: Judgement | None, now: datetime) -> dict[str, Any]:
     if judgement.record is not None:
         return {"judge": _clamped(judgement.record, now, "at")}
     return {"judging": "running" if judgement.host is not None else "ordered"}
+
+
+def _unknown_since(item: Evidence, before: Evidence | None, now: datetime) -> Evidence:
+    """With the time since when this source has not known it; an id is of one attempt."""
+    if item.holds is not None:
+        return item
+    since = before.unknown_since if before is not None and before.holds is None else None
+    return item.model_copy(update={"unknown_since": min(since or now, now)})
 
 
 def _by(now: datetime, at: datetime | None) -> datetime | None:

@@ -148,7 +148,7 @@ PROPOSED = [
     pytest.param(unjudged(judging="running"), "leave-alone", "is at work on it", id="running"),
     pytest.param(unjudged(evidence=NOT_PUSHED), "retry", "origin has no branch a",
                  id="nothing pushed"),
-    pytest.param(unjudged(evidence=NOBODY_KNOWS), "leave-alone", "anything was pushed: no answer",
+    pytest.param(unjudged(evidence=NOBODY_KNOWS), "leave-alone", "a commit was pushed: no answer",
                  id="nobody knows"),
     pytest.param(w.proven(judge=w.judged("fail", reason="./check ended with 1")), "retry",
                  "the judge did not pass it: ./check ended with 1", id="failed"),

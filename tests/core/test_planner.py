@@ -39,6 +39,13 @@ def parked(seconds):
     return Review(abstained="no answer", pending=True, retry_at=w.ago(-seconds))
 
 
+def unknown(since):
+    """All is proven but the checks."""
+    checks = w.seen("checks-passed", holds=None, detail="queued", source="https://ci.example")
+    checks = checks.model_copy(update={"unknown_since": since})
+    return w.ended("succeeded", evidence=(*w.climbed()[:-1], checks), acceptance_commands=())
+
+
 ALONE = [
     pytest.param(w.ended(inspected=False), "inspect", "unread", id="failed and unread"),
     pytest.param(w.proven(inspected=False), "inspect", "unread", id="succeeded and unread"),
@@ -69,7 +76,16 @@ ALONE = [
     pytest.param(used(CONTRADICTED, attempts_left=1), "retry", "did not pass", id="one left"),
     pytest.param(used(CONTRADICTED, attempts_left=0), "hand-over", "no attempts", id="none left"),
     pytest.param(w.ended("succeeded", evidence=w.climbed(holds=None)), "leave-alone",
-                 "it is unknown whether anything was pushed", id="the remote cannot be looked at"),
+                 "it is unknown whether a commit was pushed", id="the remote cannot be looked at"),
+    pytest.param(unknown(w.ago(4 * 3600 - 1)), "leave-alone", "later until 2026-11-22 10:00:01Z",
+                 id="the proof cannot be looked at for nearly too long"),
+    pytest.param(unknown(w.ago(4 * 3600)), "hand-over",
+                 "it is unknown whether the checks passed: queued; https://ci.example was asked, "
+                 "since 2026-11-22 06:00:00Z", id="the proof cannot be looked at for too long"),
+    pytest.param(used(unknown(w.ago(86400)), attempts_left=0), "hand-over", "it is unknown",
+                 id="and no attempts are left"),
+    pytest.param(used(unknown(w.ago(86400)), evidence=w.climbed(holds=False)), "retry", "no commit",
+                 id="what is denied comes first"),
     pytest.param(w.ended("lost"), "retry", "lease ran out", id="lost"),
     pytest.param(w.ended("lost", attempts_left=0), "retry", "lease", id="lost, and none left"),
     pytest.param(w.ended("lost", attempt=9), "retry", "lease", id="lost in the ninth attempt"),

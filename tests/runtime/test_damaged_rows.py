@@ -1,9 +1,12 @@
 """A row of the state that cannot be read: what rests on it waits for a person, the rest goes on."""
 
+import io
 from datetime import timedelta
 
 import pytest
 
+from agent.cli.console import Console
+from agent.cli.views import page
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import Defect, Grants
@@ -27,6 +30,15 @@ def damage(world: SmallWorld, table: str, where: str = "1") -> None:
 
 def look(world: SmallWorld) -> LiveMap:
     return StatusReader(world.world, HOW).look("me")
+
+
+def shown(world: SmallWorld) -> str:
+    """The page of `status`."""
+    written = io.StringIO()
+    console = Console(written, io.StringIO(), {})
+    for part in page(console, look(world)):
+        console.show(part)
+    return written.getvalue()
 
 
 def known(world: SmallWorld, task: str) -> TaskRecord:
@@ -87,6 +99,7 @@ def test_the_tasks_of_a_wave_that_cannot_be_read_wait_and_nothing_is_granted(tmp
     here = look(world)
     assert here.needs_you == ("T-1",)
     assert [(one.kind, one.id) for one in here.damaged] == [("wave", "w1")]
+    assert "NEEDS YOU (2)\n  wave w1 cannot be read: its row in " in shown(world)
 
 
 def test_an_outcome_that_cannot_be_read_counts_against_the_window(tmp_path):
@@ -103,6 +116,7 @@ def test_an_outcome_that_cannot_be_read_counts_against_the_window(tmp_path):
     results = {one.task: one.result for one in outcomes}
     assert results == {"T-2": "accepted", "T-3": "accepted", key: "failed"}
     assert [(one.kind, one.id) for one in look(world).damaged] == [("outcome", key)]
+    assert f"NEEDS YOU (1)\n  outcome {key} cannot be read: its row in " in shown(world)
 
 
 def asked(folder) -> SmallWorld:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.agents import isolation
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.queue.judgements import SqliteJudgements
+from agent.backends import Boundary
 from agent.core.model.nouns import Command
 from agent.errors import LockHeldError, QueueUnavailableError, SpawnError, WorktreeError
 from tests.adapters.git_origin import BRANCH, Origin
@@ -300,6 +303,26 @@ def test_no_filter_hook_or_link_of_the_commit_has_a_say(world: World, tmp_path: 
     assert not ran.exists()
 
 
+@pytest.mark.skipif(isolation.fault() is not None, reason=f"no bubblewrap: {isolation.fault()}")
+def test_behind_the_boundary_a_command_sees_its_checkout_and_nothing_of_the_judge(
+    world: World, tmp_path: Path
+) -> None:
+    world.runner = CommandRunner(
+        ["true"], prompt="stdin", output="text", env={}, now=world.clock.now, scope="s",
+        boundary=Boundary(isolation="bubblewrap", hidden=(tmp_path,)),
+    )  # fmt: skip
+    clone = tmp_path / "judge/clone.git"
+    look = shell(
+        "git log -1 --format=%H && git status --porcelain && test $(cat tests/test_a.py) = a"
+        f" && test ! -e {clone}/config && test ! -e ../index && test ! -e {tmp_path}/work"
+        f" && ! touch {clone}/objects/x && echo weaker >tests/test_a.py"
+    )
+    record = world.judged(look, look, CHANGED, protected=("tests/**",))
+    assert [one.exit_code for one in record.commands] == [0, 0, 0], record.commands
+    assert record.commands[0].output.startswith(str(record.commit))
+    assert (record.verdict, record.shown) == ("pass", True)
+
+
 # Leases, stops and kills.
 
 
@@ -447,7 +470,10 @@ from pathlib import Path
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.common.machine import SystemClock
 from agent.adapters.git.checkouts import GitCheckouts
+from agent.adapters.agents import isolation
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.queue.judgements import SqliteJudgements
+from agent.backends import Boundary
 from agent.runtime.judging import JudgeHost, JudgeSettings
 
 place = Path(sys.argv[1])

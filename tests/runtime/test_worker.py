@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import threading
@@ -197,6 +198,18 @@ def test_a_host_that_is_stopped_leaves_nothing_running(world: World) -> None:
         view = world.view(task)
         assert (view.state, view.last_error) == (Status.FAILED, "the worker host was stopped")
     assert world.view("t3").state is Status.QUEUED
+
+
+def test_no_secret_of_host_and_queue_reaches_an_agent(world: World) -> None:
+    world.submit(f"env\n{PUSH}")
+    with world.host():
+        view = world.over()
+    claim = json.loads((world.run_folder() / "lease.json").read_text())
+    token = claim["lease"]["token"]
+    assert len(token) > 16
+    seen = view.final_response or ""
+    assert "WAVEKEEPER_MARK=t1/1/" in seen
+    assert token not in seen
 
 
 def test_no_more_agents_run_than_there_are_slots(world: World) -> None:

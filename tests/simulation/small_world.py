@@ -150,7 +150,7 @@ class SmallWorld:
         return Ticker(self.wrap(self.world), how)
 
     def host(self) -> None:
-        """Claim all there is and play each attempt to its end."""
+        """Claim all there is, play each attempt to its end, and judge what was ordered."""
         while lease := self.queue.claim("h", [one.id for one in QUEUES], lease=60):
             turn = self.script.get((lease.task, lease.attempt), HONEST)
             if turn.vanish:
@@ -159,6 +159,7 @@ class SmallWorld:
             if turn.commit:
                 self.remote.heads[lease.order.branch] = turn.commit
             self.queue.finish(lease, _report(turn))
+        self.judge()
 
     def judge(self) -> None:
         """Make every judgement that was ordered, as the script has it."""
@@ -177,7 +178,6 @@ class SmallWorld:
             results.append(ticker.tick())
             self.clock.move(61)
             self.host()
-            self.judge()
             if self.settled():
                 return results
         return results

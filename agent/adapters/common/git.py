@@ -27,6 +27,10 @@ from agent.core.model.text import one_line
 from agent.errors import ConfigurationError, WorktreeError
 
 HEADS: Final = "refs/heads/"
+CLONE: Final = "origin.git"
+"""In the folder of the clones: what the clones of the agents borrow their objects from."""
+AGENTS: Final = "agents"
+"""In the folder of the clones: one clone per task, which is its agent's to write."""
 LIMIT: Final = 300.0
 """Seconds for one call, which may fetch a whole history."""
 OTHER_REPOSITORY: Final = re.compile(

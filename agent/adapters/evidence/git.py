@@ -123,7 +123,7 @@ class GitEvidence:
                 self._seen = self._ask(now)
             except (GitError, OSError) as error:
                 self._seen = None
-                raise RemoteUnavailableError(git.hidden(str(error))[:_SHOWN]) from error
+                raise _out_of_reach(error) from error
         return self._seen
 
     def baseline(self, branch: str, now: datetime) -> Baseline:
@@ -132,7 +132,7 @@ class GitEvidence:
         try:
             self._fetch(heads, branch)
         except (GitError, OSError) as error:
-            raise RemoteUnavailableError(git.hidden(str(error))[:_SHOWN]) from error
+            raise _out_of_reach(error) from error
         return Baseline(branch=heads.branches.get(branch), default=heads.default)
 
     def fate(self, branch: str, commit: str, heads: Heads) -> BranchFate | None:
@@ -444,6 +444,11 @@ def _with_default(heads: Heads, branch: str) -> Heads:
     if main is None:
         raise GitError("origin's HEAD names no branch that is there: set it to the main one")
     return replace(heads, default_name=main, default=heads.branches[main])
+
+
+def _out_of_reach(error: Exception) -> RemoteUnavailableError:
+    why = git.hidden(str(error))[:_SHOWN]
+    return RemoteUnavailableError(f"where origin's branches are cannot be seen: {why}")
 
 
 def _ref(branch: str) -> str:

@@ -287,6 +287,10 @@ class _Checkout:
         self._remembered = (b"", 0)
         self._fill()
 
+    @property
+    def readable(self) -> Sequence[Path]:
+        return (self._repository.clone / "objects",)
+
     def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
         with _disk():
             # Whoever found it could have written into it. Its time tells git how far to trust it.

@@ -9,12 +9,13 @@ accept three wrong results in four.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from agent.core.assess.proof import Proof, in_force, newest, pushed_commit
 from agent.core.model.nouns import ProofKind, Status, Task, TaskKind
 from agent.core.model.policy import CompletionPolicy
+from agent.core.model.text import code
 
 JudgeState = Literal[
     "none", "nothing", "unjudged", "missing", "ordered", "unknown", "failed", "passed"
@@ -107,6 +108,28 @@ def agent_gone(task: Task) -> bool | None:
         return task.tree_gone
     judged, ended = task.judge, task.finished_at
     return None if judged is None or ended is None or judged.at < ended else True
+
+
+def notes(task: Task) -> tuple[str, ...]:
+    """What a person or a reviewer must know of the judgement, one sentence each."""
+    found, judge, witness = [], task.judge, task.queue_judge
+    if judge is not None and judge.changed_judges:
+        what = _named(judge.changed_judges)
+        found.append(f"the attempt changed {what}, which its own acceptance commands run or read")
+    if judge is not None and judge.restored:
+        found.append(f"{_named(judge.restored)} was put back to the base before the commands ran")
+    if judge is not None and judge.verdict == "unknown":
+        found.append(f"the judgement shows nothing: {judge.reason or 'it gives no reason'}")
+    if task.shown_by == "push":
+        found.append('the wave file says shown_by = "push": nothing had to show the change')
+    if witness is not None:
+        found.append(f"the queue's own judge says {witness.verdict}, which proves nothing")
+    return tuple(found)
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{code(paths[0])}{more}"
 
 
 def is_heavy(task: Task, policy: CompletionPolicy) -> bool:

@@ -6,6 +6,7 @@ claim; what the supervisor fetched itself is observed; only observed evidence pr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from agent.core.model.actions import digest
@@ -92,6 +93,18 @@ class Rung:
     kinds: tuple[ProofKind, ...]
     state: RungState
     detail: str
+    unseen: Evidence | None = None
+    """Where the state is unknown: the look that did not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What stays unknown, and how long that goes on without a person."""
+
+    rung: Rung
+    since: datetime
+    ask_at: datetime
+    """From then on a person is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,13 @@ class Proof:
     criteria: Literal["none", "met", "unmet", "needs-review", "cannot-tell"]
     unmet: tuple[str, ...] = ()
     """Ids of the criteria that are not met, in the order of the task."""
+    doubt: Doubt | None = None
+    """Of what is unknown, that which a person is asked about first."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is unknown through a fault of the installation, one sentence each."""
+        return tuple(one.detail for one in self.rungs if one.unseen and one.unseen.fault)
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -131,7 +151,20 @@ def assess(task: Task, policy: CompletionPolicy) -> Proof:
     open_states = {rung.state for rung in rungs} - {"proven"}
     state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
     criteria, unmet = _criteria(task)
-    return Proof(state, tuple(rungs), criteria, unmet)
+    doubts = [doubt for rung in rungs if (doubt := _doubt(rung, task, policy)) is not None]
+    first = min(doubts, key=lambda doubt: doubt.ask_at, default=None)
+    return Proof(state, tuple(rungs), criteria, unmet, first)
+
+
+def _doubt(rung: Rung, task: Task, policy: CompletionPolicy) -> Doubt | None:
+    """Unknown has an age: how long the source has not known, at the longest since the end."""
+    if rung.unseen is None:
+        return None
+    since = rung.unseen.unknown_since or task.finished_at or task.started_at
+    if since is None:
+        return None
+    patience = timedelta(seconds=rung.unseen.ask_after or policy.ask_after)
+    return Doubt(rung, since, since + patience)
 
 
 def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
@@ -142,7 +175,9 @@ def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
             return Rung(kinds, "proven", rung.detail)
     states = [rung.state for rung in found]
     best = next(state for state in (*_WORST_FIRST[:3], "unknown", "missing") if state in states)
-    return Rung(kinds, best, "; ".join(rung.detail for rung in found))
+    unseen = next((rung.unseen for rung in found if rung.unseen), None)
+    detail = "; ".join(rung.detail for rung in found)
+    return Rung(kinds, best, detail, unseen if best == "unknown" else None)
 
 
 def _one(kind: ProofKind, task: Task) -> Rung:
@@ -156,14 +191,15 @@ def _one(kind: ProofKind, task: Task) -> Rung:
     last = _newest(observed)
     if last.holds is None:
         why = f": {last.detail}" if last.detail else ""
-        return Rung((kind,), "unknown", f"it is unknown whether {yes}{why}")
+        fault = ", by a fault of the installation" if last.fault else ""
+        return Rung((kind,), "unknown", f"it is unknown whether {yes}{fault}{why}", last)
     if not last.holds:
         return Rung((kind,), "contradicted", denial(kind, last.detail))
     if _stale(last, task):
         return Rung((kind,), "stale", f"{yes}, but this was seen before the last change")
     if last.value is None and (kind in _COMMITS or kind in _DIGESTS):
         what = "commit" if kind in _COMMITS else "digest"
-        return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}")
+        return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}", last)
     seen = last.detail or yes
     if kind is ProofKind.COMMIT_PUSHED and _was_there(last.value, task):
         return Rung((kind,), "contradicted", denial(kind, "it was there before this attempt"))

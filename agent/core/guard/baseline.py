@@ -41,6 +41,7 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "submit.low_memory": AT_LEAST,
     "submit.clearance_seconds": AT_MOST,
     "completion.claims_count": AT_MOST,
+    "completion.ask_after": AT_MOST,
     "failures.default_wait": AT_LEAST,
     "failures.stale_cancel_within": AT_MOST,
     "failures.durable_after": AT_LEAST,

@@ -6,7 +6,15 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import TERMINAL, Baseline, Evidence, Grants, Noun, Review
+from agent.core.model.nouns import (
+    TERMINAL,
+    Baseline,
+    Evidence,
+    Failing,
+    Grants,
+    Noun,
+    Review,
+)
 from agent.core.model.queueing import TaskSpec, TaskView
 
 GENESIS: Final = "0" * 64
@@ -14,13 +22,14 @@ GENESIS: Final = "0" * 64
 
 RecordKind = Literal[
     "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "fixed",
-    "policy", "stop",
+    "policy", "stop", "refused",
 ]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
 intent that a crash left open, found by reading the queue back; `answered` is a person's answer to
 a request, `closed` how a request ended without being carried out; `fixed` is a defect that counts
 as fixed because its issue was closed by hand; `policy` is a policy file that
-was edited while the supervisor ran, and whether it took effect."""
+was edited while the supervisor ran, and whether it took effect; `refused` is a command that acts
+or answers and came from an agent, so that nothing was done."""
 
 
 class Record(Noun):
@@ -123,6 +132,8 @@ class TaskRecord(Noun):
     """Tokens that models have used on it, over all attempts."""
     why: str | None = None
     """One sentence for the outcome table."""
+    failing: Failing | None = None
+    """The action that failed last, until it succeeds."""
     changed_at: AwareDatetime
 
     def is_started_again(self, view: TaskView) -> bool:

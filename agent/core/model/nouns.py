@@ -268,6 +268,12 @@ class Evidence(Noun):
     """For `commit-pushed`: the commit that the change is compared with."""
     source: str | None = None  # where it was fetched
     answer: str | None = None  # the sha256 of the raw answer
+    unknown_since: AwareDatetime | None = None
+    """Since when this source has not known it; None: at the longest since the attempt ended."""
+    ask_after: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for which it may stay unknown; then a person is asked. None: as the policy says."""
+    fault: bool | None = None
+    """It is unknown because the installation is not in order: no attempt could change that."""
 
 
 class LateReport(Noun):
@@ -278,6 +284,18 @@ class LateReport(Noun):
     final_response: str | None = None
     judge: JudgeRecord | None = None
     inspected: bool = False
+
+
+class Failing(Noun):
+    """An action about a task that failed, and how often in a row it failed in the same way."""
+
+    action: str
+    basis: str
+    """The digest of what the decision rested on; on another basis it is another action."""
+    times: int
+    said: str
+    at: AwareDatetime
+    """When it failed last."""
 
 
 class Task(Noun):
@@ -345,6 +363,7 @@ class Task(Noun):
     """The id of the defect this infrastructure task fixes."""
     declined: dict[str, str] = {}
     """What a person rejected or put off: action and digest of the basis, to one sentence."""
+    failing: Failing | None = None
 
     @property
     def word(self) -> str | None:
@@ -517,6 +536,7 @@ def contradiction(task: Task, now: AwareDatetime) -> str | None:
         ("lastInterruptAt", task.last_interrupt_at),
         ("judge.at", task.judge.at if task.judge else None),
         *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
+        *((f"evidence {item.id}: unknownSince", item.unknown_since) for item in task.evidence),
     ):
         if (why := _future(name, at, now)) is not None:
             return why

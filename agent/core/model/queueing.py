@@ -192,7 +192,7 @@ class Lease(Noun):
     task: TaskId
     attempt: int
     token: str
-    """Differs for every claim; also the mark by which the attempt's processes are found."""
+    """Differs for every claim; a secret of worker host and queue."""
     queue: str
     prompt: str
     order: Order

@@ -95,7 +95,7 @@ def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Pr
         return _read(assessed)
     if task.status is Status.CANCELLED and assessed.failure is None:
         return _leave(assessed, "cancelled")
-    if (judging := _judging(assessed)) is not None:
+    if (judging := _judging(assessed, now)) is not None:
         return judging
     if (decided := _by_completion(assessed, now)) is not None:
         return decided
@@ -117,7 +117,7 @@ def _read(assessed: TaskAssessment) -> Proposal:
     return reading.model_copy(update={"cause": _cause(assessed, failure)})
 
 
-def _judging(assessed: TaskAssessment) -> Proposal | None:
+def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """What was pushed is judged before anything else, however its attempt ended.
 
     A quarter of real attempts that ran out of time had done all that was asked.
@@ -127,9 +127,9 @@ def _judging(assessed: TaskAssessment) -> Proposal | None:
         how = "is at work on it" if task.judging == "running" else "has not taken it yet"
         return _leave(assessed, f"it is being judged; a judge host {how}")
     if assessed.judged == "unjudged":
-        last = newest(ProofKind.COMMIT_PUSHED, task.evidence, holds=None)
-        why = f": {last.detail}" if last is not None and last.detail else ""
-        return _leave(assessed, f"it is unknown whether anything was pushed{why}")
+        if assessed.proof.doubt is not None:
+            return _unknown(assessed, now)
+        return _leave(assessed, "it is unknown whether anything was pushed")
     if assessed.judged != "missing":
         return None
     if assessed.too_heavy:
@@ -161,8 +161,20 @@ def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
     unknown = proof.state == "unknown" and assessed.judged != "unknown"
     if assessed.task.status is Status.SUCCEEDED and unknown:
-        return _leave(assessed, f"the proof is not complete: {proof.gaps[0]}; checked again later")
+        return _unknown(assessed, now)
     return None
+
+
+def _unknown(assessed: TaskAssessment, now: datetime) -> Proposal:
+    """Look again, but not for ever: what nobody can tell is no fault of the task's either."""
+    doubt, first = assessed.proof.doubt, assessed.proof.gaps[0]
+    if doubt is None or now < doubt.ask_at:
+        until = f" until {doubt.ask_at:%Y-%m-%d %H:%M:%SZ}" if doubt else ""
+        return _leave(assessed, f"the proof is not complete: {first}; checked again later{until}")
+    source = doubt.rung.unseen.source if doubt.rung.unseen else None
+    asked = f"; {source} was asked" if source else ""
+    why = f"{doubt.rung.detail}{asked}, since {doubt.since:%Y-%m-%d %H:%M:%SZ}"
+    return _do(assessed, Action.HAND_OVER, why)
 
 
 def _doubt(task: Task) -> str:
@@ -200,7 +212,7 @@ def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -
 def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
     """First the issue, then the fix, and only then does the wave continue."""
     defect = assessed.defect
-    cause = f"{failure.reason}: {failure.subject}"
+    cause = f"{failure.reason}: {failure.subject or 'what exactly has no name'}"
     if defect is None or defect.status == "observed":
         if assessed.first_of_cause:
             return _record(assessed, failure, f"{cause}; it is recorded before it is fixed")
