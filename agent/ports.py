@@ -196,10 +196,18 @@ class Runner(Protocol):
         """Kill what is left of this task's attempts below `before`; how many processes."""
 
     def check(
-        self, argv: Sequence[str], *, cwd: Path, mark: str, timeout: float, stop: Callable[[], bool]
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        mark: str,
+        timeout: float,
+        stop: Callable[[], bool],
+        readable: Sequence[Path] = (),
     ) -> CommandResult:
         """Run one acceptance command to its end, its time limit, or until `stop()`.
 
+        `readable`: what it may see, besides `cwd`, of what is otherwise kept from it.
         SpawnError: it could not be run at all, which says nothing about the work.
         """
 
@@ -247,6 +255,10 @@ class CleanCheckout(Protocol):
 
     @property
     def path(self) -> Path: ...
+    @property
+    def readable(self) -> Sequence[Path]:
+        """What commands need to see besides `path`, and never write."""
+
     def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
         """Put every file of the tree back, and give those that had been changed, sorted.
 

@@ -741,7 +741,8 @@ def judge_host(
 
 def _check_runner(settings: Settings) -> Runner:
     """Runs acceptance commands as the agent's runner does; a judge host needs no agent."""
-    agent, given = settings.agent, context(settings)
+    agent = settings.agent
+    given = replace(context(settings), boundary=boundary(settings))
     if agent is not None:
         return agent.backend.open(agent.settings, given)
     own = CommandAgentSettings(

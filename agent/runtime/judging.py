@@ -194,23 +194,25 @@ class _Judging:
     def go(self) -> None:
         host = self._host
         host.tell(f"{self._title}: judging")
-        pause = 0.0
         try:
             with self._keeper:
                 host.sweep(self._lease)
                 self._hand_in(self._judged())
-                return
         except _HaltedError:
             if self._keeper.lost:
                 host.tell(f"{self._title}: not judged, another host has it")
-                return
-            host.tell(f"{self._title}: not judged, the judge host stops")
+            else:
+                self._give_up(0, "not judged, the judge host stops")
         except (OSError, SpawnError, WorktreeError) as error:
             pause = host.pause(self._lease.key)
-            line = one_line(str(error))
-            host.tell(f"{self._title}: cannot be judged now, again in {pause:g} s: {line}")
+            why = one_line(str(error))
+            self._give_up(pause, f"cannot be judged now, again in {pause:g} s: {why}")
+
+    def _give_up(self, pause: float, why: str) -> None:
+        """Let the lease run out after `pause` seconds: until then nobody tries, then anybody."""
         with suppress(*OUT_OF_REACH):
-            host.source.beat(self._lease, extend=pause)
+            self._host.source.beat(self._lease, extend=pause)
+        self._host.tell(f"{self._title}: {why}")
 
     def _hand_in(self, record: JudgeRecord) -> None:
         host, told = self._host, False
@@ -350,6 +352,7 @@ class _Judging:
             mark=self._mark,
             timeout=command.timeout,
             stop=keeper.is_halted,
+            readable=checkout.readable,
         )
         if keeper.is_halted():
             raise _HaltedError

@@ -285,6 +285,13 @@ def poison_git(path):
     (path / ".git/index").unlink()
 
 
+def poison_index(path):
+    """The one that our own git compares with."""
+    edit(path)
+    env = {**os.environ, "GIT_INDEX_FILE": str(path.parent / "index")}
+    subprocess.run(["git", "add", "tests/test_a.py"], cwd=path, env=env, check=True)
+
+
 def swap_git(path):
     edit(path)
     shutil.rmtree(path / ".git")
@@ -295,7 +302,7 @@ def swap_git(path):
     "act",
     [
         edit, edit_secretly, delete, replace_by_folder, replace_by_link, lock_away, poison_git,
-        swap_git,
+        poison_index, swap_git,
     ],
     ids=lambda one: one.__name__,
 )  # fmt: skip

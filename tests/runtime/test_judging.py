@@ -4,11 +4,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from agent.adapters.agents import isolation
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.queue.judgements import SqliteJudgements
+from agent.backends import Boundary
 from agent.core.model.nouns import Command
 from agent.errors import LockHeldError, QueueUnavailableError, SpawnError, WorktreeError
 from tests.adapters.git_origin import BRANCH, Origin
@@ -299,6 +303,26 @@ def test_no_filter_hook_or_link_of_the_commit_has_a_say(world: World, tmp_path: 
     assert not ran.exists()
 
 
+@pytest.mark.skipif(isolation.fault() is not None, reason=f"no bubblewrap: {isolation.fault()}")
+def test_behind_the_boundary_a_command_sees_its_checkout_and_nothing_of_the_judge(
+    world: World, tmp_path: Path
+) -> None:
+    world.runner = CommandRunner(
+        ["true"], prompt="stdin", output="text", env={}, now=world.clock.now, scope="s",
+        boundary=Boundary(isolation="bubblewrap", hidden=(tmp_path,)),
+    )  # fmt: skip
+    clone = tmp_path / "judge/clone.git"
+    look = shell(
+        "git log -1 --format=%H && git status --porcelain && test $(cat tests/test_a.py) = a"
+        f" && test ! -e {clone}/config && test ! -e ../index && test ! -e {tmp_path}/work"
+        f" && ! touch {clone}/objects/x && echo weaker >tests/test_a.py"
+    )
+    record = world.judged(look, look, CHANGED, protected=("tests/**",))
+    assert [one.exit_code for one in record.commands] == [0, 0, 0], record.commands
+    assert record.commands[0].output.startswith(str(record.commit))
+    assert (record.verdict, record.shown) == ("pass", True)
+
+
 # Leases, stops and kills.
 
 
@@ -388,20 +412,24 @@ def test_a_fault_of_the_machine_is_tried_again_with_growing_pauses(
     world: World, part: str, name: str, fault: Exception
 ) -> None:
     setattr(world, part, Fails(getattr(world, part), name, fault, 3))
-    world.order(CHANGED, key="k1")
-    world.order(CHANGED, attempt=2, key="k2")
-    with world.host():
-        # The one that cannot be judged keeps no other one waiting.
-        assert until(lambda: world.found(2) or world.found(1))
-        for _ in range(3):
-            until(lambda: world.kept.waiting() == [] or world.kept.waiting()[0].host)
-            world.clock.ahead += timedelta(seconds=LEASE - 10)
-        assert until(lambda: world.found(1)).verdict == "pass"
+    world.order(CHANGED)
+    told = f"t1 attempt 1: cannot be judged now, again in {{}} s: {fault}"
+    with world.host(pause=20.0):
+        for seconds in (20, 40, 80):
+            until(partial(world.told.__contains__, told.format(seconds)))
+            world.clock.ahead += timedelta(seconds=seconds)
+        assert until(world.found).verdict == "pass"
+
+
+def test_what_cannot_be_judged_now_keeps_nobody_waiting(world: World) -> None:
+    world.checkouts = Fails(world.checkouts, "find", WorktreeError("no route to host"), 1)
+    world.order(TRUE, base=None)
+    world.order(TRUE, base=None, attempt=2, key="two")
+    with world.host(pause=60.0):
         assert until(lambda: world.found(2)).verdict == "pass"
-    pauses = [line for line in world.told if "cannot be judged now, again in" in line]
-    assert len(pauses) == 3
-    assert all(line.endswith(str(fault)) for line in pauses)
-    assert any("again in 8 s" in line for line in pauses)
+        assert world.found(1) is None
+        world.clock.ahead += timedelta(seconds=60)
+        assert until(lambda: world.found(1)).verdict == "pass"
 
 
 def test_orders_out_of_reach_are_ridden_out(world: World) -> None:
@@ -442,7 +470,10 @@ from pathlib import Path
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.common.machine import SystemClock
 from agent.adapters.git.checkouts import GitCheckouts
+from agent.adapters.agents import isolation
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.queue.judgements import SqliteJudgements
+from agent.backends import Boundary
 from agent.runtime.judging import JudgeHost, JudgeSettings
 
 place = Path(sys.argv[1])

@@ -284,10 +284,19 @@ class _Checkout:
         self._prepared = prepared
         self._tracked, self._modules = repository.tracked(prepared.tree)
         self._folders = {path.rpartition("/")[0] for path in self._tracked}
+        self._remembered = (b"", 0)
         self._fill()
+
+    @property
+    def readable(self) -> Sequence[Path]:
+        return (self._repository.clone / "objects",)
 
     def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
         with _disk():
+            # Whoever found it could have written into it. Its time tells git how far to trust it.
+            index, at = self._remembered
+            self._index.write_bytes(index)
+            os.utime(self._index, ns=(at, at))
             changed = self._differing()
             try:
                 if changed:
@@ -363,6 +372,7 @@ class _Checkout:
         if (clone / "shallow").exists():
             shutil.copyfile(clone / "shallow", own / "shallow")
         shutil.copyfile(self._index, own / "index")
+        self._remembered = (self._index.read_bytes(), self._index.stat().st_mtime_ns)
         if modules.exists():
             modules.rename(own / "modules")
         # Last, because it is what makes a folder a repository.

@@ -220,7 +220,8 @@ class JudgeRecord(Noun):
     """The commit that the work started from; the same commands ran on it for comparison."""
     base_commands: tuple[CommandResult, ...] = ()
     shown: bool | None = None
-    """Whether some command failed on the base and passes now. None: there was no base to try."""
+    """Whether some command failed on the base and passes now. None: nobody knows, because there was
+    no base, or a command could not be run on it to its end."""
     changed_judges: tuple[str, ...] = ()
     """Paths that the commands run or read by name and that differ from the base, sorted."""
     restored: tuple[str, ...] = ()
