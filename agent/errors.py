@@ -14,6 +14,12 @@ class WavekeeperError(Exception):
     exit_code = 1
 
 
+def describe_error(error: Exception) -> str:
+    """One line; what is none of ours is named as a bug, so that it can be reported."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
+
+
 class UserError(WavekeeperError):
     """The user can fix it, and the message says how."""
 
@@ -66,6 +72,14 @@ class JournalBrokenError(WavekeeperError):
 
 class WorktreeError(WavekeeperError):
     """git could not make or refresh a checkout; the message carries git's own last line."""
+
+
+class RemoteUnavailableError(WavekeeperError):
+    """The git remote cannot be asked where its branches are; the message says why."""
+
+
+class UnusableCommitError(WorktreeError):
+    """A commit cannot be checked out as it is, on any machine; the message says why."""
 
 
 class SpawnError(WavekeeperError):

@@ -49,7 +49,9 @@ def _here(context: typer.Context) -> "tuple[Console, Settings]":
     """The console, and the settings that hold in this folder."""
     from agent import wiring
 
-    return console_of(context), wiring.settings_above(Path.cwd())
+    console, settings = console_of(context), wiring.settings_above(Path.cwd())
+    console.hide(wiring.redactor(settings))
+    return console, settings
 
 
 def _as_person(context: typer.Context) -> "tuple[Console, Settings]":
@@ -142,15 +144,38 @@ def run(
 @app.command(epilog="Example: wavekeeper work --name build-1")
 def work(
     context: typer.Context,
+    *,
     name: Annotated[
         str | None,
         typer.Option(help="Its name; the next host of this name takes over what it left."),
     ] = None,
+    judge: Annotated[
+        bool, typer.Option("--judge/--no-judge", help="Judge beside it, or leave that to others.")
+    ] = True,
 ) -> None:
-    """Run tasks on this machine, until Ctrl-C."""
-    from agent.cli.wave import work as command
+    """Run tasks on this machine, until Ctrl-C, and judge what was pushed."""
+    from agent.cli.hosts import work as command
 
-    raise typer.Exit(command(*_as_person(context), name))
+    raise typer.Exit(command(*_as_person(context), name, judge=judge))
+
+
+@app.command(epilog="Example: wavekeeper judge --name checks-1 --heavy")
+def judge(
+    context: typer.Context,
+    *,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name; the next host of this name gives back what it had."),
+    ] = None,
+    heavy: Annotated[
+        bool | None,
+        typer.Option("--heavy/--no-heavy", help="Take commands that are marked heavy, or not."),
+    ] = None,
+) -> None:
+    """Check what was pushed, on clean checkouts, until Ctrl-C."""
+    from agent.cli.hosts import judge as command
+
+    raise typer.Exit(command(*_as_person(context), name, heavy=heavy))
 
 
 @app.command(epilog="Example: wavekeeper status --json")

@@ -20,6 +20,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from agent.core.model.secrets import SHAPES, Redactor
 from agent.core.model.text import one_line, visible
 from agent.errors import WavekeeperError
 
@@ -76,6 +77,11 @@ class Console:
             highlight=False,
         )
         self._live: Live | None = None
+        self._secrets = SHAPES
+
+    def hide(self, secrets: Redactor) -> None:
+        """Take out these as well from now on; what looks like a key never was shown."""
+        self._secrets = secrets
 
     @property
     def width(self) -> int | None:
@@ -89,7 +95,11 @@ class Console:
 
     def clean(self, text: str) -> str:
         """`text` on one line, with nothing in it that a terminal would obey or could not show."""
-        return one_line(text).encode(self._encoding, _ERRORS).decode(self._encoding)
+        return (
+            one_line(self._secrets.text(text))
+            .encode(self._encoding, _ERRORS)
+            .decode(self._encoding)
+        )
 
     def text(self, text: str, style: str = "") -> Text:
         """`text` cleaned, for a table or a line of several styles."""
@@ -97,8 +107,11 @@ class Console:
 
     def lines(self, text: str) -> list[str]:
         """`text` cleaned line by line, with its indents; show each with a mark of ours in front."""
-        shown = (one.rstrip() for one in visible(text).expandtabs(4).split("\n"))
+        shown = (one.rstrip() for one in self._seen(text).split("\n"))
         return [one.encode(self._encoding, _ERRORS).decode(self._encoding) for one in shown]
+
+    def _seen(self, text: str) -> str:
+        return visible(self._secrets.text(text)).expandtabs(4)
 
     def ask(self, text: str) -> None:
         """A question, with the cursor behind it."""
@@ -124,16 +137,24 @@ class Console:
 
     def json(self, value: object) -> None:
         """One JSON object; ASCII, so that no terminal and no encoding can be hurt by it."""
-        self._write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+        cleaned = self._secrets.all(value)
+        self._write(json.dumps(cleaned, indent=2, ensure_ascii=True) + "\n")
 
     def json_line(self, value: object) -> None:
         """One JSON object on one line, ASCII as well."""
-        self._write(json.dumps(value, separators=(",", ":"), ensure_ascii=True) + "\n")
+        cleaned = self._secrets.all(value)
+        self._write(json.dumps(cleaned, separators=(",", ":"), ensure_ascii=True) + "\n")
 
     def error(self, message: str) -> None:
         """One line on standard error, with the program's name in front."""
         with suppress(OSError, ValueError):
-            self._err.write(f"wavekeeper: {one_line(message)}\n")
+            self._err.write(f"wavekeeper: {one_line(self._secrets.text(message))}\n")
+            self._err.flush()
+
+    def trace(self, text: str) -> None:
+        """Several lines on standard error, for those who look for a bug."""
+        with suppress(OSError, ValueError):
+            self._err.write(f"{self._seen(text).rstrip()}\n")
             self._err.flush()
 
     @contextmanager

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -29,6 +29,7 @@ from agent.adapters.files.config import (
     read_settings,
 )
 from agent.adapters.files.toml import did_you_mean
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.settings import RemedySettings
 from agent.adapters.state.db import State as OwnState
 from agent.adapters.state.opening import earlier_files
@@ -42,6 +43,8 @@ from agent.errors import QueueUnavailableError, WavekeeperError
 from agent.paths import Places
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_JUDGE_AWAY: Final = timedelta(minutes=5)
+"""A judge host that has asked for nothing for so long is not at work, or has one long judgement."""
 _PATIENCE: Final = 15.0
 """Seconds for a remote to answer."""
 _SPACE_LOW: Final = 1024**3
@@ -63,6 +66,8 @@ class Findings(Noun):
 def doctor(console: Console, folder: Path, *, as_json: bool) -> int:
     """Look at everything; 0, or 1 if anything fails."""
     checks = tuple(examine(folder))
+    with suppress(WavekeeperError):  # one of the checks says so
+        console.hide(wiring.redactor(wiring.settings_above(folder)))
     failed = any(check.state == "fail" for check in checks)
     if as_json:
         console.json(Findings(ok=not failed, checks=checks).model_dump(mode="json"))
@@ -101,6 +106,7 @@ def examine(folder: Path) -> Iterator[Check]:
     yield from _checked("queue", queue.backend.check(queue.settings, given))
     if queue.backend.work is not None:
         yield from _worker(settings)
+    yield tried("judge", lambda: _judge(settings))
     yield from systems(settings)
     yield from _state(settings)
 
@@ -157,6 +163,40 @@ def _worker(settings: Settings) -> Iterable[Check]:
     said = "no command, so `wavekeeper work` runs nothing here"
     fix = f"name your coding agent as `command` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
+
+
+def _judge(settings: Settings) -> str | Check:
+    """Whether somebody checks what was pushed, and takes what waits."""
+    file, now = Places(settings.state).judgements, wiring.context(settings).now()
+    has_workers = settings.queue.backend.work is not None
+    fix = f"start `wavekeeper judge`{', or `wavekeeper work`' if has_workers else ''}"
+    if not file.exists():
+        said = "no judge host was here yet"
+        if has_workers:
+            return f"{said}; `wavekeeper work` starts one beside itself"
+        return Check(name="judge", state="warn", said=said, fix=fix)
+    with SqliteJudgements(file, lambda: now) as kept:
+        hosts, unfinished = kept.hosts(), kept.waiting()
+    busy = {one.host for one in unfinished}
+    at_work = [one for one in hosts if one.name in busy or now - one.at < _JUDGE_AWAY]
+    waiting = [one for one in unfinished if one.host is None]
+    heavy = [one for one in waiting if one.order.heavy]
+    if heavy and at_work and not any(one.heavy for one in at_work):
+        said = f"{_count(heavy)} with heavy commands, which no judge host at work takes"
+        fix = "start `wavekeeper judge --heavy` on a machine that is not the master"
+        return Check(name="judge", state="warn", said=said, fix=fix)
+    if at_work:
+        how = {True: "heavy commands too", False: "no heavy commands"}
+        return f"at work: {', '.join(f'{one.name} ({how[one.heavy]})' for one in at_work)}"
+    last = [f"the last one was {one.name}, {one.at:%Y-%m-%d %H:%M} UTC" for one in hosts[:1]]
+    if not waiting:
+        return "; ".join(["no judge host is at work, and none is needed", *last])
+    said = "; ".join([f"{_count(waiting)}, and no judge host is at work", *last])
+    return Check(name="judge", state="warn", said=said, fix=fix)
+
+
+def _count(waiting: Sequence[object]) -> str:
+    return f"{len(waiting)} judgement{' waits' if len(waiting) == 1 else 's wait'}"
 
 
 def _isolation(settings: Settings) -> str | Check:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Final, cast
@@ -44,7 +43,7 @@ def run_command(command: Callable[[], object], console: Console) -> int:
         return UserError.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: reported, and the command is over
         if os.environ.get("WAVEKEEPER_DEBUG") == "1":
-            traceback.print_exc(file=sys.stderr)
+            console.trace(traceback.format_exc())
         console.error(_bug(error))
         return WavekeeperError.exit_code
     return code if isinstance(code, int) else 0

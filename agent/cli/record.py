@@ -191,6 +191,8 @@ def _evidence(shown: Account) -> Iterable[str]:
             yield f"    {_MARK[item.holds]}     {item.kind}{value}{detail}"
     if shown.claimed:
         yield "    --     the worker's own words were not used as evidence"
+    for said in shown.judgement:
+        yield f"    --     {said}"
 
 
 def _person(said: PersonSaid) -> str:

@@ -58,20 +58,21 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     headings = True
     for group, heading in _GROUPS.items():
         tasks = [task for task in here.tasks if task.group == group]
-        if not tasks:
+        damaged = here.damaged if group == "needs-you" else ()
+        if not (tasks or damaged):
             continue
         yield Text("")
-        yield console.text(f"{heading} ({len(tasks)})", "bold")
+        yield console.text(f"{heading} ({len(tasks) + len(damaged)})", "bold")
+        for one in damaged:
+            yield _below(console, f"{one.kind} {one.id} cannot be read: {one.why}")
+        if not tasks:
+            continue
         shown = tasks[-_DONE_SHOWN:] if group == "done" else tasks
         yield _table(console, shown, here.tasks, headings=headings, whole=True)
         headings = False
         if len(shown) < len(tasks):
             yield _below(console, f"and {len(tasks) - len(shown)} more; --json shows all")
-    if here.blockers:
-        yield Text("")
-        yield console.text(f"BLOCKERS ({len(here.blockers)})", "bold")
-        for blocker in here.blockers:
-            yield _below(console, _blocker(blocker))
+    yield from _blockers(console, here.blockers)
 
 
 def _warnings(console: Console, here: LiveMap) -> Iterable[RenderableType]:
@@ -92,9 +93,8 @@ def prompt(here: LiveMap) -> str:
     at_risk = sum(one.group == "working" and _mark(one) == "!" for one in here.tasks)
     waves = ",".join(wave.id for wave in here.waves) or "-"
     parts = [f"wavekeeper {waves} {here.lanes.busy}/{here.lanes.limit}"]
-    parts += [
-        f"{mark}{count}" for mark, count in (("?", here.counts.needs_you), ("!", at_risk)) if count
-    ]
+    needs_you = here.counts.needs_you + len(here.damaged)
+    parts += [f"{mark}{count}" for mark, count in (("?", needs_you), ("!", at_risk)) if count]
     return " ".join(parts)
 
 
@@ -133,7 +133,8 @@ def _lanes(here: LiveMap) -> str:
 
 def _counts(here: LiveMap) -> str:
     counts = here.counts
-    needs = f"{counts.needs_you} need{'s' if counts.needs_you == 1 else ''} you"
+    asked = counts.needs_you + len(here.damaged)
+    needs = f"{asked} need{'s' if asked == 1 else ''} you"
     return f"{needs}, {counts.working} working, {counts.waiting} waiting, {counts.done} done"
 
 
@@ -150,6 +151,14 @@ def _supervisor(here: LiveMap) -> str:
     if here.supervisor.by is None:
         return f"nobody; start `wavekeeper run` ({ago})"
     return f"{here.supervisor.by}, mode {here.mode}, {ago}"
+
+
+def _blockers(console: Console, blockers: Sequence[Blocker]) -> Iterable[RenderableType]:
+    if blockers:
+        yield Text("")
+        yield console.text(f"BLOCKERS ({len(blockers)})", "bold")
+    for blocker in blockers:
+        yield _below(console, _blocker(blocker))
 
 
 def _blocker(blocker: Blocker) -> str:

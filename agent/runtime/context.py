@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from agent.core.model.nouns import Mode
 from agent.core.model.policy import Policy
+from agent.core.model.secrets import SHAPES, Redactor
 from agent.core.review.brief import Limits
 from agent.core.review.review import RetryPolicy
 from agent.ports import (
@@ -15,10 +16,12 @@ from agent.ports import (
     EvidenceProbe,
     Issues,
     Journal,
+    Judgements,
     Machine,
     PolicySource,
     References,
     Remedies,
+    Remote,
     Reviewer,
     State,
     TaskQueue,
@@ -42,6 +45,10 @@ class Ports:
     approvals: Approvals
     state: State
     """What store, journal and approvals are kept in together."""
+    judgements: Judgements | None = None
+    """None: nobody judges, so what has acceptance commands is never accepted."""
+    remote: Remote | None = None
+    """None: nobody notes where the branches are before an attempt."""
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None
@@ -54,6 +61,8 @@ class Ports:
     """None: no document can be proposed."""
     diffs: DiffSource | None = None
     """None: a reviewer is not shown what a branch changed."""
+    secrets: Redactor = SHAPES
+    """What takes secrets out of text that was not cleaned at its port; see `crossings`."""
 
 
 @dataclass(frozen=True, slots=True)

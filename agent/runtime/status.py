@@ -7,6 +7,7 @@ recently completed tasks, unread terminal tasks, evidence gaps, blockers, and ne
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -15,7 +16,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
-from agent.core.journal.records import SETTLED_RECORDS, Record, TaskRecord, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, Damaged, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
@@ -31,7 +32,8 @@ from agent.core.model.nouns import (
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.observe import Observer
+from agent.runtime.observe import OUTCOMES, Observer
+from agent.runtime.tick import decide
 
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
@@ -195,6 +197,8 @@ class LiveMap(Noun):
     queues: tuple[Queue, ...] = ()
     counts: Counts
     needs_you: tuple[str, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+    """What of the supervisor's own state a person has to repair, because nobody can read it."""
     refused: tuple[RefusedCommand, ...] = ()
     """The last of each task: while the task is open, and for a day."""
     agents: str | None = None
@@ -210,25 +214,35 @@ class LiveMap(Noun):
         return "; ".join(wave.goal for wave in self.waves) or None
 
 
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What a person should know beside the tasks."""
+
+    unresolved: Sequence[Record] = ()
+    """The intents whose outcome is not known, oldest first."""
+    damaged: Sequence[Damaged] = ()
+    """Rows of the state that cannot be read."""
+    refused: Sequence[RefusedCommand] = ()
+    """Commands of agents; an open task with one is shown to a person."""
+
+
 def live_map(
     decisions: Decisions,
     waves: Sequence[WaveRecord],
     task_records: Sequence[TaskRecord],
     supervised: Supervised,
     requests: Sequence[ApprovalRequest] = (),
-    unresolved: Sequence[Record] = (),
-    refused: Sequence[RefusedCommand] = (),
+    troubles: Troubles | None = None,
 ) -> LiveMap:
     """The map of all `task_records`, the settled ones included, as `decisions` saw them.
 
     `requests`: the live ones; one that waits for an answer comes before one that has it.
-    `unresolved`: the intents whose outcome is not known, oldest first. `refused`: commands of
-    agents; an open task with one is shown to a person.
     """
+    known_troubles = troubles or Troubles()
     assessment = decisions.assessment
     decided = {one.proposal.task: one for one in decisions.tasks}
     by_task = {one.proposal.task: one for one in sorted(requests, key=_open_last)}
-    unknown = _unknown(unresolved, assessment.snapshot.now)
+    unknown = _unknown(known_troubles.unresolved, assessment.snapshot.now)
     tasks = [
         _task(
             one,
@@ -240,7 +254,7 @@ def live_map(
         for one in task_records
     ]
     known = {one.spec.id for one in task_records}
-    tried = {one.task: one.command for one in refused}
+    tried = {one.task: one.command for one in known_troubles.refused}
     tasks = [
         one.model_copy(update={"group": "needs-you", "refused": tried[one.id]})
         if one.id in tried and one.group != "done"
@@ -271,7 +285,8 @@ def live_map(
         queues=assessment.snapshot.queues,
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
-        refused=tuple(refused),
+        damaged=tuple(known_troubles.damaged),
+        refused=tuple(known_troubles.refused),
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
@@ -396,8 +411,12 @@ def _group(
     if task_record.status in SETTLED_RECORDS:
         return "done"
     if assessed is not None and (
-        assessed.task.unreadable or assessed.task.waiting_for == "permission"
+        assessed.task.unreadable
+        or assessed.task.waiting_for == "permission"
+        or (assessed.task.status is Status.SUCCEEDED and assessed.proof.faults)
     ):
+        return "needs-you"
+    if decision is not None and planner.waits_after_failures(assessed, decision.proposal):
         return "needs-you"
     if request is not None:
         decision = None
@@ -503,7 +522,7 @@ class StatusReader:
             snapshot = snapshot.model_copy(update={"supervisor": absent})
         task_records = self._task_records()
         return live_map(
-            planner.decide(snapshot, self._policy),
+            decide(snapshot, self._policy)[1],
             self._ports.store.waves(),
             task_records,
             Supervised(by=supervised_by, last_tick_at=last),
@@ -512,8 +531,11 @@ class StatusReader:
                 for one in self._ports.approvals.requests(live=True)
                 if snapshot.now < one.expires_at
             ],
-            self._ports.journal.unresolved(),
-            self._refused(snapshot.now),
+            Troubles(
+                self._ports.journal.unresolved(),
+                self._ports.state.damaged(OUTCOMES),
+                self._refused(snapshot.now),
+            ),
         )
 
     def _refused(self, now: datetime) -> list[RefusedCommand]:

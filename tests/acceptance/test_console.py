@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.cli.console import Console, OutputLostError
+from agent.core.model.secrets import Redactor
+from tests.core.secret_samples import KEYS, VALUE, pem
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -183,3 +185,34 @@ def test_a_reader_that_went_away_is_told_apart():
     with pytest.raises(OutputLostError) as lost:
         console(Lost()).line("x")
     assert lost.value.quiet
+
+
+WAYS = {
+    "a line": lambda tool, text: tool.line(text),
+    "a line as it is": lambda tool, text: tool.line_as_it_is(text),
+    "a cell": lambda tool, text: tool.show(Group(tool.text(text))),
+    "several lines": lambda tool, text: [tool.line(one) for one in tool.lines(text)],
+    "a question": lambda tool, text: tool.ask(text),
+    "JSON": lambda tool, text: tool.json({"a": [text]}),
+    "a line of JSON": lambda tool, text: tool.json_line({"a": {"b": text}}),
+    "an error": lambda tool, text: tool.error(text),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("secret", "mark"),
+    [
+        pytest.param(KEYS["github-token"], "[removed: github-token]", id="a key"),
+        pytest.param(VALUE, "[removed: SHOP_TOKEN]", id="a configured value"),
+        pytest.param(pem(), "[removed: private-key]", id="a private key"),
+    ],
+)
+def test_no_secret_is_shown(secret, mark, way):
+    out, err = stream(), stream()
+    tool = Console(out, err, {})
+    tool.hide(Redactor({"SHOP_TOKEN": VALUE}))
+    WAYS[way](tool, f"it printed {secret}")
+    said = written(out) + written(err)
+    assert mark in said
+    assert not [one for one in secret.split("\n") if one in said]

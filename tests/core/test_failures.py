@@ -396,3 +396,33 @@ def test_no_output_makes_the_search_slow(piece):
     began = time.process_time()
     why(text)
     assert time.process_time() - began < 3.0
+
+
+SHAPELESS = (
+    "`EVIL`", "**EVIL**", "@EVIL", "#12", "<b>EVIL", "[EVIL](x)", "{{7*7}}", "EVIL|x", "~~EVIL~~",
+    "https://evil.example", "EVIL\u202e", "\u0415VIL", "EVIL\x1b[2J", "[removed: github-token]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SHAPELESS)
+def test_what_names_a_cause_has_a_strict_shape(words):
+    """Two attempts that print different things in its place have the same cause."""
+    found = why(f"GH_TOKEN {words} not set")
+    assert (found.reason, found.subject) == ("missing-credential", None)
+    assert found.fingerprint == "missing-credential:unnamed"
+    result = CommandResult(argv=("x",), exit_code=1, output="GH_TOKEN !other! not set")
+    assert failures.same_failure(result, found.fingerprint, w.policy().failures)
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        pytest.param("GH_TOKEN is not set", "GH_TOKEN is not set", id="a phrase"),
+        pytest.param("bash: g++-12: command not found", "g++-12", id="a name"),
+        pytest.param(f"bash: {'j' * 64}: command not found", "j" * 64, id="the longest name"),
+        pytest.param(f"bash: {'j' * 65}: command not found", None, id="a name too long"),
+        pytest.param("bash: j\u00f6b: command not found", None, id="a name beyond ASCII"),
+    ],
+)
+def test_a_name_becomes_an_argument_and_a_phrase_a_title(text, subject):
+    assert why(text).subject == subject

@@ -157,7 +157,7 @@ class CommandRunner:
                     pass_fds=how.kept_open,
                 )
                 code, note = _finished(process, mark, began + timeout, stop)
-                tail = _tail(output, 4 * agent_output.OUTPUT_LIMIT)
+                tail = _tail(output, agent_output.READ_LIMIT)
                 if note is None and not how.was_started():
                     # Nothing but bubblewrap has printed anything then.
                     raise isolation.not_started(agent_output.decode(tail), argv[0])

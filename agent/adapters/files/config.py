@@ -85,7 +85,7 @@ time_limit = "2h"             # for one attempt
 EMBEDDED: Final = "embedded"
 """The queue that `[[queue]]` is about."""
 _LEAST_BEATS: Final = 3
-"""Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
+"""Heartbeats that fit into a lease: one may be late and one lost before a host is fenced."""
 
 
 def _remote(value: str) -> str:
@@ -108,6 +108,15 @@ class SupervisorSettings(TomlModel):
     mode: Mode = "observe"
     host: Literal["master", "worker"] = "master"
     """Where the supervisor runs; heavy checks are never run on the master."""
+
+
+def _refuse_late_beats(lease: float, heartbeat: float) -> None:
+    if lease < _LEAST_BEATS * heartbeat:
+        message = (
+            f"lease ({lease:g}s) must be at least {_LEAST_BEATS} heartbeats"
+            f" ({heartbeat:g}s each); make it longer, or beat more often"
+        )
+        raise fault_at(("lease",), message)
 
 
 class WorkerSettings(CommandSettings):
@@ -143,20 +152,34 @@ class WorkerSettings(CommandSettings):
 
     @model_validator(mode="after")
     def _survives_a_late_beat(self) -> Self:
-        if self.lease < _LEAST_BEATS * self.heartbeat:
-            message = (
-                f"lease ({self.lease:g}s) must be at least {_LEAST_BEATS} heartbeats"
-                f" ({self.heartbeat:g}s each); make it longer, or beat more often"
-            )
-            raise fault_at(("lease",), message)
+        _refuse_late_beats(self.lease, self.heartbeat)
         return self
 
 
 class JudgeSettings(TomlModel):
-    """How the commands that check work are run."""
+    """How `wavekeeper judge` checks what was pushed, and the judge beside `wavekeeper work`."""
 
+    heavy: bool | None = None
+    """Whether it takes commands that are marked heavy. None: not where the supervisor's host is
+    the master."""
+    slots: Annotated[int, Field(ge=1, le=100)] = 1
+    """Judgements at a time."""
+    lease: Seconds = 90.0
+    """Seconds a claim is good for without a heartbeat."""
+    heartbeat: Seconds = 15.0
+    pause: Seconds = 5.0
+    """Seconds before a judgement that could not be made is tried again; twice as long each time."""
+    lfs: bool = False
+    """Fetch the files of Git LFS from the remote; otherwise their pointers are checked out."""
+    submodules: bool = False
+    """Fill submodules, from the addresses that the commit names."""
     network: bool = False
-    """Whether they have a network, where they are kept apart by bubblewrap."""
+    """Whether the commands have a network, where they are kept apart by bubblewrap."""
+
+    @model_validator(mode="after")
+    def _survives_a_late_beat(self) -> Self:
+        _refuse_late_beats(self.lease, self.heartbeat)
+        return self
 
 
 class ApprovalSettings(TomlModel):
@@ -290,6 +313,13 @@ class Settings(TomlModel):
     def queues(self) -> tuple[QueueSpec, ...]:
         """The queues, in the order of the file."""
         return tuple(self.queue.backend.queues(self.queue.settings))
+
+    @property
+    def judges_heavy(self) -> bool:
+        """Whether a judge host here takes heavy commands; the master is kept free of them."""
+        if self.judge.heavy is not None:
+            return self.judge.heavy
+        return self.supervisor.host != "master"
 
     @property
     def agent(self) -> Chosen[AgentBackend[Any]] | None:

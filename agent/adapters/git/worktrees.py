@@ -54,7 +54,7 @@ class GitWorktrees:
         self._clean = self._state / "checkouts.git"
         self._is_open = False
 
-    def prepare(self, task: str, branch: str) -> Path:
+    def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
         path, own = self._folder / task, self._agents / f"{task}.git"
         with self._locked():
             if self._is_made(path, own):
@@ -62,9 +62,11 @@ class GitWorktrees:
                     self._configure(own)
                 return path
             heads, default = self._heads()
-            base = branch if _checked(branch) in heads else default
+            base = branch if _checked(branch) in heads else continues or default
+            origin = git.hidden(self._remote)
+            if base is not None and _checked(base) not in heads:
+                raise WorktreeError(f"{origin} has no branch {base!r}, which the task goes on from")
             if base is None:
-                origin = git.hidden(self._remote)
                 raise WorktreeError(f"{origin} has no branch to start from: push one first")
             needed = sorted({base, default or base})
             refs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed]

@@ -268,7 +268,7 @@ def _first_line(found: Mapping[str, Any]) -> str:
 
 def _quiet(title: str) -> str:
     """A title that mentions nobody and refers to nothing."""
-    return re.sub(r"([@#])(?=\w)", "\\1\u200b", title)
+    return re.sub(r"([@#]|\bGH-)(?=\w)", "\\1\u200b", title, flags=re.IGNORECASE)
 
 
 def _cut(body: str) -> str:

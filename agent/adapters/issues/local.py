@@ -24,7 +24,7 @@ from agent.ports import Issue
 
 _NAME: Final = re.compile(r"(\d{4,})-.*\.md")
 _STATUS: Final = re.compile(r"^Status: .*$", re.MULTILINE)
-_MARKDOWN: Final = re.compile(r"([\\`*\[\]<>&])")
+_MARKDOWN: Final = re.compile(r"([\\`*_~|\[\]<>&])")
 _TITLE: Final = 200
 """Characters of a title that are kept."""
 _SLUG: Final = 40

@@ -49,12 +49,16 @@ def at_terminal(console: Console, settings: Settings) -> int:
 def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
     """What waits for an answer: a line each, or one JSON object `wavekeeper.cards/1`."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        waiting = answering.waiting()
+        waiting, damaged = answering.waiting(), answering.damaged()
     if as_json:
         requests = [request.model_dump(mode="json", exclude_none=True) for request in waiting]
-        console.json({"schema": "wavekeeper.cards/1", "cards": requests})
+        odd = [one.model_dump(mode="json", exclude_none=True) for one in damaged]
+        listed = {"damaged": odd} if odd else {}
+        console.json({"schema": "wavekeeper.cards/1", "cards": requests, **listed})
         return
-    if not waiting:
+    for one in damaged:
+        console.line(f"{one.id} cannot be read: {one.why}")
+    if not (waiting or damaged):
         console.line("nothing waits for you")
     now = datetime.now(UTC)
     for request in waiting:

@@ -13,6 +13,13 @@ from typing import Final
 from agent.core.model.nouns import CommandResult, ProofKind, Status, Task
 from agent.core.model.policy import FailuresPolicy, ReasonPolicy, RetryRule
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_PHRASE: Final = re.compile(r"(?!.*//)[A-Za-z0-9./][A-Za-z0-9 .,:=()/_+'-]{0,79}")
+_UNNAMED: Final = "unnamed"
+"""In a fingerprint, for whatever has no such shape: one cause, however often it changes its name.
+
+A digest of it would let a worker that prints something new each time fill the issue tracker.
+"""
 SEARCHED: Final = 20_000
 """Characters of each text that are searched, counted from its end."""
 
@@ -43,7 +50,9 @@ class Failure:
     fingerprint: str | None = None
     """The same cause in another task has the same fingerprint; None: the task's own."""
     subject: str | None = None
-    """What is at fault (a tool's name, say): untrusted text, as it was printed."""
+    """What is at fault, a tool's name, say. It stands in titles, so it has a strict shape: a name
+    where it becomes an argument of the reason's proof, else a short phrase. None: it has neither.
+    """
     excerpt: str | None = None
     """The line by which it was recognised: untrusted text."""
     contract: str | None = None
@@ -76,7 +85,7 @@ def same_failure(result: CommandResult, fingerprint: str, policy: FailuresPolicy
     for reason in policy.reason:
         for pattern in reason.compiled:
             found = pattern.search(result.output[-SEARCHED:])
-            if found and fingerprint_of(reason.id, _subject(found)) == fingerprint:
+            if found and _fingerprint(reason, _subject(reason, found)) == fingerprint:
                 return True
     return False
 
@@ -148,7 +157,7 @@ def _holds(kind: ProofKind, task: Task) -> bool:
 def _found(
     reason: ReasonPolicy, found: re.Match[str], text: str, task: Task, policy: FailuresPolicy
 ) -> Failure:
-    subject = _subject(found)
+    subject = _subject(reason, found)
     start = text.rfind("\n", 0, found.start()) + 1
     end = text.find("\n", found.end())
     return Failure(
@@ -157,7 +166,7 @@ def _found(
         reason.rule,
         charged=reason.charged,
         infrastructure=reason.infrastructure,
-        fingerprint=fingerprint_of(reason.id, subject) if reason.rule == "split" else None,
+        fingerprint=_fingerprint(reason, subject) if reason.rule == "split" else None,
         subject=subject,
         excerpt=text[start : end if end >= 0 else len(text)].strip()[:400],
         contract=reason.contract,
@@ -165,9 +174,15 @@ def _found(
     )
 
 
-def _subject(found: re.Match[str]) -> str:
+def _subject(reason: ReasonPolicy, found: re.Match[str]) -> str | None:
     named = found.groupdict().get("subject")
-    return named if named is not None else found.group(0)
+    subject = named if named is not None else found.group(0)
+    shape = _NAME if reason.proof else _PHRASE
+    return subject if shape.fullmatch(subject) else None
+
+
+def _fingerprint(reason: ReasonPolicy, subject: str | None) -> str:
+    return fingerprint_of(reason.id, _UNNAMED if subject is None else subject)
 
 
 def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:

@@ -19,6 +19,10 @@ _ESCAPE_SEQUENCE: Final = re.compile(
     r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?",
 )
 _SUSPECT: Final = re.compile(r"[^\n\t\x20-\x7e]")
+_PLAIN: Final = re.compile(r"[\n\r\t\x20-\x7e]*")
+_UNSEEN: Final = re.compile(
+    rf"(?:{_ESCAPE_SEQUENCE.pattern})|\u241b|(?P<suspect>[^\n\r\t\x20-\x7e])|<U\+[0-9A-F]{{4,6}}>"
+)
 _BLANK: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
     + "".join(map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)))),
@@ -53,6 +57,19 @@ def _shown(found: re.Match[str]) -> str:
 
 def _coded(found: re.Match[str]) -> str:
     return f"<U+{ord(found[0]):04X}>"
+
+
+def unseen(text: str) -> Iterator[tuple[int, int]]:
+    """Where in `text` there is something that a reader does not see, or sees only as our mark.
+
+    In order and without overlap: terminal sequences, hidden characters, and what `visible` puts in
+    their place. Line ends and tabs are no such thing.
+    """
+    if "<U+" not in text and _PLAIN.fullmatch(text):
+        return
+    for found in _UNSEEN.finditer(text):
+        if found["suspect"] is None or _shown(found) != found[0]:
+            yield found.span()
 
 
 def one_line(text: str) -> str:

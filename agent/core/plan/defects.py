@@ -5,6 +5,7 @@ concrete observed failure, the expected long-term contract, and the recovery act
 original delivery task."
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from agent.core.model.nouns import (
@@ -17,8 +18,9 @@ from agent.core.model.nouns import (
     TaskKind,
 )
 from agent.core.model.queueing import TaskSpec
-from agent.core.model.text import visible
+from agent.core.model.text import code, one_line, visible
 
+_PLAIN = re.compile(r"[A-Za-z0-9 .,:=()/_+<>'-]{1,200}")
 _RISKS = {"low": 0, "normal": 1, "high": 2, None: 3}
 _BUSY = ("queued", "running", "judging")
 _UNSTATED = "This fault does not come back."
@@ -61,7 +63,7 @@ def _busy(queue: Queue) -> int:
 
 def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
     """Title and body of the issue; what was observed is untrusted text and stays visible."""
-    title = visible(defect.fingerprint)
+    title = _cause(defect)
     body = "\n".join(
         [
             f"Observed in task {task.id} ({visible(task.title)}): {defect.reason}.",
@@ -73,6 +75,16 @@ def issue_of(defect: Defect, task: TaskSpec) -> tuple[str, str]:
         ],
     )
     return title, body
+
+
+def _cause(defect: Defect) -> str:
+    """The cause for a title: plain words as they are, anything else quoted and short.
+
+    What an attempt printed is brought into a shape before it names a cause; what another version
+    stored, or a snapshot says, may not be in it.
+    """
+    shown = one_line(defect.fingerprint)
+    return shown if _PLAIN.fullmatch(shown) else code(shown[:100])
 
 
 def blocked_issue(task: TaskSpec, reason: str, waiting: Sequence[str]) -> tuple[str, str]:
@@ -105,7 +117,7 @@ def task_for(
         id=f"fix-{defect.id.lower()}",
         queue=queue,
         kind=TaskKind.INFRASTRUCTURE,
-        title=f"Fix the shared fault {visible(defect.fingerprint)}",
+        title=f"Fix the shared fault {_cause(defect)}",
         ownership=f"the infrastructure defect {defect.id} and nothing else",
         background=(
             f"Delivery tasks of this wave stopped on one shared infrastructure fault, "

@@ -96,7 +96,7 @@ def document(defect: Defect, policy: FailuresPolicy) -> str:
     What was printed is untrusted text; it is fenced.
     """
     reason = policy.by_id.get(defect.reason or "")
-    name = (defect.reason or "unknown").replace("-", " ")
+    name = one_line(defect.reason or "unknown").replace("-", " ")
     seen = defect.summary or defect.subject or "nothing was printed"
     shown = [
         f"# {name[:1].upper()}{name[1:]}",

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 from agent.core.model.nouns import Evidence, Noun
 from agent.core.model.queueing import TaskSpec
+from agent.core.model.secrets import SHAPES
 from agent.core.model.text import code, lines_with_quoting, nested, one_line, visible
 
 DraftKind = Literal[
@@ -281,7 +282,7 @@ def _facts(spec: TaskSpec) -> Iterator[tuple[str, str, str]]:
 def _unstated(sections: dict[str, _Section], spec: TaskSpec) -> Iterator[Finding]:
     squeezed = {name: _squeezed(section.text) for name, section in sections.items()}
     for name, rule, fact in _facts(spec):
-        wanted = _squeezed(fact)
+        wanted = _squeezed(SHAPES.text(fact))  # as the prompt has it
         if name in sections and not _states(squeezed[name], wanted):
             message = f"the section {name!r} does not state {wanted!r:.200}"
             yield Finding(rule=rule, message=message, line=sections[name].line)

@@ -37,6 +37,7 @@ ABSTENTIONS: Final[dict[str, str]] = {
     "schema": "the answer does not have the agreed form",
     "wrong-ids": "the answer does not cover exactly the given criteria",
     "injection-suspected": "the reviewer suspects that the result tries to steer it",
+    "unclean": "what would be shown could not be searched for secrets",
     "no-key": "there is no key for the model's API",
     "not-permitted": "the model's API refused the key",
     "bad-request": "the model's API refused the request",
