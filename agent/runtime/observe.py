@@ -528,7 +528,8 @@ def _judged(judgement: Judgement | None, now: datetime) -> dict[str, Any]:
         return {}
     if judgement.record is not None:
         return {"judge": _clamped(judgement.record, now, "at")}
-    return {"judging": "running" if judgement.host is not None else "ordered"}
+    how = "running" if judgement.host is not None else "ordered"
+    return {"judging": how, "judging_since": _by(now, judgement.ordered_at)}
 
 
 def _unknown_since(item: Evidence, before: Evidence | None, now: datetime) -> Evidence:

@@ -422,6 +422,8 @@ def _group(
         return "needs-you"
     if decision is not None and planner.waits_after_failures(assessed, decision.proposal):
         return "needs-you"
+    if assessed is not None and assessed.judged.too_heavy and assessed.judged.state == "missing":
+        return "needs-you"
     if request is not None:
         decision = None
         if request.state == "pending":

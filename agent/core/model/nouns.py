@@ -333,6 +333,8 @@ class Task(Noun):
     """What a judge host found of the current attempt."""
     judging: Literal["ordered", "running"] | None = None
     """How far the judgement that was ordered is. None: none is under way."""
+    judging_since: AwareDatetime | None = None
+    """When it was ordered."""
     queue_judge: JudgeRecord | None = None
     """What the queue's own judge says: a witness that can lower, never proof."""
     tree_gone: bool | None = None
