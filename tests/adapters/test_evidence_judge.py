@@ -260,7 +260,8 @@ SHOWN = [
     pytest.param({"shown": False}, False, "every command that passes now passed on bbbb",
                  id="green before"),
     pytest.param({"shown": True, "base_commands": (ran(LINT), ran(TEST, 1))}, True,
-                 "`pytest -q -k 'not slow'` failed on bbbbbbbbbbbb and passes now", id="red before"),
+                 "`pytest -q -k 'not slow'` failed on bbbbbbbbbbbb and passes now",
+                 id="red before"),
 ]  # fmt: skip
 
 
