@@ -202,6 +202,11 @@ def _count(waiting: Sequence[object]) -> str:
 def _isolation(settings: Settings) -> str | Check:
     """Whether agents are kept apart here; bubblewrap is tried."""
     if isolation.choose(settings.worker.isolation) == "bubblewrap":
+        own = settings.worker
+        if missing := [str(one) for one in (*own.readable, *own.writable) if not one.exists()]:
+            said = f"{missing[0]} is not there, so no agent can read or write it"
+            fix = f"make it, or correct `readable` and `writable` under [worker] in {NAME}"
+            return Check(name="isolation", state="warn", said=said, fix=fix)
         return _credentials(settings)
     why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
     if why is None:

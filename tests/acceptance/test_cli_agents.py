@@ -34,7 +34,7 @@ def project(template, tmp_path, monkeypatch):
 
 ACTS = (
     "approve", "approve A-1 --digest 0123", "reject A-1 -m no", "defer A-1", "submit w.toml",
-    "run --once", "work", "policy lock --policies .", "policy rules --revoke R-1",
+    "run --once", "work", "judge", "policy lock --policies .", "policy rules --revoke R-1",
 )  # fmt: skip
 
 
@@ -153,7 +153,10 @@ def test_bubblewrap_is_tried(project, monkeypatch, works):
             "https://127.0.0.1:9/x.git", 'variables = ["SSH_AUTH_SOCK"]\n', "ok", id="a variable"
         ),
         pytest.param(
-            "https://127.0.0.1:9/x.git", 'readable = ["keys"]\n', "ok", id="a folder of keys"
+            "https://127.0.0.1:9/x.git", 'readable = ["w.toml"]\n', "ok", id="a file with keys"
+        ),
+        pytest.param(
+            "../origin.git", 'writable = ["absent"]\n', "warn", id="a folder that is not there"
         ),
     ],
 )

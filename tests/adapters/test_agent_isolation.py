@@ -456,6 +456,17 @@ def test_a_remote_of_this_machine_that_borrows_its_objects(machine: Machine) -> 
 
 @works
 @pytest.mark.long
+def test_what_a_person_sets_is_stronger_than_what_is_private(machine: Machine) -> None:
+    own = machine.place / "own"
+    own.mkdir()
+    machine.env |= {"XDG_CONFIG_HOME": str(own), "HOME": str(own)}
+    run = machine.run('echo x >$HOME/kept; echo "$XDG_CONFIG_HOME"', writable=(own,))
+    assert ended(run).final_response == str(own)
+    assert (own / "kept").exists()
+
+
+@works
+@pytest.mark.long
 def test_the_persons_ssh_agent_where_it_is_named(machine: Machine) -> None:
     (machine.home / ".ssh" / "known_hosts").write_text("example.org ssh-ed25519 AAAA\n")
     path = machine.home / "agent.sock"

@@ -53,7 +53,9 @@ _TOOLCHAINS: Final = (
     ".local/share/mise", ".local/share/uv", ".local/share/pipx", ".local/pipx",
 )  # fmt: skip
 """Of a home: what the programs in PATH need, and no secret is kept in."""
-_OF_A_PROGRAM: Final = ("bin", "sbin", "lib", "lib64", "libexec", "include", "pyvenv.cfg")
+_ENVIRONMENTS: Final = ("pyvenv.cfg", "conda-meta")
+"""What is in a folder that was made for programs alone."""
+_OF_A_PROGRAM: Final = ("bin", "sbin", "lib", "lib64", "libexec", "include")
 """Beside a folder `bin`: the rest of what was installed with it."""
 _HOPS: Final = 8
 """Symbolic links and interpreters that are followed from a program."""
@@ -152,7 +154,7 @@ class Room:
     private: Path
     """On this machine: a folder for its home and its temporary files, made by `furnish`."""
     env: Mapping[str, str]
-    """Its whole environment, as it would be without a boundary."""
+    """Its whole environment."""
 
 
 class Bubblewrap:
@@ -181,10 +183,7 @@ class Bubblewrap:
                 shutil.copyfile(source, target)
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The same environment, in which home and temporary folder are its own.
-
-        Bubblewrap is started with it, too: it is process 1 inside, whose environment can be read.
-        """
+        """What is kept of `env`, in which home and temporary folder are its own."""
         kept = {k: v for k, v in env.items() if not _HOMES.fullmatch(k) or v == os.devnull}
         return {**kept, "HOME": str(self._home), "TMPDIR": _TEMPORARY}
 
@@ -323,7 +322,8 @@ def _installed_with(folder: Path) -> Iterator[Path]:
     if folder.name == "shims":  # pyenv and its like: each program asks the whole of it
         yield folder.parent
     elif folder.name in ("bin", "sbin"):
-        yield from (folder.parent / name for name in _OF_A_PROGRAM)
+        whole = any((folder.parent / name).exists() for name in _ENVIRONMENTS)
+        yield from [folder.parent] if whole else [folder.parent / name for name in _OF_A_PROGRAM]
     else:
         yield folder
 
