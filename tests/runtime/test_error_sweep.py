@@ -76,6 +76,8 @@ OUTSIDE: dict[str, tuple[type[Exception], frozenset[str]]] = {
 }
 WHILE = 12
 """Calls of the same port that fail in a row when the fault lasts."""
+PAUSE = 7
+"""Ticks in which what failed a few times in the same way is tried once more."""
 MINUTES = 5
 """For so long a fault of git or a file lasts at most."""
 
@@ -315,13 +317,13 @@ def run_outside(
     later = (spec(f"T-{n}", depends_on=("T-2",)) for n in (3, 4))
     world.submit(spec("T-1"), spec("T-2"), *later)
     person, ticker = Answering(world.world, POLICY, "ana@host"), world.ticker()
-    lasts, idle = 0, False
+    lasts = idle = 0
     with failing(fault, folder):
         for _ in range(120):
             try:
-                idle = not ticker.tick().done
+                idle = 0 if ticker.tick().done else idle + 1
             except UnusableStoreError:
-                idle = False
+                idle = 0
             # What fails in the same way is tried less and less often: a fault ends with time too.
             lasts += fault.left > 0
             if lasts >= MINUTES:
@@ -331,7 +333,7 @@ def run_outside(
             for request in person.waiting():
                 with suppress(ChangedMeanwhileError, GuardRefusesError):
                     person.approve(request, via="panel", looked=3.5)
-            if idle and world.settled() and not world.world.journal.unresolved():
+            if idle > PAUSE and world.settled() and not world.world.journal.unresolved():
                 break
     return world, fault
 
