@@ -182,8 +182,8 @@ class _Source(_Crossing):
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat:
         try:
             cleaned = [self._secrets.all(one) for one in events]
-        except Exception:  # noqa: BLE001 - the lease counts, the words of this moment do not
-            cleaned = []
+        except Exception as error:  # noqa: BLE001 - the lease counts, the words of this moment do not
+            cleaned = [NewEvent(at=events[-1].at, kind="text", text=_unread(error))]
         return self._inner.beat(lease, cleaned, extend=extend)
 
     def finish(self, lease: Lease, report: Report) -> Any:  # noqa: ANN401 - as the port's
