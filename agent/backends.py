@@ -6,6 +6,7 @@ point of the group in `GROUP`, and the name of the entry point is what a person 
 that are built in are declared in the same way, in `pyproject.toml`. docs/backends.md has examples.
 """
 
+import hashlib
 import os
 import shutil
 import tomllib
@@ -66,9 +67,36 @@ def _unknown(_spec: TaskSpec, _view: TaskView, _now: datetime) -> None:
     """Nothing is known of any delivery."""
 
 
+Isolation = Literal["bubblewrap", "user", "none"]
+"""How an agent is kept apart. `user` is a word of the configuration that nothing implements yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """What an agent on this machine may touch, for a backend that runs agents."""
+
+    isolation: Isolation = "none"
+    clones: Path | None = None
+    """The folder of the clones that worktrees and checkouts hang on."""
+    hidden: Sequence[Path] = ()
+    """Folders and files that no agent may see, wherever they lie."""
+    readable: Sequence[Path] = ()
+    """What a person lets it read beside the system and its own program."""
+    writable: Sequence[Path] = ()
+    remotes: Sequence[Path] = ()
+    """Repositories of this machine that it pushes to."""
+    network: bool = False
+    """For the commands that check its work; an agent has the network."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a backend is given besides its own settings."""
+
+    @property
+    def scope(self) -> str:
+        """The same for every process of this state, and it does not say where that lies."""
+        return hashlib.sha256(os.fsencode(self.state)).hexdigest()[:16]
 
     state: Path
     """The state folder. What a backend keeps lies in it, under the backend's own name."""
@@ -86,6 +114,8 @@ class Context:
     """For evidence: the commit that is on the task's branch."""
     recorded: Known = _unknown
     """For evidence: the digest that the service's registry has."""
+    boundary: Boundary = Boundary()
+    """For agents: what they are kept from."""
 
 
 Own = TypeVar("Own", bound=BaseModel)

@@ -1,10 +1,10 @@
 """Everything that goes wrong by name, on one page. The message is one line that says what to do.
 
 Exit codes: 0 done as asked; 1 it ran, and not every task ended as it should, or a bug; 2 the user
-can fix it (usage, configuration, wave file, policy, lock); 3 a person is needed and no terminal
-is there; 5 a difference was found; 6 the guard refuses it; 7 what was approved has changed, and
-nothing was done; 130 and 143 interrupted and terminated, with everything left in a resumable state;
-141 nobody reads the output any more.
+can fix it (usage, configuration, wave file, policy, lock); 3 a person is needed, and no terminal is
+there, or the command came from an agent; 5 a difference was found; 6 the guard refuses it; 7 what
+was approved has changed, and nothing was done; 130 and 143 interrupted and terminated, with
+everything left in a resumable state; 141 nobody reads the output any more.
 """
 
 
@@ -12,6 +12,12 @@ class WavekeeperError(Exception):
     """The root; `exit_code` is what the command line ends with."""
 
     exit_code = 1
+
+
+def describe_error(error: Exception) -> str:
+    """One line; what is none of ours is named as a bug, so that it can be reported."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
 
 
 class UserError(WavekeeperError):
@@ -68,6 +74,14 @@ class WorktreeError(WavekeeperError):
     """git could not make or refresh a checkout; the message carries git's own last line."""
 
 
+class RemoteUnavailableError(WavekeeperError):
+    """The git remote cannot be asked where its branches are; the message says why."""
+
+
+class UnusableCommitError(WorktreeError):
+    """A commit cannot be checked out as it is, on any machine; the message says why."""
+
+
 class SpawnError(WavekeeperError):
     """A program could not be started; the message names it."""
 
@@ -76,6 +90,12 @@ class GuardRefusesError(WavekeeperError):
     """The guard refuses it, and nobody can approve it; the message names the rules."""
 
     exit_code = 6
+
+
+class NeedsAPersonError(WavekeeperError):
+    """Only a person at a terminal may do this; nothing was done."""
+
+    exit_code = 3
 
 
 class ChangedMeanwhileError(WavekeeperError):

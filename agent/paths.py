@@ -26,9 +26,19 @@ class Places:
         return self.state / "evidence"
 
     @property
+    def judgements(self) -> Path:
+        """What judge hosts were asked, and what they found."""
+        return self.state / "judgements.db"
+
+    @property
     def runs(self) -> Path:
         """One folder per attempt."""
         return self.state / "runs"
+
+    @property
+    def judge(self) -> Path:
+        """The judge hosts' own: their clone, their checkouts, and results on bases."""
+        return self.state / "judge"
 
     @property
     def clone(self) -> Path:

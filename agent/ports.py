@@ -5,19 +5,21 @@ Times are aware UTC datetimes, durations are seconds. Whatever cannot be known i
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
 from agent.core.approval.requests import ApprovalRequest, StandingRule
-from agent.core.journal.records import Entry, Record, TaskRecord, WaveRecord
+from agent.core.journal.records import Damaged, Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
+    Baseline,
     CommandResult,
     ControlPlane,
     Defect,
     Evidence,
+    JudgeRecord,
     Outcome,
     ProofKind,
     Remedy,
@@ -30,6 +32,9 @@ from agent.core.model.queueing import (
     Beat,
     Changes,
     Cursor,
+    JudgeLease,
+    Judgement,
+    JudgementOrder,
     Lease,
     NewEvent,
     Order,
@@ -98,11 +103,49 @@ class WorkSource(Protocol):
 
     def claim(self, worker: str, queues: Sequence[str], *, lease: float) -> Lease | None: ...
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat: ...
-    def judging(self, lease: Lease) -> Beat:
-        """The agent is done and the judge step begins."""
-
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
-        """`late`: the attempt was superseded; the report is kept as that attempt's own."""
+        """`late`: the attempt was superseded; the report is kept as that attempt's own.
+
+        Of a late `stopped` only `tree_gone` is kept: it brings no result.
+        """
+
+
+class Judgements(Protocol):
+    """The supervisor's side of the judge hosts. It serves the tasks of any queue."""
+
+    def order(self, order: JudgementOrder, *, key: str) -> None:
+        """Ask for it, once per key; again with the same key and order changes nothing.
+
+        KeyReusedError: the key belongs to another order.
+        """
+
+    def ordered(self, key: str) -> bool:
+        """Whether a judgement was ordered with this key."""
+
+    def latest(self, task: str, attempt: int) -> Judgement | None:
+        """The one that was ordered last for this attempt; None: none was.
+
+        UnreadableAnswerError: it is damaged. Others are not, so another order helps.
+        """
+
+    def waiting(self) -> Sequence[Judgement]:
+        """Those that are not finished, oldest first."""
+
+
+class JudgeSource(Protocol):
+    """The judge host's side of the same orders."""
+
+    def claim(self, host: str, *, lease: float, heavy: bool) -> JudgeLease | None:
+        """The oldest order that nobody has, or whose lease ran out; None: there is none.
+
+        `heavy`: whether this host takes orders with heavy commands.
+        """
+
+    def beat(self, lease: JudgeLease, *, extend: float) -> bool:
+        """Keep the lease. False: it ran out and another host has it; stop."""
+
+    def finish(self, lease: JudgeLease, record: JudgeRecord) -> bool:
+        """Hand in what was found. False: the lease was lost; nothing was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +153,7 @@ class RunSpec:
     """One agent process to start."""
 
     mark: str
-    """`task/attempt/token`: in the environment of the whole process tree."""
+    """`task/attempt/id`: in the environment of the whole process tree, and no secret."""
     folder: Path
     """Where its output, exit status and lock live; one folder per attempt."""
     cwd: Path
@@ -153,9 +196,20 @@ class Runner(Protocol):
         """Kill what is left of this task's attempts below `before`; how many processes."""
 
     def check(
-        self, argv: Sequence[str], *, cwd: Path, mark: str, timeout: float, stop: Callable[[], bool]
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        mark: str,
+        timeout: float,
+        stop: Callable[[], bool],
+        readable: Sequence[Path] = (),
     ) -> CommandResult:
-        """Run one acceptance command to its end, its time limit, or until `stop()`."""
+        """Run one acceptance command to its end, its time limit, or until `stop()`.
+
+        `readable`: what it may see, besides `cwd`, of what is otherwise kept from it.
+        SpawnError: it could not be run at all, which says nothing about the work.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +223,68 @@ class Checkout:
 class Worktrees(Protocol):
     """Detached worktrees under one shared folder; the user's own checkout is never touched."""
 
-    def prepare(self, task: str, branch: str) -> Path:
-        """The task's own worktree: kept if it is there, else the remote branch or its base."""
+    def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
+        """The task's own worktree: kept if it is there, else made from the remote branch.
+
+        Where that is not there, it is made from `continues`; None: from the default branch.
+        """
 
     def checkout(self, task: str, branch: str | None) -> Checkout | None:
         """A clean checkout of the remote branch (None: the default branch); None: not there."""
 
     def discard(self, checkout: Checkout) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A commit as it is judged."""
+
+    commit: str
+    tree: str
+    """The id of what is checked out: the commit's, with protected paths as on the base."""
+    changed: tuple[str, ...] = ()
+    """The paths that differ between base and commit."""
+    restored: tuple[str, ...] = ()
+    """Those that are not checked out as they are in the commit, sorted."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """The symbolic links of commit and base, each with its target as it is written."""
+
+
+class CleanCheckout(Protocol):
+    """A folder that holds one tree; its `.git` is of no use to anyone but the commands in it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def readable(self) -> Sequence[Path]:
+        """What commands need to see besides `path`, and never write."""
+
+    def restore(self, unwanted: Callable[[str, bool], bool]) -> Sequence[str]:
+        """Put every file of the tree back, and give those that had been changed, sorted.
+
+        Of the other files only those go of which `unwanted` says so; it is given the path, and
+        whether files of the tree lie in the same folder.
+        """
+
+
+class Checkouts(Protocol):
+    """The judge's own repository, which is filled from the remote alone.
+
+    WorktreeError: git or the disk failed, and it may work later. UnusableCommitError: it never
+    will, because the commit itself cannot be checked out.
+    """
+
+    def find(self, branch: str | None, commit: str | None) -> str | None:
+        """Fetch `commit`, of `branch` if it is there (None: the default branch), by its full id.
+
+        `commit` None: the head of that branch. The answer None: the remote has it no more.
+        """
+
+    def prepare(self, commit: str, base: str | None, protected: Sequence[str]) -> Prepared:
+        """What to check out; both were found."""
+
+    def checkout(self, prepared: Prepared) -> AbstractContextManager[CleanCheckout]:
+        """A fresh one, gone at the end of the block."""
 
 
 class EvidenceProbe(Protocol):
@@ -250,6 +359,43 @@ class References(Protocol):
     def proposed(self, key: str) -> Proposed | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Where every branch of the remote was at one moment."""
+
+    at: datetime
+    default_name: str
+    """`HEAD` where it has no name."""
+    default: str | None
+    """The commit of the default branch; None: there is none yet."""
+    branches: Mapping[str, str]
+    """The commit of each branch, the default one included."""
+
+
+BranchFate = Literal["there", "moved-on", "rewritten", "deleted", "merged"]
+"""What became of a commit that was the head of a branch. `moved-on`: more was pushed on top of it;
+`merged`: the default branch has it, whatever became of its own."""
+
+
+class Remote(Protocol):
+    """The git remote that the agents push to. The same `now` is answered from one question."""
+
+    def heads(self, now: datetime) -> Heads:
+        """RemoteUnavailableError: it cannot be asked."""
+
+    def baseline(self, branch: str, now: datetime) -> Baseline:
+        """Where `branch` and the default branch are before an attempt. Raises as `heads` does."""
+
+    def fate(self, branch: str, commit: str, heads: Heads) -> BranchFate | None:
+        """What became of `commit` of `branch`; None: that cannot be seen now."""
+
+    def foreign(self, since: str, heads: Heads, accepted: Sequence[str]) -> Sequence[str] | None:
+        """Commits of the default branch since `since` that none of `accepted` explains.
+
+        One line each, newest first, at most 20; None: they cannot be seen now.
+        """
+
+
 class DiffSource(Protocol):
     """What a task's branch changed, as the remote shows it."""
 
@@ -320,7 +466,9 @@ class WaveStore(Protocol):
     def save(self, task_record: TaskRecord) -> None: ...
     def defects(self) -> Sequence[Defect]: ...
     def save_defect(self, defect: Defect) -> None: ...
-    def outcomes(self, limit: int) -> Sequence[Outcome]: ...
+    def outcomes(self, limit: int) -> Sequence[Outcome]:
+        """The latest, oldest first; one that cannot be read counts as a failure."""
+
     def add_outcome(self, outcome: Outcome, *, key: str) -> None: ...
     def notes(self) -> Mapping[str, str]:
         """Small values by name: cursor, window limit, when the last tick ended."""
@@ -334,7 +482,9 @@ class Approvals(Protocol):
     def ask(self, request: ApprovalRequest) -> ApprovalRequest:
         """Keep it under an id of its own; a live card of the same digest is given back instead."""
 
-    def request(self, request: str) -> ApprovalRequest | None: ...
+    def request(self, request: str) -> ApprovalRequest | None:
+        """None: there is none, or it cannot be read, as in all that follows."""
+
     def last(self, task: str | None, action: Action) -> ApprovalRequest | None:
         """The latest card about this."""
 
@@ -373,6 +523,12 @@ class State(Protocol):
 
         Those nest: an exception that leaves an inner one undoes what was done in that, one that
         leaves the outermost undoes everything. Other threads wait for the end.
+        """
+
+    def damaged(self, outcomes: int) -> Sequence[Damaged]:
+        """What cannot be read beside tasks, of outcomes among the latest `outcomes`.
+
+        The three ports leave it out, so that one such row stops nothing that does not rest on it.
         """
 
     def seal(self) -> None:

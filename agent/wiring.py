@@ -12,18 +12,23 @@ import pwd
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from datetime import datetime
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from agent.adapters.common.git import remote_of
+from agent.adapters.agents import isolation
+from agent.adapters.agents.settings import CommandAgentSettings
+from agent.adapters.common.git import GitError, remote_of
+from agent.adapters.common.git import run as run_git
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
 from agent.adapters.common.sqlite import MEMORY
-from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.git import GitEvidence, Noted
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.evidence.settings import ServiceSettings
 from agent.adapters.files.config import (
@@ -37,25 +42,32 @@ from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
 from agent.adapters.files.secret_values import secret_values
 from agent.adapters.files.toml import did_you_mean
 from agent.adapters.files.wave import WaveFile, read_wave
+from agent.adapters.git.checkouts import GitCheckouts
 from agent.adapters.git.references import GitReferences
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
-from agent.backends import Context, EvidenceBackend, Known, find
+from agent.backends import AgentBackend, Boundary, Context, EvidenceBackend, Known, find
+from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
-from agent.core.journal.records import TaskRecord, WaveRecord
+from agent.core.assess.judging_files import changed_judges
+from agent.core.assess.write_scopes import covers
+from agent.core.journal.records import Record, TaskRecord, WaveRecord
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
 from agent.core.model.secrets import SHAPES, Redactor
+from agent.core.model.text import code, one_line
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
     PolicyError,
+    RemoteUnavailableError,
     UnusableStoreError,
     UserError,
     WaveFileError,
@@ -64,8 +76,11 @@ from agent.paths import Places
 from agent.ports import (
     EvidenceProbe,
     Journal,
+    Judgements,
+    JudgeSource,
     References,
     Reviewer,
+    Runner,
     TaskQueue,
     WaveStore,
     WorkSource,
@@ -73,8 +88,15 @@ from agent.ports import (
 )
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
-from agent.runtime.crossings import clean_drafter, clean_ports, clean_source
+from agent.runtime.crossings import (
+    clean_drafter,
+    clean_judge_source,
+    clean_ports,
+    clean_source,
+)
+from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
+from agent.runtime.status import REFUSED, RefusedCommand
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
@@ -89,6 +111,13 @@ def settings_above(folder: Path) -> Settings:
     if path is None:
         raise ConfigurationError(f"no {NAME} here or above; run `wavekeeper init`")
     return read_settings(path)
+
+
+def settings_if_any(folder: Path) -> Settings | None:
+    """The same; None: there are none, or they cannot be read."""
+    with suppress(ConfigurationError):
+        return settings_above(folder)
+    return None
 
 
 def shipped(what: str) -> Path:
@@ -154,6 +183,66 @@ def context(settings: Settings, *, reading: bool = False) -> Context:
     return Context(state=settings.state, now=SystemClock().now, reading=reading)
 
 
+def boundary(settings: Settings) -> Boundary:
+    """What agents of this machine are kept from. ConfigurationError: it cannot be had here."""
+    own = settings.worker
+    addresses = (remote(settings, push=push).removeprefix("file://") for push in (False, True))
+    files = (settings.policies, find_settings(Path.cwd()))
+    return Boundary(
+        isolation=isolation.choose(own.isolation),
+        clones=_clones(settings),
+        hidden=tuple(
+            one.resolve() for one in (settings.state, own.workspace, *files) if one is not None
+        ),
+        readable=own.readable,
+        writable=own.writable,
+        remotes=tuple({Path(one).resolve() for one in addresses if Path(one).is_dir()}),
+        network=settings.judge.network,
+    )
+
+
+def _clones(settings: Settings) -> Path:
+    return Places(settings.state).clone.resolve()
+
+
+def unprotected(settings: Settings) -> str | None:
+    """A sentence where nothing keeps the agents of this machine from what judges them, else None.
+
+    It is about agents that these settings run: None where there are none.
+    """
+    if settings.queue.backend.work is None or settings.agent is None:
+        return None
+    with suppress(ConfigurationError):
+        if isolation.choose(settings.worker.isolation) == "none":
+            return isolation.UNPROTECTED
+    return None
+
+
+def note_refusal(settings: Settings, mark: str, command: str) -> None:
+    """Record that a command of the agent with this `mark` was refused, for the supervisor.
+
+    An agent that tries again and again is recorded once a minute. WavekeeperError: it cannot be.
+    """
+    now = SystemClock().now()
+    with open_state(Places(settings.state).own, make=False) as state, state.transaction():
+        task = state.waves.task_record(mark.partition("/")[0])
+        name = task.spec.id if task is not None else None
+        note = f"{REFUSED}{name or ''}"
+        said = RefusedCommand(command=command, task=name, at=now)
+        before = state.waves.notes().get(note)
+        if before is not None and now - RefusedCommand.model_validate_json(before).at < _AGAIN:
+            return
+        body = {"command": command, "mark": one_line(mark)[:_SHOWN]}
+        tick = state.journal.last_tick()
+        state.journal.append([Record(kind="refused", at=now, tick=tick, task=name, body=body)])
+        state.waves.note({note: said.model_dump_json()})
+
+
+_AGAIN: Final = timedelta(minutes=1)
+_SHOWN: Final = 120
+"""Characters of a mark, which an agent may have written."""
+
+
 @contextmanager
 def open_work(settings: Settings) -> Iterator[WorkSource]:
     """The workers' side of the queue."""
@@ -212,7 +301,11 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
     with ExitStack() as stack:
         stack.callback(close_connections)
         state = stack.enter_context(open_state(places.own))
-        git = GitEvidence(remote(settings), places.evidence, policy.completion.documents)
+        judgements = stack.enter_context(SqliteJudgements(places.judgements, given.now))
+        noted = partial(_noted, state.waves, judgements)
+        git = GitEvidence(
+            remote(settings), places.evidence, policy.completion.documents, noted=noted
+        )
         ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
@@ -221,7 +314,9 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             issues=settings.issues.backend.open(settings.issues.settings, given),
             reviewer=reviewer_of(settings.model, prompts, key),
             drafter=TemplateDrafter(prompts),
-            probes=probes_of(settings.services, git, given),
+            probes=probes_of(settings.services, git, judgements, given),
+            judgements=judgements,
+            remote=git,
             diffs=git,
             writer=_writer_of(settings.model, prompts, key),
             machine=machine,
@@ -241,6 +336,8 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
     _refuse_no_folder(settings.state)
     with ExitStack() as stack:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
+        file = Places(settings.state).judgements
+        judgements = SqliteJudgements(file if file.exists() else MEMORY, given.now)
         ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
@@ -250,10 +347,21 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
+            judgements=stack.enter_context(judgements),
             approvals=state.approvals,
             state=state,
         )
         yield clean_ports(ports, redactor(settings))
+
+
+def _noted(store: WaveStore, judgements: Judgements, task: str) -> Noted:
+    """What the remote was like before the attempt, and which commit of it was judged."""
+    record = store.task_record(task)
+    if record is None:
+        return Noted()
+    judgement = judgements.latest(task, record.inspected_attempt)
+    found = judgement.record if judgement is not None else None
+    return Noted(record.started_from, record.baseline, found.commit if found is not None else None)
 
 
 def _references(settings: Settings, folder: Path, policy: Policy) -> References:
@@ -341,13 +449,16 @@ class Remembered(Generic[Probe]):
 
 
 def probes_of(
-    services: Mapping[str, ServiceSettings], git: GitEvidence, given: Context
+    services: Mapping[str, ServiceSettings],
+    git: GitEvidence,
+    judgements: Judgements,
+    given: Context,
 ) -> tuple[EvidenceProbe, ...]:
     """Every probe: git's and the judge's, and one for each source that a service configures."""
     seen = Remembered(git)
     given = replace(given, pushed=seen.known(ProofKind.COMMIT_PUSHED))
     sources = dict.fromkeys(name for one in services.values() for name in one.sections)
-    probes: list[EvidenceProbe] = [seen, JudgeEvidence()]
+    probes: list[EvidenceProbe] = [seen, JudgeEvidence(judgements)]
     if sources.pop("image", "") is None:
         # First, because the others compare what they see with the digest in the registry.
         registry = Remembered(find(EvidenceBackend, "image").open(services, given))
@@ -419,10 +530,24 @@ def holder(settings: Settings) -> str | None:
     return FileLock(Places(settings.state).lock).holder()
 
 
-def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]:
-    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A wave that may be planned."""
+
+    record: WaveRecord
+    task_records: list[TaskRecord]
+    warnings: tuple[str, ...]
+    """What a person should know before it runs, one line each."""
+
+
+def check(settings: Settings, path: Path, known: WaveStore | None = None) -> Checked:
+    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored.
+
+    `known`: the waves that are there; a wave that is among them keeps its branches.
+    """
     wave = read_wave(path)
     _refuse_unknown_names(path, wave, settings)
+    warnings = [] if _is_there(wave, known) else _refuse_taken_branches(path, wave, settings, known)
     record = WaveRecord(
         id=wave.id,
         goal=wave.goal,
@@ -442,13 +567,61 @@ def check(settings: Settings, path: Path) -> tuple[WaveRecord, list[TaskRecord]]
                 )
     # A person's words go into prompts and issues as well. Commands stay: they have to run.
     record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
-    task_records, refusals = plan(record, tasks, drafter, completion)
-    if refusals:
-        first = refusals[0]
+    task_records, refused = plan(record, tasks, drafter, completion)
+    if refused:
+        first = refused[0]
         raise WaveFileError(
             f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
         )
-    return record, task_records
+    warnings += _warnings(wave, settings)
+    return Checked(record, task_records, tuple(warnings))
+
+
+def _is_there(wave: WaveFile, known: WaveStore | None) -> bool:
+    return known is not None and wave.id in {one.id for one in known.waves()}
+
+
+def _refuse_taken_branches(
+    path: Path, wave: WaveFile, settings: Settings, known: WaveStore | None
+) -> list[str]:
+    """WaveFileError, one line, for a task whose branch is not free. What could not be seen."""
+    seen, unseen = None, []
+    try:
+        with TemporaryDirectory(prefix="wavekeeper-") as folder:
+            heads = GitEvidence(remote(settings), Path(folder), ()).heads(SystemClock().now())
+        seen = OnRemote(heads.default_name, frozenset(heads.branches))
+    except (ConfigurationError, RemoteUnavailableError) as error:
+        unseen = [f"whether the branches are free is not known: {error}"]
+    records = known.task_records() if known is not None else ()
+    owners = {one.spec.branch: f"task {one.spec.id} of wave {one.wave}" for one in records}
+    for task, why in refusals(wave.tasks, owners, seen):
+        raise WaveFileError(f"{path}:{wave.lines[task]}: task {task}: {why}")
+    return unseen
+
+
+def _warnings(wave: WaveFile, settings: Settings) -> list[str]:
+    """Where a task may change what judges it, or where nothing has to show its change."""
+    try:
+        listed = run_git("ls-files", "-z", folder=settings.repository).split("\0")
+    except GitError:
+        listed = []
+    found = []
+    for task in wave.tasks:
+        own = [one for one in listed if one and covers(task.write_scope, one)]
+        judging = changed_judges([one.argv for one in task.acceptance_commands], own, {})
+        judging = tuple(one for one in judging if not covers(task.protected, one))
+        if judging:
+            more = f" and {len(judging) - 1} more" if len(judging) > 1 else ""
+            found.append(
+                f"task {task.id} may change {code(judging[0])}{more}, which its acceptance "
+                "commands run: list it under `protected` unless that is meant"
+            )
+        if task.shown_by == "push":
+            found.append(
+                f'task {task.id} says shown_by = "push": it is accepted although nothing shows '
+                "that its change works"
+            )
+    return found
 
 
 def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
@@ -472,15 +645,25 @@ def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> Non
             )
 
 
-def submit(settings: Settings, path: Path) -> tuple[WaveRecord, int, bool]:
-    """Read, check and store a wave: what it is, how many tasks, and whether it is new."""
-    record, task_records = check(settings, path)
+@contextmanager
+def known_waves(settings: Settings) -> Iterator[WaveStore | None]:
+    """The waves that are there, to be read; None: there is no state yet."""
+    if not Places(settings.state).own.exists():
+        yield None
+        return
+    with open_state(Places(settings.state).own, make=False) as state:
+        yield state.waves
+
+
+def submit(settings: Settings, path: Path) -> tuple[Checked, bool]:
+    """Read, check and store a wave: what was checked, and whether it is new."""
     with open_state(_places(settings).own) as state:
-        return record, len(task_records), state.waves.add_wave(record, task_records)
+        checked = check(settings, path, state.waves)
+        return checked, state.waves.add_wave(checked.record, checked.task_records)
 
 
 def worker(
-    settings: Settings, source: WorkSource, policy: Policy, name: str, tell: Callable[[str], None]
+    settings: Settings, source: WorkSource, name: str, tell: Callable[[str], None]
 ) -> Worker:
     """One worker host on this machine."""
     own, agent = settings.worker, settings.agent
@@ -489,10 +672,12 @@ def worker(
             "[worker] names no command; write the coding agent's, such as "
             'command = ["my-agent", "--flag"], into wavekeeper.toml',
         )
-    places, secrets = _places(settings), redactor(settings)
+    places = _places(settings)
     return Worker(
         source=source,
-        runner=agent.backend.open(agent.settings, context(settings)),
+        runner=agent.backend.open(
+            agent.settings, replace(context(settings), boundary=boundary(settings))
+        ),
         worktrees=GitWorktrees(
             remote(settings), own.workspace, places.clone, remote(settings, push=True)
         ),
@@ -509,9 +694,61 @@ def worker(
             folder=places.runs / name,
         ),
         tell=tell,
+    )
+
+
+@contextmanager
+def open_judgements(settings: Settings) -> Iterator[SqliteJudgements]:
+    """What judge hosts are asked to check, for both sides; it serves the tasks of any queue."""
+    with SqliteJudgements(_places(settings).judgements, context(settings).now) as kept:
+        yield kept
+
+
+def judge_host(
+    settings: Settings,
+    source: JudgeSource,
+    policy: Policy,
+    name: str,
+    tell: Callable[[str], None],
+    *,
+    heavy: bool | None = None,
+) -> JudgeHost:
+    """One judge host on this machine. `heavy`: instead of the configuration."""
+    own, places, secrets = settings.judge, _places(settings), redactor(settings)
+    return JudgeHost(
+        source=clean_judge_source(source, secrets),
+        checkouts=GitCheckouts(
+            remote(settings), places.judge, lfs=own.lfs, submodules=own.submodules
+        ),
+        runner=_check_runner(settings),
+        clock=SystemClock(),
+        settings=JudgeSettings(
+            name=name,
+            lease=own.lease,
+            beat_every=own.heartbeat,
+            poll_every=min(1.0, own.heartbeat),
+            grace=settings.worker.grace,
+            pause=own.pause,
+            folder=places.judge,
+            heavy=settings.judges_heavy if heavy is None else heavy,
+            slots=own.slots,
+        ),
+        tell=tell,
         # A fingerprint is that of the text as it is stored.
         same_failure=lambda result, mark: same_failure(secrets.all(result), mark, policy.failures),
     )
+
+
+def _check_runner(settings: Settings) -> Runner:
+    """Runs acceptance commands as the agent's runner does; a judge host needs no agent."""
+    agent = settings.agent
+    given = replace(context(settings), boundary=boundary(settings))
+    if agent is not None:
+        return agent.backend.open(agent.settings, given)
+    own = CommandAgentSettings(
+        command=("true",), environment=settings.worker.environment, path=settings.worker.path
+    )
+    return find(AgentBackend, "command").open(own, given)
 
 
 def _queue_file(settings: Settings) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from agent.adapters.files.policy import read_policy
 from agent.core.guard.guard import FLOOR, STALE_CLEARANCE
@@ -287,7 +288,10 @@ def _never_filled() -> Iterator[tuple[str, str]]:
             if not words:
                 yield f"{noun.__name__}.{name}", "nobody"
             elif len(words) == 1 and isinstance(words[0], ast.Constant):
-                yield f"{noun.__name__}.{name}", f"always {words[0].value!r}"
+                default = noun.model_fields[name].get_default()
+                # What is left out means something, too, unless it means that nobody knows.
+                if default in (None, PydanticUndefined, words[0].value):
+                    yield f"{noun.__name__}.{name}", f"always {words[0].value!r}"
 
 
 def test_what_a_rule_reads_is_filled_by_the_product():

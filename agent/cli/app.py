@@ -54,6 +54,15 @@ def _here(context: typer.Context) -> "tuple[Console, Settings]":
     return console, settings
 
 
+def _as_person(context: typer.Context) -> "tuple[Console, Settings]":
+    """The same, for a command that acts or answers: it is refused if it comes from an agent."""
+    from agent.cli.caller import refuse_agents
+
+    console, settings = _here(context)
+    refuse_agents(settings, context.info_name or "")
+    return console, settings
+
+
 def _version(context: typer.Context, *, asked: bool) -> None:
     if asked:
         console_of(context).line(f"wavekeeper {__version__}")
@@ -101,7 +110,7 @@ def submit(
     """Check a wave file and plan its tasks."""
     from agent.cli.wave import submit as command
 
-    command(*_here(context), wave, check=check)
+    command(*(_here if check else _as_person)(context), wave, check=check)
 
 
 @app.command(epilog="Example: wavekeeper run --mode auto --interval 90s")
@@ -129,21 +138,44 @@ def run(
     from agent.cli.run import run as command
 
     asked = Asked(mode=mode, interval=interval, once=once, until_done=until_done)
-    raise typer.Exit(command(*_here(context), asked))
+    raise typer.Exit(command(*_as_person(context), asked))
 
 
 @app.command(epilog="Example: wavekeeper work --name build-1")
 def work(
     context: typer.Context,
+    *,
     name: Annotated[
         str | None,
         typer.Option(help="Its name; the next host of this name takes over what it left."),
     ] = None,
+    judge: Annotated[
+        bool, typer.Option("--judge/--no-judge", help="Judge beside it, or leave that to others.")
+    ] = True,
 ) -> None:
-    """Run tasks on this machine, until Ctrl-C."""
-    from agent.cli.wave import work as command
+    """Run tasks on this machine, until Ctrl-C, and judge what was pushed."""
+    from agent.cli.hosts import work as command
 
-    raise typer.Exit(command(*_here(context), name))
+    raise typer.Exit(command(*_as_person(context), name, judge=judge))
+
+
+@app.command(epilog="Example: wavekeeper judge --name checks-1 --heavy")
+def judge(
+    context: typer.Context,
+    *,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Its name; the next host of this name gives back what it had."),
+    ] = None,
+    heavy: Annotated[
+        bool | None,
+        typer.Option("--heavy/--no-heavy", help="Take commands that are marked heavy, or not."),
+    ] = None,
+) -> None:
+    """Check what was pushed, on clean checkouts, until Ctrl-C."""
+    from agent.cli.hosts import judge as command
+
+    raise typer.Exit(command(*_as_person(context), name, heavy=heavy))
 
 
 @app.command(epilog="Example: wavekeeper status --json")
@@ -238,7 +270,7 @@ def approve(
     """Answer what waits for a person, one request after the other."""
     from agent.cli.approval import command
 
-    console, settings = _here(context)
+    console, settings = (_here if listed or as_json else _as_person)(context)
     if listed or as_json:
         command.listing(console, settings, as_json=as_json)
     elif request is not None:
@@ -258,7 +290,7 @@ def reject(
     """Reject a request; it is asked again only if something changes."""
     from agent.cli.approval.command import reject as command
 
-    command(*_here(context), request, message, digest)
+    command(*_as_person(context), request, message, digest)
 
 
 @app.command(epilog="Example: wavekeeper defer A-7 --for 30m")
@@ -273,7 +305,7 @@ def defer(
     """Put a request off."""
     from agent.cli.approval.command import defer as command
 
-    command(*_here(context), request, how_long)
+    command(*_as_person(context), request, how_long)
 
 
 @app.command(epilog="Example: wavekeeper log -f --task T-1")
@@ -370,8 +402,11 @@ def policy_lock(
     policies: Annotated[Path, typer.Option(metavar="DIR", help="Your own policy files.")],
 ) -> None:
     """Record in DIR that a person has reviewed what its policy permits."""
+    from agent import wiring
+    from agent.cli.caller import refuse_agents
     from agent.cli.policy import lock as command
 
+    refuse_agents(wiring.settings_if_any(Path.cwd()), "policy lock")
     command(console_of(context), policies)
 
 
@@ -387,6 +422,6 @@ def policy_rules(
     from agent.cli.policy import revoke as command
 
     if revoke is not None:
-        command(*_here(context), revoke)
+        command(*_as_person(context), revoke)
     else:
         listing(*_here(context), as_json=as_json)

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -16,6 +16,7 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
+from agent.adapters.agents import isolation
 from agent.adapters.common import git
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
@@ -28,6 +29,7 @@ from agent.adapters.files.config import (
     read_settings,
 )
 from agent.adapters.files.toml import did_you_mean
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.remedies.settings import RemedySettings
 from agent.adapters.state.db import State as OwnState
 from agent.adapters.state.opening import earlier_files
@@ -41,6 +43,8 @@ from agent.errors import QueueUnavailableError, WavekeeperError
 from agent.paths import Places
 
 _STYLES: Final[dict[State, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_JUDGE_AWAY: Final = timedelta(minutes=5)
+"""A judge host that has asked for nothing for so long is not at work, or has one long judgement."""
 _PATIENCE: Final = 15.0
 """Seconds for a remote to answer."""
 _SPACE_LOW: Final = 1024**3
@@ -102,6 +106,7 @@ def examine(folder: Path) -> Iterator[Check]:
     yield from _checked("queue", queue.backend.check(queue.settings, given))
     if queue.backend.work is not None:
         yield from _worker(settings)
+    yield tried("judge", lambda: _judge(settings))
     yield from systems(settings)
     yield from _state(settings)
 
@@ -153,10 +158,58 @@ def _checked(name: str, found: Iterable[Check]) -> Iterator[Check]:
 def _worker(settings: Settings) -> Iterable[Check]:
     if (agent := settings.agent) is not None:
         given = wiring.context(settings, reading=True)
-        return _checked("worker", agent.backend.check(agent.settings, given))
+        found = _checked("worker", agent.backend.check(agent.settings, given))
+        return [*found, tried("isolation", lambda: _isolation(settings))]
     said = "no command, so `wavekeeper work` runs nothing here"
     fix = f"name your coding agent as `command` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
+
+
+def _judge(settings: Settings) -> str | Check:
+    """Whether somebody checks what was pushed, and takes what waits."""
+    file, now = Places(settings.state).judgements, wiring.context(settings).now()
+    has_workers = settings.queue.backend.work is not None
+    fix = f"start `wavekeeper judge`{', or `wavekeeper work`' if has_workers else ''}"
+    if not file.exists():
+        said = "no judge host was here yet"
+        if has_workers:
+            return f"{said}; `wavekeeper work` starts one beside itself"
+        return Check(name="judge", state="warn", said=said, fix=fix)
+    with SqliteJudgements(file, lambda: now) as kept:
+        hosts, unfinished = kept.hosts(), kept.waiting()
+    busy = {one.host for one in unfinished}
+    at_work = [one for one in hosts if one.name in busy or now - one.at < _JUDGE_AWAY]
+    waiting = [one for one in unfinished if one.host is None]
+    heavy = [one for one in waiting if one.order.heavy]
+    if heavy and at_work and not any(one.heavy for one in at_work):
+        said = f"{_count(heavy)} with heavy commands, which no judge host at work takes"
+        fix = "start `wavekeeper judge --heavy` on a machine that is not the master"
+        return Check(name="judge", state="warn", said=said, fix=fix)
+    if at_work:
+        how = {True: "heavy commands too", False: "no heavy commands"}
+        return f"at work: {', '.join(f'{one.name} ({how[one.heavy]})' for one in at_work)}"
+    last = [f"the last one was {one.name}, {one.at:%Y-%m-%d %H:%M} UTC" for one in hosts[:1]]
+    if not waiting:
+        return "; ".join(["no judge host is at work, and none is needed", *last])
+    said = "; ".join([f"{_count(waiting)}, and no judge host is at work", *last])
+    return Check(name="judge", state="warn", said=said, fix=fix)
+
+
+def _count(waiting: Sequence[object]) -> str:
+    return f"{len(waiting)} judgement{' waits' if len(waiting) == 1 else 's wait'}"
+
+
+def _isolation(settings: Settings) -> str | Check:
+    """Whether agents are kept apart here; bubblewrap is tried."""
+    if isolation.choose(settings.worker.isolation) == "bubblewrap":
+        return "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+    why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
+    if why is None:
+        fix = f"write {word} under [worker] in {NAME}: it works here"
+    else:
+        said += f" (bubblewrap does not work here: {why})"
+        fix = "install the package bubblewrap, and allow user namespaces to others than root"
+    return Check(name="isolation", state="warn", said=said, fix=fix)
 
 
 def systems(settings: Settings) -> Iterator[Check]:

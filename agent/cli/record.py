@@ -120,6 +120,7 @@ SENTENCES: Final[dict[RecordKind, Callable[[dict[str, Any]], str]]] = {
     "answered": _answered,
     "closed": lambda body: f"{body['action']} {body['state']} ({request_in(body)}): {body['why']}",
     "fixed": lambda body: f"{body['defect']}: {body['why']}",
+    "refused": lambda body: f"`wavekeeper {body['command']}` came from the agent {body['mark']}",
 }
 
 
@@ -138,14 +139,15 @@ def explain(console: Console, settings: Settings, name: str, *, as_json: bool) -
             task_record = ports.store.task_record(entry.record.task)
         shown = account(journal, entry, task_record, policy, places)
         broken = journal.verify()
+    agents = wiring.unprotected(settings)
     if as_json:
-        console.json({**shown.model_dump(mode="json"), "chain": broken or "ok"})
+        console.json({**shown.model_dump(mode="json"), "chain": broken or "ok", "agents": agents})
         return
-    for line in _lines(shown, policy.hash, broken):
+    for line in _lines(shown, policy.hash, broken, agents):
         console.line_as_it_is(line)
 
 
-def _lines(shown: Account, policy: str, broken: str | None) -> Iterable[str]:
+def _lines(shown: Account, policy: str, broken: str | None, agents: str | None) -> Iterable[str]:
     wave = f" of wave {shown.wave}" if shown.wave else ""
     mode = f", mode {shown.mode}" if shown.mode else ""
     yield f"{shown.task or 'the window'}{wave}: {shown.title}".rstrip(": ")
@@ -172,6 +174,8 @@ def _lines(shown: Account, policy: str, broken: str | None) -> Iterable[str]:
         yield "  person   nobody was asked, or nobody has answered"
     if shown.not_chosen:
         yield f"  instead  not chosen: {', '.join(shown.not_chosen)}"
+    if agents is not None:
+        yield f"  agents   {agents}"
     chain = f"the journal is broken: {broken}" if broken else "chain ok"
     yield f"  record   {shown.record} of tick {shown.tick}, sha256 {shown.digest[:_SHORT]}, {chain}"
     if shown.policy is not None and shown.policy != policy:
@@ -187,6 +191,8 @@ def _evidence(shown: Account) -> Iterable[str]:
             yield f"    {_MARK[item.holds]}     {item.kind}{value}{detail}"
     if shown.claimed:
         yield "    --     the worker's own words were not used as evidence"
+    for said in shown.judgement:
+        yield f"    --     {said}"
 
 
 def _person(said: PersonSaid) -> str:

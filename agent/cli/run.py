@@ -130,12 +130,20 @@ class Lines:
     def __init__(self) -> None:
         self._sentence = ""
         self._held: set[tuple[object, ...]] = set()
+        self._unreadable: dict[str, str] = {}
 
     def of(self, result: TickResult, *, sentences: bool) -> list[str]:
         """The lines about this tick; its sentence if nothing else is said and it is a new one."""
         front = f"{result.snapshot.now:%Y-%m-%dT%H:%M:%SZ} tick {result.number}"
         lines = [said for said in (result.policy_said, result.clock) if said]
         lines += [_done(one) for one in result.done]
+        odd = {task.id: task.unreadable for task in result.snapshot.tasks if task.unreadable}
+        lines += [
+            f"{task} cannot be read: {why}"
+            for task, why in odd.items()
+            if self._unreadable.get(task) != why
+        ]
+        self._unreadable = odd
         held = {_key(one): one for one in result.decisions if _is_held(one)}
         lines += [
             _not_done(one, result.requests.get(one.proposal.task))

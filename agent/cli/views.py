@@ -45,6 +45,7 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     yield console.text(f"lanes: {_lanes(here)}; {here.lanes.advice}: {here.lanes.reason}")
     yield console.text(f"queues: {'; '.join(map(_queue, here.queues)) or 'none can be seen'}")
     yield console.text(f"supervisor: {_supervisor(here)}")
+    yield from _warnings(console, here)
     if asked := [one.asked for one in here.tasks if one.asked and one.asked.state == "pending"]:
         oldest = duration(max(0.0, (here.now - min(one.at for one in asked)).total_seconds()))
         waits = "1 waits" if len(asked) == 1 else f"{len(asked)} wait"
@@ -57,20 +58,34 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     headings = True
     for group, heading in _GROUPS.items():
         tasks = [task for task in here.tasks if task.group == group]
-        if not tasks:
+        damaged = here.damaged if group == "needs-you" else ()
+        if not (tasks or damaged):
             continue
         yield Text("")
-        yield console.text(f"{heading} ({len(tasks)})", "bold")
+        yield console.text(f"{heading} ({len(tasks) + len(damaged)})", "bold")
+        for one in damaged:
+            yield _below(console, f"{one.kind} {one.id} cannot be read: {one.why}")
+        if not tasks:
+            continue
         shown = tasks[-_DONE_SHOWN:] if group == "done" else tasks
         yield _table(console, shown, here.tasks, headings=headings, whole=True)
         headings = False
         if len(shown) < len(tasks):
             yield _below(console, f"and {len(tasks) - len(shown)} more; --json shows all")
-    if here.blockers:
-        yield Text("")
-        yield console.text(f"BLOCKERS ({len(here.blockers)})", "bold")
-        for blocker in here.blockers:
-            yield _below(console, _blocker(blocker))
+    yield from _blockers(console, here.blockers)
+
+
+def _warnings(console: Console, here: LiveMap) -> Iterable[RenderableType]:
+    """What agents could do, and what they tried."""
+    if here.agents is not None:
+        yield console.text(f"agents: {here.agents}")
+    for refused in here.refused:
+        yield console.text(
+            f"refused: `wavekeeper {refused.command}` came from an agent"
+            f"{f' of {refused.task}' if refused.task else ''} at "
+            f"{refused.at:%Y-%m-%d %H:%M:%SZ}; nothing was done, look what it does",
+            "bold",
+        )
 
 
 def prompt(here: LiveMap) -> str:
@@ -78,9 +93,8 @@ def prompt(here: LiveMap) -> str:
     at_risk = sum(one.group == "working" and _mark(one) == "!" for one in here.tasks)
     waves = ",".join(wave.id for wave in here.waves) or "-"
     parts = [f"wavekeeper {waves} {here.lanes.busy}/{here.lanes.limit}"]
-    parts += [
-        f"{mark}{count}" for mark, count in (("?", here.counts.needs_you), ("!", at_risk)) if count
-    ]
+    needs_you = here.counts.needs_you + len(here.damaged)
+    parts += [f"{mark}{count}" for mark, count in (("?", needs_you), ("!", at_risk)) if count]
     return " ".join(parts)
 
 
@@ -119,7 +133,8 @@ def _lanes(here: LiveMap) -> str:
 
 def _counts(here: LiveMap) -> str:
     counts = here.counts
-    needs = f"{counts.needs_you} need{'s' if counts.needs_you == 1 else ''} you"
+    asked = counts.needs_you + len(here.damaged)
+    needs = f"{asked} need{'s' if asked == 1 else ''} you"
     return f"{needs}, {counts.working} working, {counts.waiting} waiting, {counts.done} done"
 
 
@@ -136,6 +151,14 @@ def _supervisor(here: LiveMap) -> str:
     if here.supervisor.by is None:
         return f"nobody; start `wavekeeper run` ({ago})"
     return f"{here.supervisor.by}, mode {here.mode}, {ago}"
+
+
+def _blockers(console: Console, blockers: Sequence[Blocker]) -> Iterable[RenderableType]:
+    if blockers:
+        yield Text("")
+        yield console.text(f"BLOCKERS ({len(blockers)})", "bold")
+    for blocker in blockers:
+        yield _below(console, _blocker(blocker))
 
 
 def _blocker(blocker: Blocker) -> str:
@@ -231,6 +254,8 @@ def _next(task: MappedTask) -> str:
             f"whether {unknown.action} took effect has been unknown since "
             f"{unknown.since:%Y-%m-%d %H:%MZ}; `wavekeeper explain {task.id}`"
         )
+    if task.refused is not None:
+        return f"its agent ran `wavekeeper {task.refused}`, which was refused; look what it does"
     if coming is None:
         return task.why or ""
     if asked is not None and asked.state == "pending":

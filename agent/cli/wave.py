@@ -1,18 +1,12 @@
-"""From an empty repository to a wave at work: `wavekeeper init`, `submit`, `status` and `work`."""
+"""From an empty repository to a wave at work: `wavekeeper init`, `submit` and `status`."""
 
-import os
-import re
-import socket
-import threading
 from pathlib import Path
-from typing import Final
 
 from agent import wiring
 from agent.adapters.files.config import NAME, SAMPLE, Settings
-from agent.cli.console import Console, OutputLostError
-from agent.cli.stopping import Stop, signals
+from agent.cli.console import Console
 from agent.cli.views import page, prompt
-from agent.errors import ConfigurationError, UserError
+from agent.errors import ConfigurationError
 from agent.runtime.status import LiveMap, StatusReader
 
 
@@ -39,15 +33,25 @@ def init(console: Console, folder: Path) -> None:
 def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> None:
     """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
     if check:
-        wave, task_records = wiring.check(settings, path)
-        console.line(f"wave {wave.id}: {_tasks(len(task_records))}, no errors; nothing was stored")
+        with wiring.known_waves(settings) as known:
+            checked = wiring.check(settings, path, known)
+        _warn(console, checked)
+        count = _tasks(len(checked.task_records))
+        console.line(f"wave {checked.record.id}: {count}, no errors; nothing was stored")
         return
-    wave, count, new = wiring.submit(settings, path)
+    checked, new = wiring.submit(settings, path)
     if new:
-        what = f"{_tasks(count)} planned; `wavekeeper run` submits them as the window allows"
+        _warn(console, checked)
+        count = _tasks(len(checked.task_records))
+        what = f"{count} planned; `wavekeeper run` submits them as the window allows"
     else:
         what = "already there, nothing changed"
-    console.line(f"wave {wave.id}: {what}")
+    console.line(f"wave {checked.record.id}: {what}")
+
+
+def _warn(console: Console, checked: wiring.Checked) -> None:
+    for line in checked.warnings:
+        console.line(f"note: {line}")
 
 
 def _tasks(count: int) -> str:
@@ -61,7 +65,7 @@ def status(console: Console, settings: Settings, *, as_json: bool, line: bool) -
         console.line(prompt(here))
     elif as_json:
         console.json(here.model_dump(mode="json"))
-    elif not here.waves:
+    elif not (here.waves or here.tasks or here.damaged):
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
     else:
         for part in page(console, here):
@@ -73,44 +77,5 @@ def _look(settings: Settings) -> LiveMap:
     held_by = wiring.holder(settings)
     with wiring.open_reading(settings) as ports:
         how = wiring.supervision_seen(settings, policy, ports, held_by)
-        return StatusReader(ports, how).look(held_by)
-
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""It becomes the name of a folder."""
-
-
-def work(console: Console, settings: Settings, name: str | None) -> int:
-    """Claim and run tasks until a signal comes; the exit code.
-
-    The first signal stops the agents and reports them. The second ends the host as it is: its
-    agents stay, and are adopted by the next host of the same name, or lost.
-    """
-    name = socket.gethostname() if name is None else name
-    if not _NAME.fullmatch(name):
-        raise UserError(f"--name {name!r:.80}: use letters, digits, dots, dashes and underscores")
-    policy = wiring.policy_of(settings)
-    telling = threading.Lock()
-    lost: list[OutputLostError] = []
-    # The threads of the attempts would keep an ordinary end waiting, so `at_once` does not unwind.
-    stop = Stop(
-        noticed=lambda: tell("stopping the agents; once more leaves them"), at_once=os._exit
-    )
-
-    def tell(line: str) -> None:
-        with telling:
-            if lost:
-                return
-            try:
-                console.line(line)
-            except OutputLostError as error:
-                lost.append(error)
-                stop.set()
-
-    with signals(stop), wiring.open_work(settings) as queue:
-        host = wiring.worker(settings, queue, policy, name, tell)
-        tell(f"worker host {host.settings.name}: {', '.join(host.settings.queues)}")
-        host.run(stop)
-    if lost:
-        raise lost[0]
-    return stop.exit_code or 0
+        here = StatusReader(ports, how).look(held_by)
+    return here.model_copy(update={"agents": wiring.unprotected(settings)})

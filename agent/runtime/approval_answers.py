@@ -21,6 +21,7 @@ from agent.core.approval.requests import (
     record_answer,
 )
 from agent.core.assess.assessment import Assessment, assess
+from agent.core.journal.records import Damaged
 from agent.core.model.actions import Action, NeedsApproval, Proposal, Refused
 from agent.core.model.nouns import Mode, Supervisor
 from agent.core.model.policy import Policy
@@ -59,12 +60,20 @@ class Answering:
         fresh = [one for one in found if now < one.expires_at]
         return sorted(fresh, key=lambda one: one.state == "deferred")
 
+    def damaged(self) -> list[Damaged]:
+        """The questions, and rules, that cannot be read; nobody can answer them."""
+        odd = self._ports.state.damaged(0)
+        return [one for one in odd if one.kind in ("request", "rule")]
+
     def request(self, name: str, digest: str | None = None) -> ApprovalRequest:
         """The request `name`. UserError: there is none; ChangedMeanwhileError: it changed."""
         if digest is not None:
             return self._ports.approvals.change(name, digest, lambda one: one)
         request = self._ports.approvals.request(name)
         if request is None:
+            for one in self.damaged():
+                if one.id == name:
+                    raise UserError(f"{name} cannot be read, so nobody can answer it: {one.why}")
             raise UserError(
                 f"there is no request {name!r:.40}; `wavekeeper approve --list` shows them"
             )

@@ -7,7 +7,7 @@ request is written at the next look: after a kill anywhere in between nothing is
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agent.core.approval import asking
 from agent.core.approval.requests import (
@@ -21,9 +21,10 @@ from agent.core.approval.requests import (
     digest_of,
 )
 from agent.core.assess.assessment import Assessment
-from agent.core.journal.records import Record, request_in
+from agent.core.assess.proof import commit_of
+from agent.core.journal.records import Record, TaskRecord, request_in
 from agent.core.journal.replay import Consent, DecisionRecord, clear_prompt, clear_with_consent
-from agent.core.model.actions import DRAFTED, NeedsApproval, Proposal, Refused, digest
+from agent.core.model.actions import DRAFTED, Action, NeedsApproval, Proposal, Refused, digest
 from agent.core.plan import decision_basis, planner
 from agent.core.plan.planner import Decision
 from agent.errors import ChangedMeanwhileError, UserError
@@ -34,6 +35,8 @@ from agent.runtime.executor import Done
 
 _ENDED: dict[str, RequestState] = {"done": "done", "failed": "failed", "void": "stale"}
 """The end of a request by the result of its action."""
+_DIFF: Final = 20_000
+"""Characters of a change that a question keeps."""
 
 
 class ApprovalQueue:
@@ -163,7 +166,18 @@ class ApprovalQueue:
         task_record = self._ports.store.task_record(proposal.task) if proposal.task else None
         request = asking.build_request(assessment, decision, self._tick, snapshot, before)
         title = task_record.spec.title if task_record else ""
-        return self._approvals.ask(request.model_copy(update={"title": title}))
+        diff = self._diff(task_record) if proposal.action is Action.ACCEPT else None
+        return self._approvals.ask(request.model_copy(update={"title": title, "diff": diff}))
+
+    def _diff(self, task_record: TaskRecord | None) -> str | None:
+        """What is to be accepted, as the remote shows it."""
+        commit = commit_of(task_record.evidence) if task_record is not None else None
+        if self._ports.diffs is None or task_record is None or commit is None:
+            return None
+        diff = self._ports.diffs.diff(task_record.spec, commit)
+        if diff is None or len(diff) <= _DIFF:
+            return diff
+        return f"{diff[:_DIFF]}\n[{len(diff) - _DIFF} characters are not shown: read {commit}]"
 
     def _outcome(self, request: ApprovalRequest) -> dict[str, Any] | None:
         """The outcome of an approved request in the journal; None: there is none yet."""

@@ -16,10 +16,12 @@ from agent.ports import (
     EvidenceProbe,
     Issues,
     Journal,
+    Judgements,
     Machine,
     PolicySource,
     References,
     Remedies,
+    Remote,
     Reviewer,
     State,
     TaskQueue,
@@ -43,6 +45,10 @@ class Ports:
     approvals: Approvals
     state: State
     """What store, journal and approvals are kept in together."""
+    judgements: Judgements | None = None
+    """None: nobody judges, so what has acceptance commands is never accepted."""
+    remote: Remote | None = None
+    """None: nobody notes where the branches are before an attempt."""
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None

@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast
 
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.journal.records import Record
-from agent.core.model.nouns import Evidence, Review, Snapshot, Usage
+from agent.core.model.nouns import Evidence, JudgeRecord, Review, Snapshot, Usage
 from agent.core.model.queueing import (
     Beat,
     Changes,
     Cursor,
+    JudgeLease,
+    Judgement,
     Lease,
     NewEvent,
     Order,
@@ -41,6 +43,8 @@ from agent.ports import (
     Issue,
     Issues,
     Journal,
+    Judgements,
+    JudgeSource,
     Proposed,
     References,
     Remedied,
@@ -76,12 +80,18 @@ def clean_ports(ports: Ports, secrets: Redactor) -> Ports:
         remedies=through(_Remedies, ports.remedies),
         references=through(_References, ports.references),
         diffs=through(_Diffs, ports.diffs),
+        judgements=through(_Judgements, ports.judgements),
     )
 
 
 def clean_source(source: WorkSource, secrets: Redactor) -> WorkSource:
     """The worker's side of a queue: an attempt's words are cleaned before the queue keeps them."""
     return cast("WorkSource", _Source(source, secrets))
+
+
+def clean_judge_source(source: JudgeSource, secrets: Redactor) -> JudgeSource:
+    """The judge host's side: what commands print is cleaned before it is kept."""
+    return cast("JudgeSource", _JudgeSource(source, secrets))
 
 
 def clean_drafter(drafter: Drafter, secrets: Redactor) -> Drafter:
@@ -192,6 +202,29 @@ class _Source(_Crossing):
         except Exception as error:  # noqa: BLE001 - the attempt ended, whatever it printed
             cleaned = Report(state="failed", last_error=_unread(error), session=report.session)
         return self._inner.finish(lease, cleaned)
+
+
+class _JudgeSource(_Crossing):
+    _inner: JudgeSource
+
+    def finish(self, lease: JudgeLease, record: JudgeRecord) -> bool:
+        try:
+            record = self._secrets.all(record)
+        except Exception as error:  # noqa: BLE001 - it was judged, and nothing of it can be shown
+            update = {"verdict": "unknown", "commands": (), "base_commands": ()}
+            record = record.model_copy(update={**update, "reason": _unread(error)})
+        return self._inner.finish(lease, record)
+
+
+class _Judgements(_Crossing):
+    _inner: Judgements
+
+    def latest(self, task: str, attempt: int) -> Judgement | None:
+        found = self._inner.latest(task, attempt)
+        try:
+            return None if found is None else self._secrets.all(found)
+        except Exception as error:
+            raise UnreadableAnswerError(_unread(error)) from error
 
 
 class _Probe(_Crossing):

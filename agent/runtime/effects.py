@@ -15,7 +15,7 @@ from agent.core.assess.proof import commit_of
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import TERMINAL, Defect, Outcome, Status
-from agent.core.model.queueing import Order, Receipt, TaskSpec, TaskView
+from agent.core.model.queueing import JudgementOrder, Order, Receipt, TaskSpec, TaskView
 from agent.core.plan.defects import blocked_issue, issue_of
 from agent.core.plan.lessons import document_of
 from agent.errors import IssuesUnavailableError, NothingDoneError
@@ -49,6 +49,7 @@ def order_of(spec: TaskSpec, wave: str) -> Order:
     return Order(
         kind=spec.kind,
         branch=spec.branch,
+        continues=spec.continues,
         commit=spec.commit,
         acceptance_commands=spec.acceptance_commands,
         labels={"wave": wave, "task": spec.id},
@@ -139,7 +140,13 @@ def _submit(ports: Ports, proposal: Proposal, key: str) -> Happened:
 def _remember_submitted(
     ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
 ) -> None:
-    _save(ports, proposal, at, status="submitted")
+    _save(ports, proposal, at, status="submitted", **_noted(ports, proposal))
+
+
+def _noted(ports: Ports, proposal: Proposal) -> dict[str, object]:
+    """Where the branches were before this attempt and, for the first one, before the task."""
+    first = _task_record(ports, proposal).started_from or proposal.baseline
+    return {"baseline": proposal.baseline, "started_from": first}
 
 
 def _retry(ports: Ports, proposal: Proposal, key: str) -> Happened:
@@ -170,7 +177,7 @@ def _remember_retry(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=attempt + 1, charged=tuple(sorted(charged)), review=None,
-        at_risk_polls=0,
+        at_risk_polls=0, **_noted(ports, proposal),
     )  # fmt: skip
 
 
@@ -181,7 +188,7 @@ def _remember_release(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
-        canary=True, review=None, at_risk_polls=0,
+        canary=True, review=None, at_risk_polls=0, **_noted(ports, proposal),
     )  # fmt: skip
 
 
@@ -201,8 +208,12 @@ def _remember_new(ports: Ports, proposal: Proposal, at: datetime) -> None:
     spec, wave = _spec(proposal), _task_record(ports, proposal).wave
     if ports.store.task_record(spec.id) is None:
         prompt = _text(proposal)
-        new = TaskRecord(spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at)
-        ports.store.save(new)
+        noted = {"baseline": proposal.baseline, "started_from": proposal.baseline}
+        ports.store.save(
+            TaskRecord(
+                spec=spec, wave=wave, status="submitted", prompt=prompt, changed_at=at, **noted
+            )
+        )
 
 
 def _remember_replaced(
@@ -274,16 +285,70 @@ def _mark_read(ports: Ports, proposal: Proposal) -> None:
         ports.queue.mark_read(proposal.task, attempt=proposal.attempt)
 
 
+# What a judge host is asked to do. It keeps each order by its key.
+
+
+def _order_judgement(ports: Ports, proposal: Proposal, key: str) -> Happened:
+    if ports.judgements is None:
+        raise NothingDoneError("no judge host can be asked here")
+    task_record = _task_record(ports, proposal)
+    spec, heavy = task_record.spec, {"heavy": True} if proposal.heavy else {}
+    if not spec.acceptance_commands:
+        raise NothingDoneError("the task has no acceptance commands")
+    order = JudgementOrder(
+        task=spec.id,
+        attempt=_attempt(proposal),
+        wave=task_record.wave,
+        branch=spec.branch if proposal.commit is not None else None,
+        commit=proposal.commit,
+        base=proposal.base,
+        commands=tuple(one.model_copy(update=heavy) for one in spec.acceptance_commands),
+        protected=spec.protected,
+    )
+    ports.judgements.order(order, key=key)
+    return Happened("ordered from the judge hosts")
+
+
+def _find_judgement(ports: Ports, _proposal: Proposal, key: str) -> Happened | None:
+    if ports.judgements is None or not ports.judgements.ordered(key):
+        return None
+    return Happened("it had been ordered")
+
+
+def _remember_judgement(
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    """Who waited for a defect goes on; the order itself is kept with the judgements."""
+    if proposal.defect is not None:
+        _save(
+            ports, proposal, at,
+            status="submitted", blocked_by=proposal.defect, canary=True, review=None,
+        )  # fmt: skip
+
+
 # What is done in the issue tracker. A comment is written once per key.
 
 
 def _open_issue(ports: Ports, proposal: Proposal, key: str) -> Happened:
     cause = _cause(proposal)
     title, body = issue_of(cause, _task_record(ports, proposal).spec)
+    _refuse_damaged(ports, cause)
     issue = ports.issues.open(cause.fingerprint, title, body)
     if cause.issue is not None:
         ports.issues.comment(issue.id, f"Seen again after its fix.\n\n{body}", key=key)
     return Happened(f"recorded as {issue.where}", issue=issue)
+
+
+def _refuse_damaged(ports: Ports, cause: Defect) -> None:
+    """A defect that cannot be read may be this very one: it must not be begun anew in its place."""
+    odd = {one.id: one.why for one in ports.state.damaged(0) if one.kind == "defect"}
+    known = ports.issues.find(cause.fingerprint) if odd else None
+    if known is not None and (why := odd.get(_defect_id(known))) is not None:
+        raise NothingDoneError(f"{_defect_id(known)} is recorded for this: {why}")
+
+
+def _defect_id(issue: Issue) -> str:
+    return f"D-{issue.id.lstrip('#0')}"
 
 
 def _find_issue(ports: Ports, proposal: Proposal, _key: str) -> Happened | None:
@@ -303,7 +368,7 @@ def _remember_issue(
     cause = _cause(proposal)
     if happened.issue is None:
         raise NothingDoneError("the issue that was opened cannot be found again")
-    name = cause.id if cause.id != "new" else f"D-{happened.issue.id.lstrip('#0')}"
+    name = cause.id if cause.id != "new" else _defect_id(happened.issue)
     recorded = {
         "id": name,
         "status": "recorded",
@@ -469,12 +534,8 @@ def _remember_read(
     }
     if view is not None and view.attempt == proposal.attempt and view.state in TERMINAL:
         update["inspected_attempt"] = view.attempt
-        again = view.attempt > task_record.inspected_attempt
-        if task_record.status == "planned" or (
-            again and task_record.status in ("parked", "handed-over")
-        ):
-            # Somebody started it in the queue; what it was held for belongs to the attempt before,
-            # and this result is judged like any other.
+        if task_record.status == "planned" or task_record.is_started_again(view):
+            # Somebody started it in the queue, and this result is judged like any other.
             update |= {"status": "submitted", "blocked_by": None, "canary": False}
         # With a cause nobody decided to cancel it, and the task goes on.
         by_word = view.state is Status.CANCELLED and proposal.cause is None
@@ -513,6 +574,7 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.INTERRUPT: Effect(_interrupt, _receipt, _remember_interrupt),
     Action.CANCEL: Effect(_cancel, _receipt, _remember_nothing),
     Action.MOVE: Effect(_move, _receipt, _remember_nothing),
+    Action.JUDGE: Effect(_order_judgement, _find_judgement, _remember_judgement),
     Action.OPEN_ISSUE: Effect(_open_issue, _find_issue, _remember_issue),
     Action.PARK: Effect(_park, _decide_again, _remember_park),
     Action.ACCEPT: Effect(_accept, _decide_again, _remember_accepted),
@@ -524,4 +586,5 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.WIDEN_WINDOW: Effect(_set_window, _decide_again, _remember_window),
     Action.NARROW_WINDOW: Effect(_set_window, _decide_again, _remember_window),
 }
-"""`review` is not among them: it is asked for in batches, see `reviewing`."""
+"""One for each action that acts and is not `by_hand` (see `VERBS`), and for reading a result. There
+is none for `review`: it is asked for in batches, see `reviewing`."""

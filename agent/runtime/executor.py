@@ -6,9 +6,11 @@ it cannot be written, or nobody knows whether the effect took place, the intent 
 at any point and started again, `settle` reads back by idempotency key what happened.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -17,14 +19,23 @@ from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
 from agent.core.model.actions import VERBS, Action, Cleared, Proposal, digest
+from agent.core.model.nouns import Failing
 from agent.core.plan import decision_basis, planner
-from agent.errors import KeyReusedError, NothingDoneError, WavekeeperError
+from agent.errors import (
+    KeyReusedError,
+    NothingDoneError,
+    UnusableStoreError,
+    describe_error,
+)
 from agent.runtime import reviewing
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.drafting import is_self_contained
 from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
 
+_SAID: Final = 300
+"""Characters of a failure's words that are kept."""
+_NUMBER: Final = re.compile("[0-9]+")
 _NOTHING_DONE = (NothingDoneError, KeyReusedError)
 """The only errors after which it is known that the effect did not take place."""
 
@@ -48,6 +59,8 @@ class Executor:
         self._supervision = supervision
         self._observer = observer
         self._used: set[tuple[str, datetime]] = set()
+        self._errors: dict[str, str] = {}
+        """What an act said after which nobody knows whether it took effect, by key."""
         self._assessed: Assessment | None = None
         """The last assessment, so that looking again at one task assesses that one."""
 
@@ -63,16 +76,19 @@ class Executor:
         proposal = cleared.proposal
         if proposal.action is Action.REVIEW:
             return self.carry_out_reviews([cleared], tick)[0]
-        if (void := self._begun(cleared, tick, consent)) is not None:
-            return void
-        return self._act(proposal, self._key(proposal, tick), tick, _named(consent))
+        begun = self._begun(cleared, tick, consent)
+        if isinstance(begun, Done):
+            return begun
+        return self._act(begun, self._key(begun, tick), tick, _named(consent))
 
     def carry_out_reviews(self, batch: Sequence[Cleared], tick: int) -> list[Done]:
         """The same for several reviews: they wait for a provider, so they are asked at once."""
-        begun = [(cleared.proposal, self._begun(cleared, tick)) for cleared in batch]
-        asked = [proposal for proposal, void in begun if void is None]
+        begun = [self._begun(cleared, tick) for cleared in batch]
+        asked = [one for one in begun if isinstance(one, Proposal)]
         read = iter(reviewing.read(self._ports, self._supervision, asked))
-        return [void or self._read(proposal, next(read), tick) for proposal, void in begun]
+        return [
+            one if isinstance(one, Done) else self._read(one, next(read), tick) for one in begun
+        ]
 
     def _read(self, proposal: Proposal, read: reviewing.Read, tick: int) -> Done:
         result = "done" if read.review else "failed"
@@ -85,14 +101,26 @@ class Executor:
                 reviewing.remember(self._ports, proposal.task or "", read)
                 self._write("outcome", self._key(proposal, tick), tick, proposal, body)
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, result, read.said)
 
-    def _begun(self, cleared: Cleared, tick: int, consent: Consent | None = None) -> Done | None:
+    def _begun(
+        self, cleared: Cleared, tick: int, consent: Consent | None = None
+    ) -> Proposal | Done:
         """Look again, and write down what is about to be done; else why it is not."""
         proposal, key = cleared.proposal, self._key(cleared.proposal, tick)
         now = self._ports.clock.now()
-        if (why := self._void(cleared, now, consent)) is not None:
+        try:
+            why = self._void(cleared, now, consent)
+            if why is None:
+                proposal = self._with_baseline(proposal, now)
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing is begun, and the record says why
+            return self._failed(
+                "outcome", proposal, key, tick, _named(consent), describe_error(error)
+            )
+        if why is not None:
             said = {"result": "void", "said": why, **_named(consent)}
             self._write("outcome", key, tick, proposal, said)
             return Done(proposal, "void", why)
@@ -105,7 +133,34 @@ class Executor:
             **_named(consent),
         }
         self._write("intent", key, tick, proposal, intent)
-        return None
+        return proposal
+
+    def _with_baseline(self, proposal: Proposal, now: datetime) -> Proposal:
+        """What an attempt finds on the remote is noted before it is sent, in the intent's record.
+
+        Later it could not be told from what the attempt brought.
+
+        Raises:
+            RemoteUnavailableError: it cannot be seen, so nothing is sent.
+            NothingDoneError: the branch of a new task is there already.
+
+        """
+        remote, task = self._ports.remote, proposal.task
+        if remote is None or task is None or not VERBS[proposal.action].sends:
+            return proposal
+        record = self._ports.store.task_record(task)
+        spec = proposal.spec or (record.spec if record is not None else None)
+        if spec is None:
+            return proposal
+        baseline = remote.baseline(spec.branch, now)
+        is_new = proposal.spec is not None or proposal.action is Action.SUBMIT
+        taken = baseline.branch is not None and spec.continues != spec.branch
+        if is_new and taken and spec.commit == "required":
+            raise NothingDoneError(
+                f"origin has a branch {spec.branch} already, and what was there before is no work "
+                "of this task; delete or rename that branch"
+            )
+        return proposal.model_copy(update={"baseline": baseline})
 
     def settle(self, tick: int) -> list[Done]:
         """Find out what became of every intent that has no outcome; nothing is done again.
@@ -130,14 +185,18 @@ class Executor:
             if happened is not None:
                 return self._remember("settled", proposal, key, tick, whose, happened)
             said = "it had not taken effect, or is safe to do again"
-            self._write("settled", key, tick, proposal, {"result": "void", "said": said, **whose})
+            if (error := self._errors.get(key)) is not None:
+                said = f"{said}: {error}"
+            with self._ports.state.transaction():
+                if error is not None:
+                    self._count(proposal, error)
+                body = {"result": "void", "said": said, **whose}
+                self._write("settled", key, tick, proposal, body)
         except NothingDoneError as error:
             # It took effect, and what it belongs to is not known here: nobody can remember it.
-            failed = {"result": "failed", "said": str(error), **whose}
-            self._write("settled", key, tick, proposal, failed)
-            return Done(proposal, "failed", str(error))
+            return self._failed("settled", proposal, key, tick, whose, str(error))
         except Exception as error:  # noqa: BLE001 - the intent stays open, and says why
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
         return Done(proposal, "void", said)
 
     def _void(self, cleared: Cleared, now: datetime, consent: Consent | None) -> str | None:
@@ -176,15 +235,14 @@ class Executor:
         try:
             happened = do(self._ports, proposal, key)
         except _NOTHING_DONE as error:
-            failed = {"result": "failed", "said": str(error), **whose}
-            self._write("outcome", key, tick, proposal, failed)
-            return Done(proposal, "failed", str(error))
+            return self._failed("outcome", proposal, key, tick, whose, str(error))
         except Exception as error:  # noqa: BLE001 - whether it took effect is unknown, so it is read back
-            return Done(proposal, "open", _line(error))
+            self._errors[key] = describe_error(error)
+            return Done(proposal, "open", self._errors[key])
         try:
             return self._remember("outcome", proposal, key, tick, whose, happened)
         except Exception as error:  # noqa: BLE001 - it is done and not remembered, so it is read back
-            return Done(proposal, "open", _line(error))
+            return Done(proposal, "open", describe_error(error))
 
     def _remember(
         self,
@@ -199,11 +257,46 @@ class Executor:
         with self._ports.state.transaction():
             at = self._ports.clock.now()
             EFFECTS[proposal.action].remember(self._ports, proposal, key, at, happened)
+            self._errors.pop(key, None)
+            self._forget_failures(proposal)
             body = {"result": "done", "said": happened.said, **whose}
             self._write(kind, key, tick, proposal, body)
         for task in {proposal.task, proposal.spec.id if proposal.spec else None} - {None}:
             self._observer.refresh(str(task))
         return Done(proposal, "done", happened.said)
+
+    def _failed(
+        self,
+        kind: RecordKind,
+        proposal: Proposal,
+        key: str,
+        tick: int,
+        whose: Mapping[str, object],
+        said: str,
+    ) -> Done:
+        """It did nothing; how often in a row is counted together with the record."""
+        with self._ports.state.transaction():
+            self._count(proposal, said)
+            self._write(kind, key, tick, proposal, {"result": "failed", "said": said, **whose})
+        return Done(proposal, "failed", said)
+
+    def _count(self, proposal: Proposal, said: str) -> None:
+        task = self._ports.store.task_record(proposal.task) if proposal.task else None
+        if task is None or self._assessed is None:
+            return
+        rests_on = decision_basis.derive(self._assessed.tasks.get(task.spec.id), proposal)
+        failing = Failing(
+            action=proposal.action.value, basis=digest(rests_on), times=1, said=said[:_SAID],
+            at=self._ports.clock.now(),
+        )  # fmt: skip
+        if (before := task.failing) is not None and _alike(before, failing):
+            failing = failing.model_copy(update={"times": before.times + 1})
+        self._ports.store.save(task.model_copy(update={"failing": failing}))
+
+    def _forget_failures(self, proposal: Proposal) -> None:
+        task = self._ports.store.task_record(proposal.task) if proposal.task else None
+        if task is not None and task.failing and task.failing.action == proposal.action:
+            self._ports.store.save(task.model_copy(update={"failing": None}))
 
     def _write(
         self, kind: RecordKind, key: str, tick: int, proposal: Proposal, body: Mapping[str, object]
@@ -228,10 +321,10 @@ def _not_here(_ports: Ports, proposal: Proposal, _key: str) -> Happened:
     raise NothingDoneError(f"{proposal.action} is not available here; do it by hand")
 
 
-def _line(error: Exception) -> str:
-    """An error in one line; what is none of ours is named, so that it can be reported."""
-    said = " ".join(str(error).split())
-    return said if isinstance(error, WavekeeperError) else f"a bug: {type(error).__name__}: {said}"
+def _alike(before: Failing, now: Failing) -> bool:
+    """Whether both failed in the same way; numbers in the words tell only one time from another."""
+    same = (before.action, before.basis) == (now.action, now.basis)
+    return same and _NUMBER.sub("", before.said) == _NUMBER.sub("", now.said)
 
 
 def _named(consent: Consent | None) -> dict[str, object]:
@@ -249,9 +342,14 @@ def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
 
     It begins with the installation and the wave, because a queue or an issue tracker may serve
     several. What may rightly happen twice to one attempt (reading a late report, recording a defect
-    that came back, moving, the window) carries the tick as well.
+    that came back, moving, the window) carries the tick as well. A judgement is of one commit,
+    and is made again once a defect that it met is fixed.
     """
     once = proposal.task is not None and VERBS[proposal.action].once
+    if proposal.action is Action.JUDGE and proposal.defect is not None:
+        once = False
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
+    if proposal.commit is not None:
+        where = f"{where}/{proposal.commit}"
     return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")

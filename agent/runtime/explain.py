@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from agent.core.approval import asking
 from agent.core.assess.assessment import assess
+from agent.core.assess.judgement import notes
 from agent.core.journal.records import Entry, TaskRecord, request_in
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import Evidence, Noun, Snapshot
@@ -89,6 +90,8 @@ class Account(Noun):
     asked: str | None = None
     """The approval request that a person was asked with."""
     evidence: tuple[Evidence, ...] = ()
+    judgement: tuple[str, ...] = ()
+    """What a person should know of how it was judged, one sentence each."""
     claimed: bool = False
     """The worker said something of its own; it was not used as evidence."""
     attempts: int | None = None
@@ -158,6 +161,7 @@ def account(
         rules=tuple(applied),
         asked=request_in(body),
         evidence=seen.evidence if seen else (),
+        judgement=notes(seen) if seen else (),
         claimed=bool(seen and seen.final_response),
         attempts=seen.attempt if seen else None,
         charged=len(task_record.charged) if task_record else 0,

@@ -19,7 +19,7 @@ OUT_OF_REACH: Final = (QueueUnavailableError, UnusableStoreError)
 
 
 class HeartbeatSender:
-    """Beats for one lease on a thread of its own, whatever agent, git and judge are doing.
+    """Beats for one lease on a thread of its own, whatever agent and git are doing.
 
     A beat prolongs the lease by `seconds`, brings the events said since the last one, and comes
     every `every` seconds; `keep` gets the new end of the lease. `why` is the first reason to stop,
@@ -70,17 +70,6 @@ class HeartbeatSender:
     def say(self, events: Sequence[NewEvent]) -> None:
         """Send these with the next beat."""
         self._outbox.extend(events)
-
-    def announce_judging(self) -> bool:
-        """Send what was said, then that the judge step begins; False: halted."""
-        self.beat()
-        while not self.halted.is_set():
-            try:
-                self._hear(self._source.judging(self._lease))
-                break
-            except OUT_OF_REACH:
-                self.halted.wait(self._every)
-        return not self.halted.is_set()
 
     def beat(self) -> None:
         """Beat now, in the caller's thread."""

@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Literal
 
 from agent.core.journal.records import Record
-from agent.errors import UnusableStoreError, UserError
+from agent.errors import (
+    JournalBrokenError,
+    QueueUnavailableError,
+    UnusableStoreError,
+    UserError,
+    describe_error,
+)
 from agent.ports import SupervisorLock
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.tick import Ticker, TickResult
@@ -21,8 +27,9 @@ SOON = 1.0
 IN_A_ROW = 10
 """Ticks that may follow one another so closely before the cadence is kept again."""
 GIVE_UP_AFTER = 12
-"""Ticks in a row that may fail because the state cannot be written: an hour at the default cadence.
-A disk that is full or a locked file is often somebody's passing mistake, and nobody watches."""
+"""Ticks in a row that may fail: an hour at the default cadence. A disk that is full or a locked
+file is often somebody's passing mistake, a bug may need a moment that does not come again, and
+nobody watches."""
 
 
 class Loop:
@@ -56,6 +63,8 @@ class Loop:
         Raises:
             UnusableStoreError: the state could not be read or written in `give_up_after` ticks in a
                 row. What was done and could not be written is settled by the next start.
+            Exception: anything else with which so many ticks in a row have failed.
+            JournalBrokenError: at once, because nothing is done on top of it.
 
         """
         self._lock.acquire(self._who, self._ports.clock.now())
@@ -69,18 +78,24 @@ class Loop:
     def _tick_on(
         self, stop: threading.Event, until: Callable[[TickResult], bool], give_up_after: int
     ) -> None:
-        ticker, in_a_row, failed = Ticker(self._ports, self._supervision), 0, 0
+        ticker: Ticker | None = None
+        in_a_row = failed = 0
         while not stop.is_set():
             try:
+                ticker = ticker or Ticker(self._ports, self._supervision)
                 ticker, said = self._under_its_policy(ticker)
                 result = replace(ticker.tick(stop.is_set), policy_said=said)
                 self._show(result)
                 last = until(result)
-            except UnusableStoreError as error:
+            except JournalBrokenError:
+                raise
+            except Exception as error:
                 failed += 1
                 if failed >= give_up_after:
                     raise
-                self._report(f"this tick failed and is tried again: {error}")
+                self._report(f"this tick failed and is tried again: {describe_error(error)}")
+                # What a tick that was cut short had in its hands is read again.
+                ticker = None
                 stop.wait(self._supervision.interval)
                 continue
             failed = 0
@@ -88,7 +103,24 @@ class Loop:
                 return
             in_a_row = in_a_row + 1 if result.changed else 0
             soon = 0 < in_a_row <= IN_A_ROW
-            stop.wait(min(SOON, self._supervision.interval) if soon else self._supervision.interval)
+            self._wait(stop, min(SOON, self._supervision.interval) if soon else None)
+
+    def _wait(self, stop: threading.Event, soon: float | None) -> None:
+        """Until the next tick is due: after `soon` seconds, or when a judgement has come in."""
+        left = self._supervision.interval if soon is None else soon
+        asked = self._judging()
+        while left > 0 and not stop.wait(min(left, SOON)):
+            left -= SOON
+            if asked - (asked := self._judging()):
+                return
+
+    def _judging(self) -> set[tuple[str, int]]:
+        """The attempts that judge hosts are asked about and have not answered."""
+        try:
+            waiting = self._ports.judgements.waiting() if self._ports.judgements else ()
+        except QueueUnavailableError:
+            return set()
+        return {(one.order.task, one.order.attempt) for one in waiting}
 
     def _show(self, result: TickResult) -> None:
         """A view that fails shows less; the work goes on."""

@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeVar
 
 from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
+from agent.core.assess.judgement import MUST_SHOW
 from agent.core.assess.liveness import polls_before
-from agent.core.journal.records import TaskRecord, WaveRecord
+from agent.core.journal.records import Damaged, TaskRecord, WaveRecord
 from agent.core.model.nouns import (
     TERMINAL,
     ControlPlane,
@@ -29,8 +30,13 @@ from agent.core.model.nouns import (
     contradiction,
 )
 from agent.core.model.policy import LivenessPolicy, Policy
-from agent.core.model.queueing import Changes, Cursor, TaskView
-from agent.errors import QueueUnavailableError, UnreadableAnswerError
+from agent.core.model.queueing import Changes, Cursor, Judgement, TaskView
+from agent.errors import (
+    QueueUnavailableError,
+    UnreadableAnswerError,
+    UnusableStoreError,
+    describe_error,
+)
 from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
@@ -51,6 +57,8 @@ class Observer:
         """Settled tasks of which the queue shows something new: a late report, another attempt."""
         self._unread: dict[str, str] = {}
         """Tasks of which the queue said nothing that can be relied on, and why."""
+        self._damaged: Sequence[Damaged] = ()
+        """What the state holds and nobody can read; whatever rests on it waits for a person."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -61,6 +69,7 @@ class Observer:
     def observe(self) -> Snapshot:
         """Look at the whole wave."""
         reachable = self._read_changes()
+        self._damaged = self._ports.state.damaged(OUTCOMES)
         task_records = {one.spec.id: one for one in self._ports.store.task_records(settled=False)}
         for task in sorted(self._settled - set(task_records)):
             task_record = self._ports.store.task_record(task)
@@ -99,11 +108,8 @@ class Observer:
         self._spent, tasks = self._ports.store.notes(), before.tasks
         if task is not None and (task_record := self._ports.store.task_record(task)) is not None:
             known = next((one for one in before.tasks if one.id == task), None)
-            if probe:
-                fresh = self._task(task_record, now, reachable=reachable)
-            else:
-                evidence = known.evidence if known is not None else ()
-                fresh = self._shown(task_record, evidence, now, reachable=reachable)
+            evidence = None if probe else known.evidence if known is not None else ()
+            fresh = self._task(task_record, now, evidence, reachable=reachable)
             if known is not None:
                 fresh = fresh.model_copy(update={"declined": known.declined})
             tasks = tuple(fresh if one.id == task else one for one in before.tasks)
@@ -121,6 +127,10 @@ class Observer:
                     "tasks": tasks}
         )  # fmt: skip
         return self._seen
+
+    def go_on_with(self, snapshot: Snapshot) -> None:
+        """Take this as what was seen, because of a task nothing can be decided from all of it."""
+        self._seen = snapshot
 
     def refresh(self, task: str) -> None:
         """Read one task again, because it was just acted upon."""
@@ -159,6 +169,11 @@ class Observer:
             return True
         except QueueUnavailableError:
             return False
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown as the reason why it cannot be read
+            self._unread[task] = describe_error(error)
+            return True
         if view is not None:
             self._views[task] = view
         self._unread.pop(task, None)
@@ -168,12 +183,30 @@ class Observer:
         for task in self._views.keys() - wanted:
             del self._views[task]
 
-    def _task(self, task_record: TaskRecord, now: datetime, *, reachable: bool) -> Task:
+    def _task(
+        self,
+        task_record: TaskRecord,
+        now: datetime,
+        evidence: Iterable[Evidence] | None = None,
+        *,
+        reachable: bool,
+    ) -> Task:
+        """The task; its evidence is fetched unless it is given. A bug makes it unreadable."""
+        try:
+            if evidence is None:
+                evidence = self._evidence(task_record, now)
+            return self._shown(task_record, evidence, now, reachable=reachable)
+        except UnusableStoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - shown as the reason why it cannot be read
+            spec, why = task_record.spec, describe_error(error)
+            return unreadable(Task(id=spec.id, queue=spec.queue, kind=spec.kind), why)
+
+    def _evidence(self, task_record: TaskRecord, now: datetime) -> Iterable[Evidence]:
         view = self._views.get(task_record.spec.id)
-        evidence: Iterable[Evidence] = task_record.evidence
         if self._probing and view is not None and _wants_proof(task_record, view):
-            evidence = self._probe(task_record, view, now)
-        return self._shown(task_record, evidence, now, reachable=reachable)
+            return self._probe(task_record, view, now)
+        return task_record.evidence
 
     def _shown(
         self,
@@ -188,23 +221,43 @@ class Observer:
         A task that cannot be as it is shown is unreadable, and nobody else pays for that.
         """
         view, policy = self._views.get(task_record.spec.id), self._supervision.policy.liveness
+        judgement = self._judgement(view)
         left = self._supervision.review_limits.tokens_left(
             task_record.spent, spent_by(self._spent, task_record.wave)
         )
-        task = task_of(task_record, view, evidence, now, policy, reachable=reachable)
+        task = task_of(task_record, view, judgement, evidence, now, policy, reachable=reachable)
         why = self._unread.get(task.id) or _not_it(task_record, view) or contradiction(task, now)
         if why is not None:
-            return Task(
-                id=task.id, queue=task.queue, kind=task.kind, probe="failed", unreadable=why
-            )
-        return task.model_copy(update={"tokens_left": left})
+            return unreadable(Task(id=task.id, queue=task.queue, kind=task.kind), why)
+        return task.model_copy(update={"tokens_left": left, "unreadable": self._torn(task_record)})
+
+    def _judgement(self, view: TaskView | None) -> Judgement | None:
+        """The one that was ordered last for the attempt that is over."""
+        judgements = self._ports.judgements
+        if judgements is None or view is None or view.state not in TERMINAL:
+            return None
+        return judgements.latest(view.id, view.attempt)
+
+    def _torn(self, task_record: TaskRecord) -> str | None:
+        """What this task rests on and cannot be read; None: nothing."""
+        spec = task_record.spec
+        rests_on = {
+            ("wave", task_record.wave),
+            ("defect", task_record.blocked_by),
+            ("defect", spec.fixes),
+        }
+        for one in self._damaged:
+            if (one.kind, one.id) in rests_on or one.task == spec.id:
+                return f"{one.kind} {one.id}: {one.why}"
+        return None
 
     def _probe(
         self, task_record: TaskRecord, view: TaskView, now: datetime
     ) -> tuple[Evidence, ...]:
         wanted = wanted_proof(task_record, self._supervision.policy)
+        before = {item.id: item for item in task_record.evidence}
         return tuple(
-            item
+            _unknown_since(item, before.get(item.id), now)
             for probe in self._ports.probes
             if probe.kinds & wanted
             for item in probe.probe(task_record.spec, view, now)
@@ -235,7 +288,7 @@ class Observer:
             task_record = self._ports.store.task_record(task)
             if task_record is not None and self._read_one(task):
                 found.append(
-                    self._shown(task_record, task_record.evidence, now, reachable=reachable)
+                    self._task(task_record, now, task_record.evidence, reachable=reachable)
                 )
         return found
 
@@ -276,18 +329,21 @@ class Observer:
                 host=_host(self._supervision.host),
                 low_memory=self._low_memory(),
             ),
-            "wave": _wave(self._waves_at_work()),
+            "wave": self._wave(),
             "window": _window(notes, store.outcomes(OUTCOMES), self._supervision.policy, now),
             "control_plane": self._control_plane(reachable=reachable),
             "queues": queues,
             "remedies": tuple(self._ports.remedies.known()) if self._ports.remedies else (),
         }
 
-    def _waves_at_work(self) -> Sequence[WaveRecord]:
+    def _wave(self) -> Wave:
         """The waves with open tasks; when all is settled, the latest one."""
         waves = self._ports.store.waves()
         at_work = {one.wave for one in self._ports.store.task_records(settled=False)}
-        return [wave for wave in waves if wave.id in at_work] or waves[-1:]
+        wave = _wave([wave for wave in waves if wave.id in at_work] or waves[-1:])
+        if any(one.kind == "wave" and one.id in at_work for one in self._damaged):
+            return wave.model_copy(update={"grants": Grants()})  # what it granted nobody knows
+        return wave
 
     def _control_plane(self, *, reachable: bool) -> ControlPlane:
         """What the queue last said of itself; a queue that does not answer is not reachable."""
@@ -311,6 +367,20 @@ class Observer:
         )
 
 
+def unreadable(task: Task, why: str) -> Task:
+    """What is left of a task about which nothing can be decided. If it was begun, it has a lane."""
+    return Task(
+        id=task.id,
+        queue=task.queue,
+        kind=task.kind,
+        status=Status.PLANNED if task.status is Status.PLANNED else None,
+        held=task.held,
+        attempt=task.attempt,
+        probe="failed",
+        unreadable=why,
+    )
+
+
 def _wants_proof(task_record: TaskRecord, view: TaskView) -> bool:
     """Evidence is fetched for a result that has been read and is not settled."""
     return (
@@ -321,10 +391,11 @@ def _wants_proof(task_record: TaskRecord, view: TaskView) -> bool:
 
 
 def wanted_proof(task_record: TaskRecord, policy: Policy) -> frozenset[ProofKind]:
-    """The kinds of evidence this task's ladder and criteria ask for."""
+    """The kinds of evidence this task's ladder and criteria ask for, and what shows its change."""
     ladder = policy.completion.ladder[task_record.spec.kind].rungs
     own = {one.proof for one in task_record.spec.criteria if isinstance(one.proof, ProofKind)}
-    return frozenset(kind for rung in ladder for kind in rung) | own
+    shown = {ProofKind.CHANGE_SHOWN} if task_record.spec.kind in MUST_SHOW else set()
+    return frozenset(kind for rung in ladder for kind in rung) | own | shown
 
 
 def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
@@ -335,15 +406,12 @@ def status_of(task_record: TaskRecord, view: TaskView | None) -> Status | None:
 
 
 def _held(task_record: TaskRecord, view: TaskView | None = None) -> Held | None:
-    """What the supervisor adds to the queue's word.
-
-    Whoever starts a task again in the queue ends its waiting: the new attempt is read and judged.
-    """
+    """What the supervisor adds to the queue's word."""
     held = task_record.status
     if held in ("accepted", "replaced"):
         return held
     if held in ("parked", "handed-over"):
-        return None if view is not None and _goes_on(task_record, view) else held
+        return None if view is not None and task_record.is_started_again(view) else held
     return None
 
 
@@ -360,21 +428,17 @@ def _not_it(task_record: TaskRecord, view: TaskView | None) -> str | None:
     return None
 
 
-def _goes_on(task_record: TaskRecord, view: TaskView) -> bool:
-    """Whether the queue shows another attempt than the one that was read last."""
-    return view.attempt > task_record.inspected_attempt or view.state not in TERMINAL
-
-
 def task_of(
     task_record: TaskRecord,
     view: TaskView | None,
+    judgement: Judgement | None,
     evidence: Iterable[Evidence],
     now: datetime,
     policy: LivenessPolicy,
     *,
     reachable: bool,
 ) -> Task:
-    """One task from what the supervisor remembers and what the queue shows, nothing after `now`."""
+    """One task from what the supervisor remembers and what others show, nothing after `now`."""
     spec = task_record.spec
     common = Task(
         id=spec.id,
@@ -396,11 +460,32 @@ def task_of(
         review=task_record.review,
         blocked_by=task_record.blocked_by,
         canary=task_record.canary,
+        failing=task_record.failing and _clamped(task_record.failing, now, "at"),
         depends_on=spec.depends_on,
         production_adjacent=spec.production_adjacent,
         fixes=spec.fixes,
+        baseline=task_record.baseline,
+        acceptance_commands=spec.acceptance_commands,
+        shown_by=spec.shown_by,
+        **_judged(judgement, now),
     )
     return common if view is None else common.model_copy(update=_of_view(task_record, view, now))
+
+
+def _judged(judgement: Judgement | None, now: datetime) -> dict[str, Any]:
+    if judgement is None:
+        return {}
+    if judgement.record is not None:
+        return {"judge": _clamped(judgement.record, now, "at")}
+    return {"judging": "running" if judgement.host is not None else "ordered"}
+
+
+def _unknown_since(item: Evidence, before: Evidence | None, now: datetime) -> Evidence:
+    """With the time since when this source has not known it; an id is of one attempt."""
+    if item.holds is not None:
+        return item
+    since = before.unknown_since if before is not None and before.holds is None else None
+    return item.model_copy(update={"unknown_since": min(since or now, now)})
 
 
 def _by(now: datetime, at: datetime | None) -> datetime | None:
@@ -428,7 +513,8 @@ def _of_view(task_record: TaskRecord, view: TaskView, now: datetime) -> dict[str
         "last_error": view.last_error,
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,
-        "judge": _clamped(view.judge, now, "at") if over and view.judge else None,
+        "queue_judge": _clamped(view.judge, now, "at") if over and view.judge else None,
+        "tree_gone": view.tree_gone if over else None,
         "inspected": task_record.inspected_attempt >= view.attempt,
         "prompt": view.prompt,
         "late_reports": tuple(_late(task_record, late) for late in view.late_reports),
@@ -439,7 +525,7 @@ def _is_news(task_record: TaskRecord, view: TaskView) -> bool:
     """Whether a settled task has a late report nobody has read, or was started again."""
     if any(late.attempt not in task_record.inspected_late for late in view.late_reports):
         return True
-    return task_record.status == "handed-over" and _goes_on(task_record, view)
+    return task_record.is_started_again(view)
 
 
 def _late(task_record: TaskRecord, late: LateReport) -> LateReport:

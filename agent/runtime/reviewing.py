@@ -7,6 +7,7 @@ from agent.core.assess.proof import commit_of
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Proposal
 from agent.core.model.nouns import Review
+from agent.core.model.queueing import TaskView
 from agent.core.review.brief import Brief, brief
 from agent.core.review.review import plan_retry
 from agent.errors import NothingDoneError, WavekeeperError
@@ -63,7 +64,7 @@ def _shown(ports: Ports, how: Supervision, proposal: Proposal) -> tuple[TaskReco
         raise NothingDoneError("the attempt to be reviewed is not the current one")
     shown = brief(
         task_record.spec,
-        view,
+        _with_judgement(ports, view),
         task_record.evidence,
         _diff(ports, task_record),
         how.review_limits.limits,
@@ -71,6 +72,13 @@ def _shown(ports: Ports, how: Supervision, proposal: Proposal) -> tuple[TaskReco
     )
     # Its digest is compared with what a reviewer was shown before, so it is taken after cleaning.
     return task_record, ports.secrets.all(shown)
+
+
+def _with_judgement(ports: Ports, view: TaskView) -> TaskView:
+    """What a judge host found takes the place of what the queue's own judge says."""
+    judgements = ports.judgements
+    judgement = judgements.latest(view.id, view.attempt) if judgements is not None else None
+    return view.model_copy(update={"judge": judgement.record if judgement is not None else None})
 
 
 def _diff(ports: Ports, task_record: TaskRecord) -> str | None:

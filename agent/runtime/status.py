@@ -7,6 +7,7 @@ recently completed tasks, unread terminal tasks, evidence gaps, blockers, and ne
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -15,7 +16,7 @@ from pydantic import AwareDatetime, Field
 from agent.core.approval.requests import ApprovalRequest
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
-from agent.core.journal.records import SETTLED_RECORDS, Record, TaskRecord, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, Damaged, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
@@ -31,11 +32,15 @@ from agent.core.model.nouns import (
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
 from agent.runtime.context import Ports, Supervision
-from agent.runtime.observe import Observer
+from agent.runtime.observe import OUTCOMES, Observer
+from agent.runtime.tick import decide
 
 Group = Literal["needs-you", "working", "waiting", "done"]
 GROUPS: Final[tuple[Group, ...]] = ("needs-you", "working", "waiting", "done")
 """In the order in which they are shown."""
+REFUSED: Final = "refused/"
+"""Notes that begin like this are each the last refused command of a task."""
+_RECENT: Final = timedelta(days=1)
 UNKNOWN_AFTER: Final = timedelta(minutes=30)
 """For so long an effect that cannot be read back is tried again quietly; then a person is shown it,
 because its task waits for the answer and nothing else is done about it."""
@@ -110,6 +115,8 @@ class MappedTask(Noun):
     """None: no question about it waits for a person, or for being carried out."""
     unknown: UnknownEffect | None = None
     """Set once the bound `UNKNOWN_AFTER` has passed."""
+    refused: str | None = None
+    """The command of its agent that was refused last, because only a person may give it."""
     why: str | None = None
     """How it came to this, where the supervisor noted it."""
 
@@ -165,6 +172,14 @@ class Supervised(Noun):
     last_tick_at: AwareDatetime | None = None
 
 
+class RefusedCommand(Noun):
+    """A command that came from an agent and would have answered or acted."""
+
+    command: str
+    task: str | None = None
+    at: AwareDatetime
+
+
 class LiveMap(Noun):
     """The whole picture at one moment."""
 
@@ -182,6 +197,12 @@ class LiveMap(Noun):
     queues: tuple[Queue, ...] = ()
     counts: Counts
     needs_you: tuple[str, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+    """What of the supervisor's own state a person has to repair, because nobody can read it."""
+    refused: tuple[RefusedCommand, ...] = ()
+    """The last of each task: while the task is open, and for a day."""
+    agents: str | None = None
+    """Set where nothing keeps the agents of this machine from what judges them: a sentence."""
     unread: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     tasks: tuple[MappedTask, ...] = ()
@@ -193,23 +214,35 @@ class LiveMap(Noun):
         return "; ".join(wave.goal for wave in self.waves) or None
 
 
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What a person should know beside the tasks."""
+
+    unresolved: Sequence[Record] = ()
+    """The intents whose outcome is not known, oldest first."""
+    damaged: Sequence[Damaged] = ()
+    """Rows of the state that cannot be read."""
+    refused: Sequence[RefusedCommand] = ()
+    """Commands of agents; an open task with one is shown to a person."""
+
+
 def live_map(
     decisions: Decisions,
     waves: Sequence[WaveRecord],
     task_records: Sequence[TaskRecord],
     supervised: Supervised,
     requests: Sequence[ApprovalRequest] = (),
-    unresolved: Sequence[Record] = (),
+    troubles: Troubles | None = None,
 ) -> LiveMap:
     """The map of all `task_records`, the settled ones included, as `decisions` saw them.
 
     `requests`: the live ones; one that waits for an answer comes before one that has it.
-    `unresolved`: the intents whose outcome is not known, oldest first.
     """
+    known_troubles = troubles or Troubles()
     assessment = decisions.assessment
     decided = {one.proposal.task: one for one in decisions.tasks}
     by_task = {one.proposal.task: one for one in sorted(requests, key=_open_last)}
-    unknown = _unknown(unresolved, assessment.snapshot.now)
+    unknown = _unknown(known_troubles.unresolved, assessment.snapshot.now)
     tasks = [
         _task(
             one,
@@ -221,6 +254,13 @@ def live_map(
         for one in task_records
     ]
     known = {one.spec.id for one in task_records}
+    tried = {one.task: one.command for one in known_troubles.refused}
+    tasks = [
+        one.model_copy(update={"group": "needs-you", "refused": tried[one.id]})
+        if one.id in tried and one.group != "done"
+        else one
+        for one in tasks
+    ]
     tasks += [
         _without_record(one.task, decided.get(task))
         for task, one in assessment.tasks.items()
@@ -245,6 +285,8 @@ def live_map(
         queues=assessment.snapshot.queues,
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
+        damaged=tuple(known_troubles.damaged),
+        refused=tuple(known_troubles.refused),
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
         tasks=tuple(tasks),
@@ -369,8 +411,12 @@ def _group(
     if task_record.status in SETTLED_RECORDS:
         return "done"
     if assessed is not None and (
-        assessed.task.unreadable or assessed.task.waiting_for == "permission"
+        assessed.task.unreadable
+        or assessed.task.waiting_for == "permission"
+        or (assessed.task.status is Status.SUCCEEDED and assessed.proof.faults)
     ):
+        return "needs-you"
+    if decision is not None and planner.waits_after_failures(assessed, decision.proposal):
         return "needs-you"
     if request is not None:
         decision = None
@@ -474,18 +520,33 @@ class StatusReader:
                 interval=snapshot.supervisor.interval, host=snapshot.supervisor.host
             )
             snapshot = snapshot.model_copy(update={"supervisor": absent})
+        task_records = self._task_records()
         return live_map(
-            planner.decide(snapshot, self._policy),
+            decide(snapshot, self._policy)[1],
             self._ports.store.waves(),
-            self._task_records(),
+            task_records,
             Supervised(by=supervised_by, last_tick_at=last),
             [
                 one
                 for one in self._ports.approvals.requests(live=True)
                 if snapshot.now < one.expires_at
             ],
-            self._ports.journal.unresolved(),
+            Troubles(
+                self._ports.journal.unresolved(),
+                self._ports.state.damaged(OUTCOMES),
+                self._refused(snapshot.now),
+            ),
         )
+
+    def _refused(self, now: datetime) -> list[RefusedCommand]:
+        """Those that a person should know of, oldest first."""
+        found = [
+            RefusedCommand.model_validate_json(value)
+            for name, value in self._ports.store.notes().items()
+            if name.startswith(REFUSED)
+        ]
+        recent = [one for one in found if one.task in (self._open or ()) or now - one.at < _RECENT]
+        return sorted(recent, key=lambda one: one.at)
 
     def _task_records(self) -> list[TaskRecord]:
         """All of them; the settled ones are read again only when there are more of them."""

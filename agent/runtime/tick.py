@@ -13,10 +13,46 @@ from agent.core.model.nouns import Snapshot
 from agent.core.model.policy import Policy
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision, Decisions
+from agent.errors import UnusableStoreError, describe_error
 from agent.runtime.approval_queue import ApprovalQueue
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.executor import Done, Executor
-from agent.runtime.observe import Observer
+from agent.runtime.observe import Observer, unreadable
+
+
+def decide(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, Decisions]:
+    """What `planner.decide` says, and of which snapshot.
+
+    If it fails, each task with which it fails alone is unreadable in that snapshot, and the others
+    go on; if there is none, the error is raised.
+    """
+    try:
+        return snapshot, planner.decide(snapshot, policy)
+    except Exception:
+        faults = {
+            task.id: why
+            for task in snapshot.tasks
+            if (why := _fault(snapshot.model_copy(update={"tasks": (task,)}), policy)) is not None
+        }
+        if not faults:
+            raise
+        snapshot = _mark(snapshot, faults)
+        return snapshot, planner.decide(snapshot, policy)
+
+
+def _fault(snapshot: Snapshot, policy: Policy) -> str | None:
+    try:
+        planner.decide(snapshot, policy)
+    except Exception as error:  # noqa: BLE001 - shown as the reason why the task cannot be read
+        return describe_error(error)
+    return None
+
+
+def _mark(snapshot: Snapshot, faults: Mapping[str, str]) -> Snapshot:
+    tasks = (
+        unreadable(task, faults[task.id]) if task.id in faults else task for task in snapshot.tasks
+    )
+    return snapshot.model_copy(update={"tasks": tuple(tasks)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +96,8 @@ class Ticker:
         settled = self._executor.settle(self._number)
         self._approvals.begin(self._number, self._ports.clock.now())
         jumped = self._clock_set_back()
-        snapshot = self._observer.observe()
-        decisions = planner.decide(snapshot, self._supervision.policy)
-        assessment, seen = decisions.assessment, digest(snapshot)
-        wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
-        everything = tuple(self._approvals.rule(assessment, one, seen) for one in wanted)
+        snapshot, decisions, everything = self._decide(self._observer.observe())
+        assessment = decisions.assessment
         self._approvals.end(assessment, everything)
         with self._ports.state.transaction():
             self._journal(snapshot, decisions, everything)
@@ -93,6 +126,31 @@ class Ticker:
             clock=jumped,
             requests={one.decision.proposal.task: one.request for one in everything if one.request},
         )
+
+    def _decide(self, snapshot: Snapshot) -> tuple[Snapshot, Decisions, tuple[DecisionRecord, ...]]:
+        """Decide, draft and ask. A task with which that fails is unreadable in this tick.
+
+        It is so in the snapshot, from which a replay decides the same.
+        """
+        while True:
+            snapshot, decisions = decide(snapshot, self._supervision.policy)
+            self._observer.go_on_with(snapshot)
+            seen, ruled = digest(snapshot), []
+            wanted = (*decisions.in_order, *([decisions.window] if decisions.window else []))
+            for one in wanted:
+                try:
+                    ruled.append(self._approvals.rule(decisions.assessment, one, seen))
+                except UnusableStoreError:
+                    raise
+                except Exception as error:
+                    known = {task.id: task for task in snapshot.tasks}
+                    task = known.get(one.proposal.task or "")
+                    if task is None or task.unreadable is not None:
+                        raise
+                    snapshot = _mark(snapshot, {task.id: describe_error(error)})
+                    break
+            else:
+                return snapshot, decisions, tuple(ruled)
 
     def _carried_out(
         self,

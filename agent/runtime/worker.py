@@ -1,33 +1,31 @@
-"""The worker host: claims tasks, runs each agent in its own worktree, judges, reports.
+"""The worker host: claims tasks, runs each agent in its own worktree, reports how it ended.
+
+It judges nothing: an agent that ends with 0 has succeeded, and what it pushed is for a judge host.
 
 Every stage of an attempt is a file in its run folder, so a host that is killed anywhere and
 started again under the same name goes on where it was: `lease.json` (claimed, and where the agent
-works), what the runner keeps (started, ended), `report.json` (judged), `finished` (reported).
+works), what the runner keeps (started, ended), `report.json` (swept), `finished` (reported).
 """
 
 import hashlib
-import shlex
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
-from agent.core.model.nouns import Command, CommandResult, JudgeRecord, Noun
+from agent.core.model.nouns import Noun
 from agent.core.model.queueing import Lease, Report
 from agent.core.model.text import one_line
-from agent.errors import LockHeldError, SpawnError, UnusableStoreError, WorktreeError
-from agent.ports import Checkout, Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
+from agent.errors import SpawnError, WorktreeError
+from agent.ports import Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
 from agent.runtime.heartbeat import OUT_OF_REACH, HeartbeatSender
-
-SameFailure = Callable[[CommandResult, str], bool]
-"""Whether a command failed with the failure of this fingerprint."""
+from agent.runtime.host_files import only_one, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class WorkerSettings:
     grace: float
     """From SIGTERM to SIGKILL."""
     time_limit: float
-    """For the agent of one attempt; the judge's commands have their own."""
+    """For the agent of one attempt."""
     folder: Path
     """One run folder per attempt."""
 
@@ -71,7 +69,6 @@ class Worker:
         clock: Clock,
         settings: WorkerSettings,
         tell: Callable[[str], None],
-        same_failure: SameFailure,
     ) -> None:
         self.source = source
         self.runner = runner
@@ -79,7 +76,6 @@ class Worker:
         self.clock = clock
         self.settings = settings
         self.tell = tell
-        self.same_failure = same_failure
         self.stopping = threading.Event()
         self._attempts: list[_Attempt] = []
         self._cut_off = False
@@ -92,7 +88,7 @@ class Worker:
         the host, because nobody can tell what else it spoils.
         """
         self.stopping.clear()
-        with self._only_one():
+        with only_one(self.settings.folder, self.settings.name, "worker"):
             try:
                 self._adopt()
                 while not stop.is_set() and not any(one.fault for one in self._attempts):
@@ -108,22 +104,6 @@ class Worker:
         for attempt in self._attempts:
             if attempt.fault:
                 raise attempt.fault
-
-    @contextmanager
-    def _only_one(self) -> Iterator[None]:
-        name = hashlib.sha256(self.settings.name.encode()).hexdigest()[:12]
-        path = self.settings.folder / f".host-{name}"
-        try:
-            held = FileLock(path, blocking=False, fallback_to_soft=False).acquire()
-        except Timeout:
-            raise LockHeldError(
-                f"a worker host named {self.settings.name!r} is at work in "
-                f"{self.settings.folder}: stop it, or give this one another name",
-            ) from None
-        except OSError as error:
-            raise UnusableStoreError(f"cannot write {path}: {error.strerror}") from error
-        with held:
-            yield
 
     def _adopt(self) -> None:
         for path in sorted(self.settings.folder.glob("*/lease.json")):
@@ -176,7 +156,10 @@ class _Attempt:
         self._host = host
         self._claim = claim
         self._lease = claim.lease
-        self._mark = f"{claim.lease.task}/{claim.lease.attempt}/{claim.lease.token}"
+        # Made of the token, so that every host of this attempt knows it, and it gives none away:
+        # the token is what a report is believed by, and the agent sees its mark.
+        digest = hashlib.sha256(b"mark " + claim.lease.token.encode()).hexdigest()[:32]
+        self._mark = f"{claim.lease.task}/{claim.lease.attempt}/{digest}"
         self._folder = folder
         self._writing = threading.Lock()
         self._run: Run | None = None
@@ -186,27 +169,21 @@ class _Attempt:
         try:
             with self.sender:
                 report = self._saved_report() or self._work()
-                if report is None:
-                    self._end("nothing to report", "fenced")
-                    return
                 # On a full disk the report still goes to the queue; only a later host lacks it.
                 with suppress(OSError):
-                    _replace(self._folder / "report.json", report.model_dump_json())
+                    replace_file(self._folder / "report.json", report.model_dump_json())
                 self._deliver(report)
         except Exception as error:  # noqa: BLE001 - recorded; `Worker.run` raises it again
             self.fault = error
             self._host.tell(f"{self.title}: a bug stops the host: {type(error).__name__}")
 
-    def _work(self) -> Report | None:
-        """None: fenced off, and there is nothing to report."""
+    def _work(self) -> Report:
         try:
             self._run = self._adopt() or self._start()
             ended = self._watch(self._run) if self._run else None
             if ended is None:
                 return self._halted()
-            if ended.code != 0:
-                return self._report("failed", ended.last_error)
-            return self._judge()
+            return self._report("succeeded" if ended.code == 0 else "failed", ended.last_error)
         except (OSError, SpawnError, WorktreeError) as error:
             self._stop()
             line = one_line(str(error))
@@ -226,7 +203,7 @@ class _Attempt:
             return None
         if lease.attempt > 1:
             host.runner.sweep(lease.task, before=lease.attempt, grace=host.settings.grace)
-        cwd = host.worktrees.prepare(lease.task, lease.order.branch)
+        cwd = host.worktrees.prepare(lease.task, lease.order.branch, lease.order.continues)
         if self.sender.why:
             return None
         self._save(cwd=str(cwd), started_at=host.clock.now())
@@ -260,15 +237,15 @@ class _Attempt:
                 self.sender.say(self._run.events())
             self._host.tell(f"{self.title}: stopped")
 
-    def _halted(self) -> Report | None:
+    def _halted(self) -> Report:
         settings = self._host.settings
         match self.sender.why:
             case "cancel":
                 return self._report("stopped", None)
             case "fenced" if self._exit is None or self._exit.code is None:
-                return None
+                return self._report("stopped", "the lease was lost, so the agent was stopped")
             case "fenced":
-                return self._report("failed", "the lease was lost before the result was judged")
+                return self._report("failed", "the lease was lost when the agent ended")
             case "time":
                 return self._report("failed", f"time limit of {settings.time_limit:g} s reached")
             case "cut-off":
@@ -279,10 +256,7 @@ class _Attempt:
                 raise self.sender.fault or AssertionError("halted without a reason")
 
     def _report(
-        self,
-        state: Literal["succeeded", "failed", "stopped"],
-        last_error: str | None,
-        judge: JudgeRecord | None = None,
+        self, state: Literal["succeeded", "failed", "stopped"], last_error: str | None
     ) -> Report:
         ended = self._exit
         return Report(
@@ -290,67 +264,21 @@ class _Attempt:
             final_response=ended.final_response if ended else None,
             final_response_truncated=ended.truncated if ended else False,
             last_error=last_error,
-            judge=judge,
             session=ended.session if ended else None,
+            tree_gone=self._sweep(),
         )
 
-    def _judge(self) -> Report | None:
-        """The judge step: the acceptance commands on a clean checkout of what was pushed."""
-        if not self.sender.announce_judging():
-            return self._halted()
-        order = self._lease.order
-        branch = order.branch if order.commit == "required" else None
-        checkout = self._host.worktrees.checkout(self._lease.task, branch)
-        if checkout is None:
-            missing = f"nothing was pushed to origin/{branch}" if branch else "origin is empty"
-            return self._judged(None, missing)
+    def _sweep(self) -> bool | None:
+        """End what is left of this attempt and those before; None: that could not be seen.
+
+        Also after an agent that ended by itself: what it left running could push once more.
+        """
+        host, lease = self._host, self._lease
         try:
-            results = self._checked(checkout)
-        finally:
-            with suppress(OSError, WorktreeError):
-                self._host.worktrees.discard(checkout)
-        if results is None:
-            return self._halted()
-        if not results:
-            return self._judged(checkout.commit, "no acceptance commands: nothing was checked")
-        last = results[-1]
-        how = "did not end" if last.exit_code is None else f"ended with {last.exit_code}"
-        reason = None if last.ok else f"{shlex.join(last.argv)} {how}"
-        return self._judged(checkout.commit, reason, results)
-
-    def _checked(self, checkout: Checkout) -> tuple[CommandResult, ...] | None:
-        """The results up to the first failure; None: halted."""
-        results: list[CommandResult] = []
-        for command in self._lease.order.acceptance_commands:
-            result = self._host.runner.check(
-                command.argv,
-                cwd=checkout.path,
-                mark=self._mark,
-                timeout=command.timeout,
-                stop=self.sender.halted.is_set,
-            )
-            if self.sender.why:
-                return None
-            results.append(result.model_copy(update={"ok": self._is_good(command, result)}))
-            if not results[-1].ok:
-                break
-        return tuple(results)
-
-    def _is_good(self, command: Command, result: CommandResult) -> bool:
-        if command.expect == "passes" or command.fingerprint is None:
-            return result.ok
-        ended = result.exit_code is not None
-        return ended and not self._host.same_failure(result, command.fingerprint)
-
-    def _judged(
-        self, commit: str | None, reason: str | None, results: tuple[CommandResult, ...] = ()
-    ) -> Report:
-        good = commit is not None and all(one.ok for one in results)
-        at = self._host.clock.now()
-        verdict: Literal["pass", "fail"] = "pass" if good else "fail"
-        judge = JudgeRecord(verdict=verdict, at=at, commit=commit, commands=results, reason=reason)
-        self._host.tell(f"{self.title}: judged {verdict}")
-        return self._report("succeeded" if good else "failed", None, judge)
+            host.runner.sweep(lease.task, before=lease.attempt + 1, grace=host.settings.grace)
+        except OSError:
+            return None
+        return True
 
     def _deliver(self, report: Report) -> None:
         host, settings = self._host, self._host.settings
@@ -377,7 +305,7 @@ class _Attempt:
 
     def _end(self, what: str, how: str) -> None:
         with suppress(OSError):
-            _replace(self._folder / "finished", how)
+            replace_file(self._folder / "finished", how)
         self._host.tell(f"{self.title}: finished, {what} ({how})")
 
     def _spec(self) -> RunSpec:
@@ -401,11 +329,4 @@ class _Attempt:
         with self._writing:
             self._claim = self._claim.model_copy(update=changes)
             self._folder.mkdir(parents=True, exist_ok=True)
-            _replace(self._folder / "lease.json", self._claim.model_dump_json())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all, whenever we are killed."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
+            replace_file(self._folder / "lease.json", self._claim.model_dump_json())

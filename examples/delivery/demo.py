@@ -86,8 +86,9 @@ def _play(console: Console, folder: Path) -> tuple[list[Row], int | None]:
         )
     with staged(folder) as scene:
         settings = read_settings(scene.settings)
-        wave, tasks, _ = wiring.submit(settings, Path(__file__).parent / "wave.toml")
-        console.line(f"{wave.goal}: {tasks} services, CI behind git push, dev and production.")
+        checked, _ = wiring.submit(settings, Path(__file__).parent / "wave.toml")
+        goal, count = checked.record.goal, len(checked.task_records)
+        console.line(f"{goal}: {count} services, CI behind git push, dev and production.")
         policy = wiring.policy_of(settings)
         with wiring.open_ports(settings, policy) as world:
             how = wiring.supervision(settings, policy)

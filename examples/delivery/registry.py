@@ -3,6 +3,7 @@
 The own one speaks the same part of the OCI distribution API and keeps everything in memory.
 """
 
+import json
 import re
 import shutil
 import socket
@@ -25,6 +26,7 @@ from examples.delivery.images import digest_of
 PROGRAM: Final = "docker-registry"
 _PATIENCE: Final = 15.0
 _PATH: Final = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<rest>.+)")
+_TAGS: Final = re.compile(r"/v2/(?P<name>.+)/tags/list")
 _CONFIG: Final = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
@@ -107,9 +109,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.held
 
     def do_GET(self) -> None:
-        """A manifest or a blob."""
+        """A manifest or a blob, or the tags of a repository."""
         if self.path in ("/v2/", "/v2"):
             self._answer(200, b"{}", "application/json")
+            return
+        if listed := _TAGS.fullmatch(urlsplit(self.path).path):
+            self._list_tags(listed["name"])
             return
         found = _PATH.fullmatch(urlsplit(self.path).path)
         held = self._held.get((found["name"], found["kind"], found["rest"])) if found else None
@@ -119,6 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, *held)
 
     do_HEAD = do_GET  # noqa: N815 - http.server's own name
+
+    def _list_tags(self, name: str) -> None:
+        kept = [(kind, rest) for its, kind, rest in self._held if its == name]
+        tags = [rest for kind, rest in kept if kind == "manifests" and ":" not in rest]
+        body = json.dumps({"name": name, "tags": tags}).encode()
+        self._answer(200 if kept else 404, body, "application/json")
 
     def do_POST(self) -> None:
         """Begin an upload."""

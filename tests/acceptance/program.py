@@ -40,6 +40,11 @@ SETTINGS = """
 [supervisor]
 mode = "auto"
 """
+SCRIPTED = """
+[approvals]
+scripted = true
+"""
+"""For settings: a command may approve."""
 
 _WAYWARD = (
     "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "WAVEKEEPER_DEBUG", "PYTHONIOENCODING",

@@ -16,7 +16,7 @@ from agent.adapters.state.db import State
 from agent.cli.policy import draft_rule, parse_rule
 from agent.core.model.actions import Action
 from agent.errors import PolicyError, UserError
-from tests.acceptance.program import GOOD, Project, here
+from tests.acceptance.program import GOOD, SCRIPTED, SETTINGS, Project, here
 from tests.acceptance.terminals import QUESTION, desk, program
 from tests.adapters.approvals_contract import request
 from tests.simulation.small_world import POLICY
@@ -29,6 +29,7 @@ SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 def template(tmp_path_factory):
     """Three tasks, and the questions whether to submit them."""
     project = Project.whole(tmp_path_factory.mktemp("approve"))
+    project.write("wavekeeper.toml", SETTINGS + SCRIPTED)
     tasks = [
         TASK.replace("T-1", f"T-{one}").replace("services/mailer", f"services/mailer{one}")
         for one in (1, 2, 3)
@@ -247,6 +248,19 @@ def test_without_a_terminal_it_says_which_command_answers(project):
     command = re.search(r"wavekeeper (approve A-1 --digest \w+)", ended.stderr)
     assert here(*command[1].split()).stdout.startswith("A-1 approved; nobody supervises now")
     assert states(project)[0] == "approved"
+
+
+def test_a_command_approves_only_where_that_is_configured(project):
+    project.write("wavekeeper.toml", SETTINGS)
+    digest = requests(project)["A-1"].digest
+    asked = here("approve")
+    assert (asked.returncode, "at a terminal answers" in asked.stderr) == (3, True)
+    for command in (["approve", "A-1", "--digest", digest], ["approve", "A-1"]):
+        ended = here(*command)
+        assert (ended.returncode, ended.stdout) == (3, "")
+        assert "write scripted = true under [approvals] in wavekeeper.toml" in ended.stderr
+    assert states(project)[0] == "pending"
+    assert here("reject", "A-1", "-m", "not now").returncode == 0
 
 
 def test_cards_are_listed_as_lines_and_as_json(project):

@@ -15,13 +15,16 @@ from agent import __version__
 from agent.adapters.common.lock import FileLock
 from agent.adapters.files.config import SAMPLE, read_settings
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.state.db import State
 from agent.cli.doctor import examine, reach
 from agent.core.journal.records import Record
+from agent.core.model.nouns import Command
+from agent.core.model.queueing import JudgementOrder
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.processes import running, until
 
-COMMANDS = ("init", "submit", "run", "work", "status", "doctor", "demo", "decide")
+COMMANDS = ("init", "submit", "run", "work", "judge", "status", "doctor", "demo", "decide")
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +375,35 @@ def test_doctor_says_what_is_missing_and_how_to_fix_it(project, arrange, name, s
     assert found["state"] == state
     assert said in found["said"]
     assert fix in (found["fix"] or "")
+
+
+@pytest.mark.parametrize(
+    ("heavy", "host", "later", "state", "said", "fix"),
+    [
+        pytest.param(False, None, 0, "warn", "1 judgement waits, and no", "judge`", id="nobody"),
+        pytest.param(False, "j1", 600, "warn", "the last one was j1", "judge`", id="gone"),
+        pytest.param(True, "j1", 0, "warn", "which no judge host at work", "--heavy", id="heavy"),
+        pytest.param(None, "j1", 0, "ok", "at work: j1 (no heavy commands)", "", id="at-work"),
+        pytest.param(None, "j1", 600, "ok", "and none is needed", "", id="not-needed"),
+    ],
+)
+def test_doctor_says_who_judges(project, heavy, host, later, state, said, fix):
+    assert checks(project.folder)["judge"].said == (
+        "no judge host was here yet; `wavekeeper work` starts one beside itself"
+    )
+    here("submit", "w.toml")
+    then = datetime.now(UTC) - timedelta(seconds=later)
+    with SqliteJudgements(project.folder / ".wavekeeper/judgements.db", lambda: then) as kept:
+        if host:
+            kept.claim(host, lease=60, heavy=False)
+        if heavy is not None:
+            command = Command(argv=("true",), heavy=heavy)
+            order = {"task": "T-1", "attempt": 1, "wave": "w1", "branch": "b"}
+            kept.order(JudgementOrder(commands=(command,), **order), key="k")
+    found = checks(project.folder)["judge"]
+    assert found.state == state
+    assert said in found.said
+    assert fix in (found.fix or "")
 
 
 def test_doctor_finds_an_agent_on_the_configured_path(project):

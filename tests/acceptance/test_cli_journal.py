@@ -13,7 +13,7 @@ from agent import wiring
 from agent.adapters.state.db import State
 from agent.cli.record import SENTENCES
 from agent.core.journal.records import Record, RecordKind
-from tests.acceptance.program import Project, here
+from tests.acceptance.program import SCRIPTED, SETTINGS, Project, here
 from tests.acceptance.terminals import program
 
 HEAD = re.compile(r"^head (\d+:[0-9a-f]{64})$", re.MULTILINE)
@@ -23,6 +23,7 @@ HEAD = re.compile(r"^head (\d+:[0-9a-f]{64})$", re.MULTILINE)
 def template(tmp_path_factory):
     """Two runs: T-1 was asked about, approved and submitted."""
     project = Project.whole(tmp_path_factory.mktemp("journal"))
+    project.write("wavekeeper.toml", SETTINGS + SCRIPTED)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.folder)
         assert here("submit", "w.toml").returncode == 0

@@ -53,6 +53,19 @@ def test_what_observe_proposes_is_told_once(tmp_path):
     assert all(front in line for _, line in said)
 
 
+def test_a_task_that_cannot_be_read_is_told_once(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec())
+    ticker = world.ticker()
+    results = [ticker.tick()]
+    world.queue._db.execute("UPDATE task SET \"order\" = '{}', revision = revision + 1")
+    world.queue._db.execute("UPDATE store SET revision = revision + 1")
+    results += [ticker.tick() for _ in range(2)]
+    said = [(tick, line) for tick, line in told(results) if "cannot be read" in line]
+    assert [tick for tick, _ in said] == [2]
+    assert said[0][1].startswith("T-1 cannot be read: its row in the queue: ")
+
+
 DURATIONS = [
     pytest.param(None, "", id="unknown"),
     pytest.param(0.9, "0s", id="less than a second"),

@@ -30,6 +30,7 @@ interval = "5m"
 
 [worker]
 command = [{json.dumps(sys.executable)}, "{{agent}}"]
+writable = ["../out"]
 heartbeat = "0.2s"
 lease = "10s"
 """
@@ -39,6 +40,7 @@ lease = "10s"
 def project(tmp_path, monkeypatch):
     project = Project.whole(tmp_path)
     project.push_a_first_commit()
+    (tmp_path / "out").mkdir()
     agent = tmp_path / "agent.py"
     agent.write_text(AGENT)
     project.write("wavekeeper.toml", SETTINGS.replace("{agent}", str(agent)))
@@ -49,7 +51,7 @@ def project(tmp_path, monkeypatch):
 LOOKS_FIRST = """
 import os, pathlib, subprocess, sys
 own = subprocess.run(["git", "config", "--type=bool", "commit.gpgSign"], stdout=subprocess.PIPE)
-pathlib.Path(sys.argv[0]).with_name("signs").write_bytes(own.stdout)
+pathlib.Path(sys.argv[0]).with_name("out").joinpath("signs").write_bytes(own.stdout)
 os.environ.update(GIT_CONFIG_GLOBAL=os.devnull, XDG_CONFIG_HOME=os.devnull)
 """
 
@@ -86,7 +88,7 @@ def test_a_task_is_submitted_worked_on_proven_and_accepted(hostile, project, tmp
     assert (task["group"], task["status"], task["attempt"]) == ("done", "accepted", 1)
     assert [one.kind for one in project.records("start", "stop")] == ["start", "stop"]
     assert not person.asked.exists()
-    assert not hostile or (tmp_path / "signs").read_text() == "true\n"
+    assert not hostile or (tmp_path / "out" / "signs").read_text() == "true\n"
 
 
 FIRST = GOOD[GOOD.index("[[task]]") :]
@@ -154,6 +156,9 @@ time.sleep(120)
 def test_a_host_that_is_asked_twice_leaves_its_agents_alone(project, tmp_path):
     """The first signal stops a stubborn agent, which takes its time; the second does not wait."""
     (tmp_path / "agent.py").write_text(STUBBORN)
+    # The test looks for the agent by the process id that the agent itself sees.
+    settings = (project.folder / "wavekeeper.toml").read_text()
+    project.write("wavekeeper.toml", settings + 'isolation = "none"\n')
     here("submit", "w.toml")
     here("run", "--once")
     agents, log = tmp_path / "pids", tmp_path / "work.log"

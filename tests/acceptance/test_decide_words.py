@@ -14,10 +14,10 @@ from tests.core import worlds as w
 CONTRACT = w.ROOT.parent / "shared" / "contracts" / "decide.md"
 
 ACTIONS = [
-    "leave-alone", "inspect", "review", "accept", "retry", "replace", "split-defect", "open-issue",
-    "park", "release", "guide", "interrupt", "cancel", "move", "submit", "widen-window",
-    "narrow-window", "live-remedy", "deploy", "write-reference", "hand-over", "take-over",
-    "patch-database", "run-heavy-check", "revert-changes",
+    "leave-alone", "inspect", "review", "judge", "accept", "retry", "replace", "split-defect",
+    "open-issue", "park", "release", "guide", "interrupt", "cancel", "move", "submit",
+    "widen-window", "narrow-window", "live-remedy", "deploy", "write-reference", "hand-over",
+    "take-over", "patch-database", "run-heavy-check", "revert-changes",
 ]  # fmt: skip
 STATUSES = [
     "planned", "queued", "running", "judging", "succeeded", "failed", "cancelled", "lost",

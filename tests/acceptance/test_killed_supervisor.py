@@ -51,6 +51,7 @@ def _project(folder: Path) -> Project:
     project = Project.whole(folder)
     project.push_a_first_commit()
     project.write("worker.py", AGENT)
+    (out := folder / "out").mkdir()
     names = [f"T-{number}" for number in range(1, TASKS + 1)]
     wave = '[wave]\nid = "w1"\ngoal = "Four right files"\n'
     project.write("w.toml", wave + "".join(TASK.format(task=name) for name in names))
@@ -58,7 +59,8 @@ def _project(folder: Path) -> Project:
         "wavekeeper.toml",
         '[supervisor]\nmode = "auto"\n[worker]\nslots = 3\nlease = "9s"\nheartbeat = "0.3s"\n'
         f"command = {json.dumps([sys.executable, str(project.folder / 'worker.py')])}\n"
-        f"[worker.environment]\nRUNS = {json.dumps(str(folder / 'runs'))}\n",
+        f"writable = [{json.dumps(str(out))}]\n"
+        f"[worker.environment]\nRUNS = {json.dumps(str(out / 'runs'))}\n",
     )
     return project
 
@@ -91,7 +93,7 @@ def test_a_wave_survives_a_supervisor_that_is_killed_again_and_again(tmp_path):
         host.terminate()
         host.wait(timeout=30)
     assert kills >= 3
-    runs = Counter((tmp_path / "runs").read_text().split())
+    runs = Counter((tmp_path / "out" / "runs").read_text().split())
     assert runs == Counter(["T-1/1", "T-2/1", "T-2/2", "T-3/1", "T-4/1"])
     done = Counter(
         (record.body["action"], record.task)

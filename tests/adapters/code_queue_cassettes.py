@@ -126,7 +126,9 @@ def _happening(found: Bench) -> Happen:
                 leases.append(world.claimed())
                 world.beat(leases[-1], "at it")
             case "finish":
-                world.finish(world.claimed(), final_response="All done.", judge=verdict(world))
+                lease = world.claimed()
+                found.service.judges[found.remote(lease.task)] = verdict(world)
+                world.finish(lease, final_response="All done.")
             case "stopped":
                 world.finish(leases[-1], "stopped")
             case "half-a-submit":

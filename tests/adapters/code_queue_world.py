@@ -92,9 +92,6 @@ class BothSides:
     def beat(self, lease: Lease, *given: Any, **named: Any) -> str:
         return self._work.beat(self._theirs(lease), *given, **named)
 
-    def judging(self, lease: Lease) -> str:
-        return self._work.judging(self._theirs(lease))
-
     def finish(self, lease: Lease, *given: Any) -> str:
         return self._work.finish(self._theirs(lease), *given)
 

@@ -21,7 +21,8 @@ class Reply:
 
     body: object = b""
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str | list[str]] = field(default_factory=dict)
+    """A list is a header that comes several times."""
 
     @property
     def raw(self) -> bytes:
@@ -50,6 +51,8 @@ class Server:
         """How many were opened so far."""
         self.hangs_up = False
         """After each answer, without having said so."""
+        self.has_clock = True
+        """It dates its answers; a test in which it is another time turns that off."""
         self.replies: dict[str, Reply | Answering] = {}
         self.otherwise: Reply | Answering = Reply({"message": "Not Found"}, 404)
         self.asked: list[Asked] = []
@@ -72,10 +75,13 @@ class Server:
                 found = server.replies.get(self.path) or server.replies.get(where)
                 found = found or server.otherwise
                 reply = found(asked) if callable(found) else found
-                self.send_response(reply.status)
+                self.send_response_only(reply.status)
+                if server.has_clock and "Date" not in reply.headers:
+                    self.send_header("Date", self.date_time_string())
                 self.send_header("Content-Length", str(len(reply.raw)))
                 for name, value in reply.headers.items():
-                    self.send_header(name, value)
+                    for one in [value] if isinstance(value, str) else value:
+                        self.send_header(name, one)
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.raw)
@@ -107,8 +113,9 @@ class Server:
 
 
 @contextmanager
-def served() -> Iterator[Server]:
+def served(*, has_clock: bool = True) -> Iterator[Server]:
     server = Server()
+    server.has_clock = has_clock
     try:
         yield server
     finally:

@@ -78,8 +78,6 @@ class QueueContract(ActingContract, WorkContract):
         told("claim")
         world.beat(lease)
         told("beat")
-        world.queue.judging(lease)
-        told("judging")
         world.halt("interrupt")
         told("interrupt")
         world.advance(LEASE + 1)
@@ -131,8 +129,6 @@ class QueueContract(ActingContract, WorkContract):
             world.submit(task)
         first, second = world.claimed(), world.claimed()
         assert counts(world, "main") == {"queued": 2, "running": 2}
-        world.queue.judging(first)
-        assert counts(world, "main") == {"queued": 2, "running": 1, "judging": 1}
         world.finish(first, "failed")
         world.retry(2)
         assert counts(world, "main") == {"queued": 3, "running": 1}

@@ -10,7 +10,7 @@ from agent.errors import KeyReusedError, UserError
 from tests.adapters.queue_world import ORDER, World
 
 TERMINAL = ["succeeded", "failed", "cancelled", "lost"]
-ACTIVE = ["queued", "running", "judging"]
+ACTIVE = ["queued", "running"]
 
 
 class ActingContract:
@@ -156,7 +156,6 @@ class ActingContract:
         assert world.view().stop_requested is None
         again = world.claimed()
         assert (again.attempt, world.beat(again)) == (2, "ok")
-        assert world.queue.judging(again) == "ok"
         world.finish(again, "succeeded")
         assert world.view().state == "succeeded"
 
@@ -206,19 +205,18 @@ class ActingContract:
         lease = world.claimed()
         assert world.beat(lease) == "ok"
 
-    @pytest.mark.parametrize("state", ["running", "judging"])
     @pytest.mark.parametrize(
         ("verb", "ended"), [("interrupt", Status.FAILED), ("cancel", Status.CANCELLED)]
     )
     def test_an_attempt_stops_only_when_its_processes_are_gone(
-        self, world: World, state: str, verb: str, ended: Status
+        self, world: World, verb: str, ended: Status
     ) -> None:
-        lease = world.to(state)
+        lease = world.to("running")
         assert lease is not None
         receipt = world.halt(verb, reason="it repeats itself")
         assert (receipt.effect, receipt.attempt) == ("done", 1)
         world.wait_until(lambda: world.beat(lease) == "cancel")
-        assert (world.view().state, world.view().stop_requested) == (state, verb)
+        assert (world.view().state, world.view().stop_requested) == ("running", verb)
         assert world.finish(lease, "stopped") == "taken"
         world.wait_until(lambda: world.view().state is ended)
         assert "it repeats itself" in (world.view().last_error or "")
@@ -299,7 +297,7 @@ class ActingContract:
         world.move("other")
         assert [world.claimed("other").task for _ in range(2)] == ["t1", "t2"]
 
-    @pytest.mark.parametrize("state", ["running", "judging", *TERMINAL])
+    @pytest.mark.parametrize("state", ["running", *TERMINAL])
     def test_only_a_queued_task_moves(self, world: World, state: str) -> None:
         world.to(state)
         assert world.move("other").effect == "nothing-to-do"

@@ -1,13 +1,12 @@
 """The queue contract, the worker host's side: claims, heartbeats, reports, and being fenced off."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from agent.core.model.nouns import Status
-from agent.core.model.queueing import Lease, NewEvent, QueueSpec
-from tests.adapters.queue_world import LEASE, ORDER, World, verdict
+from agent.core.model.queueing import NewEvent, QueueSpec
+from tests.adapters.queue_world import LEASE, ORDER, World
 
 
 class WorkContract:
@@ -77,7 +76,6 @@ class WorkContract:
         for number in range(limit + 2):
             world.submit(f"t{number}")
         leases = [world.claimed() for _ in range(limit)]
-        assert world.queue.judging(leases[0]) == "ok"
         assert world.claim() is None
         world.submit("o1", queue="other")
         assert world.claimed("main", "other").task == "o1"
@@ -170,34 +168,17 @@ class WorkContract:
         assert [event.sequence for event in events] == list(range(302, 2_302))
         assert all(event.text == str(event.sequence) for event in events)
 
-    def test_the_judge_step_is_a_state_of_its_own(self, world: World) -> None:
-        world.submit()
-        lease = world.claimed()
-        assert world.queue.judging(lease) == "ok"
-        assert world.view().state is Status.JUDGING
-        assert world.queue.judging(lease) == "ok"
-        assert world.beat(lease) == "ok"
-        world.finish(lease)
-        assert world.view().state is Status.SUCCEEDED
-
-    def test_the_judge_step_does_not_begin_under_a_stop(self, world: World) -> None:
-        world.submit()
-        lease = world.claimed()
-        world.halt("cancel")
-        world.wait_until(lambda: world.beat(lease) == "cancel")
-        assert world.queue.judging(lease) == "cancel"
-
     def test_a_report_is_shown_whole(self, world: World) -> None:
         world.submit()
         lease = world.claimed()
         world.advance(30)
-        final, judge = "z\x00é\n" * 1_000_000, verdict(world)
-        said = {"final_response": final, "judge": judge, "session": "s-1"}
+        final = "z\x00é\n" * 1_000_000
+        said = {"final_response": final, "session": "s-1"}
         assert world.finish(lease, "failed", last_error="exit 1", **said) == "taken"
         view = world.view()
         assert view.final_response == final
         assert (view.state, view.last_error, view.session) == ("failed", "exit 1", "s-1")
-        assert (view.judge, view.final_response_truncated) == (judge, False)
+        assert not view.final_response_truncated
         assert view.finished_at == world.now()
         assert (view.worker, view.heartbeat is None) == ("host-1", False)
 
@@ -224,39 +205,28 @@ class WorkContract:
         assert (view.state, view.final_response) == ("succeeded", "done")
         assert [late.final_response for late in view.late_reports] == ["not done"]
 
-    @pytest.mark.parametrize(
-        "act",
-        [
-            pytest.param(lambda w, lease: w.beat(lease, "I am back"), id="beat"),
-            pytest.param(lambda w, lease: w.queue.judging(lease), id="judging"),
-        ],
-    )
-    def test_a_lapsed_lease_is_fenced(
-        self, world: World, act: Callable[[World, Lease], str]
-    ) -> None:
+    def test_a_lapsed_lease_is_fenced(self, world: World) -> None:
         world.submit()
         lease = world.claimed()
         world.beat(lease, "before")
         world.advance(LEASE + 1)
-        assert act(world, lease) == "fenced"
+        assert world.beat(lease, "I am back") == "fenced"
         view = world.view()
         assert (view.state, view.last_message) == ("lost", "before")
         assert view.finished_at is not None
-        assert act(world, lease) == "fenced"
+        assert world.beat(lease, "I am back") == "fenced"
 
     def test_a_finished_attempt_is_fenced(self, world: World) -> None:
         world.submit()
         lease = world.claimed()
         world.finish(lease)
         assert world.beat(lease) == "fenced"
-        assert world.queue.judging(lease) == "fenced"
         assert world.view().state is Status.SUCCEEDED
 
     def test_another_token_is_fenced(self, world: World) -> None:
         world.submit()
         forged = world.claimed().model_copy(update={"token": "0" * 32})
         assert world.beat(forged) == "fenced"
-        assert world.queue.judging(forged) == "fenced"
         assert world.finish(forged, final_response="mine") == "late"
         assert (world.view().state, world.view().final_response) == ("running", None)
 
@@ -282,12 +252,11 @@ class WorkContract:
     def test_a_late_report_is_kept_as_that_attempts_own(self, world: World) -> None:
         lease = world.to("lost")
         assert lease is not None
-        judge = verdict(world)
-        assert world.finish(lease, final_response="I did it", judge=judge) == "late"
+        assert world.finish(lease, final_response="I did it") == "late"
         view = world.view()
-        assert (view.state, view.final_response, view.judge) == ("lost", None, None)
+        assert (view.state, view.final_response) == ("lost", None)
         (late,) = view.late_reports
-        assert (late.attempt, late.final_response, late.judge) == (1, "I did it", judge)
+        assert (late.attempt, late.final_response) == (1, "I did it")
         assert (late.at, late.inspected) == (world.now(), False)
 
     def test_a_late_report_is_kept_when_the_task_moved_on(self, world: World) -> None:
@@ -322,12 +291,9 @@ class WorkContract:
         assert lease is not None
         assert lease.prompt == mended
         world.queue.beat(lease, [NewEvent(at=world.now(), kind=broken, text=broken)], extend=9)
-        judge = verdict(world).model_copy(update={"reason": broken})
         world.halt("interrupt", reason=broken)
-        world.finish(lease, "failed", final_response=broken, last_error=broken, judge=judge)
+        world.finish(lease, "failed", final_response=broken, last_error=broken)
         view = world.view()
-        assert view.judge is not None
-        assert view.judge.reason == mended
         assert (view.prompt, view.worker, view.last_message) == (mended,) * 3
         assert (view.final_response, view.last_error) == (mended, mended)
         assert world.queue.receipt(broken) is not None

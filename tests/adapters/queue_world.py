@@ -102,8 +102,6 @@ class World:
             return None
         lease = self.claimed()
         match state:
-            case "judging":
-                self.queue.judging(lease)
             case "succeeded" | "failed":
                 self.finish(lease, state, session=session)
             case "cancelled":

@@ -45,9 +45,26 @@ grace = "1.5s"
 time_limit = "1h"
 path = ["tools", "/opt/bin"]
 queues = ["docs"]
+variables = ["SSH_AUTH_SOCK"]
+isolation = "bubblewrap"
+readable = ["seen"]
+writable = ["/srv/cache"]
 
 [worker.environment]
 TERM = "dumb"
+
+[judge]
+heavy = false
+slots = 3
+lease = "4m"
+heartbeat = "30s"
+pause = "20s"
+lfs = true
+submodules = true
+network = true
+
+[approvals]
+scripted = true
 """
 
 REFUSED = [
@@ -60,6 +77,13 @@ REFUSED = [
     pytest.param('"https://gateway', '"http://gateway', "starts with https://", id="no TLS"),
     pytest.param('"https://gateway', '"https://me:key@gateway', "names no user", id="a key in it"),
     pytest.param('"REVIEW_KEY"', '"sk-ant-123"', "no name of an environment", id="the key itself"),
+    pytest.param('"SSH_AUTH_SOCK"', '"REVIEW_KEY"', "a key of the supervisor", id="its own key"),
+    pytest.param('"bubblewrap"', '"user"', "not built yet; write bubblewrap", id="another user"),
+    pytest.param(
+        '"bubblewrap"', '"docker"', "not one of bubblewrap, user, none", id="no isolation"
+    ),
+    pytest.param('["/srv/cache"]', '["/"]', "is not for agents", id="the whole machine"),
+    pytest.param('["seen"]', '["/var/lib/wavekeeper/x"]', "is not for agents", id="state"),
     pytest.param('remote = "git', 'remtoe = "git', "did you mean 'remote'?", id="unknown key"),
     pytest.param('interval = "', 'intervall = "', "did you mean 'interval'?", id="in a table"),
     pytest.param('id = "docs"', 'ID = "docs"', "did you mean 'id'?", id="in a list of tables"),
@@ -96,6 +120,8 @@ REFUSED = [
     pytest.param("slots = 4", "slots = 0", "at least 1", id="no slot"),
     pytest.param("slots = 4", 'slots = "4"', "a whole number, not '4'", id="text for a number"),
     pytest.param('"3m"', '"2m"', "at least 3 heartbeats (60s each)", id="a lease too short"),
+    pytest.param('"4m"', '"1m"', "at least 3 heartbeats (30s each)", id="a judge's lease"),
+    pytest.param('"20s"', '"soon"', "'soon'", id="no pause"),
     pytest.param('["docs"]', '["doc"]', "no queue 'doc'; did you mean 'docs'?", id="queues"),
     pytest.param('["docs"]', '["zzzz"]', "there are main, docs", id="queues, nothing like it"),
     pytest.param('TERM = "dumb"', "TERM = 1", "must be text", id="a number in the environment"),
@@ -147,6 +173,13 @@ def test_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
             ":1: lease (90s) must be",
             id="a beat too slow for the default",
         ),
+        pytest.param(
+            "[issues]\nhome = 'github'\nrepository = 'a/b'\n"
+            "[[agents]]\nname = 'a'\nkind = 'command'\ncommand = ['a']\n"
+            "variables = ['HOME', 'GITHUB_TOKEN']\n",
+            ":8: GITHUB_TOKEN holds a key of the supervisor",
+            id="the tracker's token for an agent",
+        ),
         pytest.param(b"# \xe4\n", ":1: not UTF-8", id="latin-1"),
     ],
 )
@@ -182,6 +215,24 @@ def test_everything_that_can_be_set(tmp_path: Path) -> None:
     assert worker.environment == {"TERM": "dumb"}
     assert worker.path == (tmp_path / "tools", Path("/opt/bin"))
     assert worker.queues == ("docs",)
+    judge = read.judge
+    assert (judge.slots, judge.lease, judge.heartbeat, judge.pause) == (3, 240, 30, 20)
+    assert (judge.lfs, judge.submodules, read.judges_heavy) == (True, True, False)
+    assert (worker.isolation, worker.variables) == ("bubblewrap", ("SSH_AUTH_SOCK",))
+    assert (worker.readable, worker.writable) == ((tmp_path / "seen",), (Path("/srv/cache"),))
+    assert (read.judge.network, read.approvals.scripted) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "heavy"),
+    [
+        pytest.param("", False, id="the-master"),
+        pytest.param("[supervisor]\nhost = 'worker'\n", True, id="not-the-master"),
+        pytest.param("[judge]\nheavy = true\n", True, id="a-persons-word"),
+    ],
+)
+def test_heavy_commands_stay_off_the_master(tmp_path: Path, text: str, *, heavy: bool) -> None:
+    assert read_settings(settings_file(tmp_path, text)).judges_heavy == heavy
 
 
 def test_the_sample_is_short_and_means_the_defaults(tmp_path: Path) -> None:

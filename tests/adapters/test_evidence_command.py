@@ -3,6 +3,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.adapters.service_world import (
     COMMIT,
     DIGEST,
     LATE,
+    NOW,
     TASK,
     knows,
     services,
@@ -67,6 +69,10 @@ ANSWERS = [
     pytest.param("prod-digest", say(json.dumps({"holds": True, "value": DIGEST})), (True, DIGEST),
                  id="a digest"),
     pytest.param("prod-digest", say('{"holds": true}'), (None, None), id="a yes without a digest"),
+    pytest.param("live-version", say(json.dumps({"holds": True, "value": COMMIT[:7].upper()})),
+                 (True, COMMIT), id="the beginning of the commit"),
+    pytest.param("live-version", say(json.dumps({"holds": True, "value": COMMIT[:6]})),
+                 (True, COMMIT[:6]), id="too little of it"),
     pytest.param("live-health", say("ok"), (None, None), id="no JSON"),
     pytest.param("live-health", say('{"holds": "yes"}'), (None, None), id="a word for a truth"),
     pytest.param("live-health", say('{"holds": 1}'), (None, None), id="a number for a truth"),
@@ -86,6 +92,24 @@ def test_what_an_answer_proves(tmp_path, proof, program, expected):
     found = probe.probe(TASK, view(), LATE)
     assert told(found) == [(proof, *expected)]
     assert len(found[0].answer) == 64
+
+
+TIMES = [
+    pytest.param("2026-03-01T09:30:00Z", True, NOW + timedelta(minutes=30), id="after the end"),
+    pytest.param("2026-03-01T10:00:00+01:00", True, NOW, id="at the end"),
+    pytest.param("2026-03-01T08:59:59Z", None, None, id="before the end"),
+    pytest.param("2036-03-01T09:00:00Z", True, LATE, id="in ten years"),
+    pytest.param("2026-03-01T09:30:00", None, LATE, id="nobody knows where"),
+    pytest.param("yesterday", None, LATE, id="a word"),
+]
+
+
+@pytest.mark.parametrize(("at", "holds", "observed"), TIMES)
+def test_a_program_may_say_when_it_was_so(tmp_path, at, holds, observed):
+    said = json.dumps({"holds": True, "at": at})
+    (found,) = probing(tmp_path, question(say(said))).probe(TASK, view(), LATE)
+    assert found.holds is holds
+    assert observed in (None, found.observed_at)
 
 
 ARGUMENTS = "import json, sys; print(json.dumps({'holds': None, 'detail': ' '.join(sys.argv[1:])}))"

@@ -164,11 +164,41 @@ def test_whatever_lies_outside_the_scope_is_seen(origin, probe, push, detail):
     assert scope.detail == detail.format("outside the write scope")
 
 
-def test_an_empty_commit_is_a_commit(origin, probe):
+def nothing(origin):
     origin.pushed()
+
+
+def undone(origin):
+    origin.pushed("src/one.py")
+    origin.git("revert", "--no-edit", "HEAD")
+    origin.push()
+
+
+def another_message(origin):
+    origin.branch("main", "main")
+    origin.write("src/two.py", "2\n")
+    origin.commit()
+    origin.push("main")
+    origin.branch(BRANCH, "main~1")
+    origin.write("src/two.py", "2\n")
+    origin.commit("-m", "the same again")
+    origin.git("merge", "-q", "-m", "take main in", "main")
+    origin.push()
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        pytest.param(nothing, id="an empty commit"),
+        pytest.param(undone, id="a commit and its revert"),
+        pytest.param(another_message, id="what main has as well"),
+    ],
+)
+def test_a_branch_that_changes_nothing_is_no_work(origin, probe, push):
+    push(origin)
     commit, scope = probe()
-    assert holds((commit, scope)) == (True, True)
-    assert scope.detail == "0 changed paths, all in the write scope"
+    assert holds((commit, scope)) == (False, None)
+    assert commit.detail == "wave/a changes nothing: its files are as before"
 
 
 def test_what_main_brought_meanwhile_is_not_the_tasks(origin, probe):

@@ -66,11 +66,11 @@ def test_one_fetch_of_two_branches_and_then_only_a_question(origin, probe, calls
     first = probe()
     init, asked, fetched = calls()
     assert init.startswith("init ")
-    assert f"HEAD refs/heads/{BRANCH}" in asked
+    assert asked.endswith("HEAD refs/heads/*")
     words = fetched.split()
     assert [word.split(":")[0] for word in words[words.index("--") + 2 :]] == [
+        "+refs/heads/main",
         f"+refs/heads/{BRANCH}",
-        "+HEAD",
     ]
 
     assert probe() == first

@@ -109,9 +109,8 @@ def test_an_agents_git_is_the_persons_and_reaches_the_same_places(origin, person
     assert person.git(path, "ls-remote", "origin", env=kind)
     assert person.git(path, *COMMIT, env=kind) is not None
     for push in (str(twin), None):
-        GitWorktrees(str(origin.bare), tmp_path / "work", tmp_path / "state", push).prepare(
-            "t2", "work/t2"
-        )
+        again = GitWorktrees(str(origin.bare), tmp_path / "work", tmp_path / "state", push)
+        assert again.prepare("t1", "work/t1") == path
         branch = f"refs/heads/{'twin' if push else 'bare'}"
         assert person.git(path, "push", "origin", f"HEAD:{branch}", env=kind) is not None
         place = twin if push else origin.bare

@@ -1,9 +1,12 @@
 """The embedded queue keeps the contract, in memory and in a file, and what only a file can."""
 
 import shutil
+import sqlite3
 import threading
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,11 +15,12 @@ from hypothesis import strategies as st
 from agent.adapters.common import sqlite
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.nouns import JudgeRecord
-from agent.core.model.queueing import Cursor, NewEvent, QueueSpec
-from agent.errors import QueueUnavailableError
+from agent.core.model.queueing import Cursor, NewEvent, QueueSpec, Report
+from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from tests.adapters.queue_contract import QueueContract
 from tests.adapters.queue_world import LEASE, Clock, World
+
+EARLIER = Path(__file__).parent / "earlier_state"
 
 
 @pytest.fixture
@@ -138,11 +142,57 @@ def test_a_file_is_told_from_every_other_and_from_its_older_copy(tmp_path, path,
         assert not queue.knows(Cursor(position="nonsense"))
 
 
+def test_a_lost_attempt_is_known_to_be_gone_once_its_host_says_so(world):
+    lease = world.to("lost")
+    assert world.view().tree_gone is None
+    cursor = world.queue.changed_since(None).cursor
+    assert world.finish(lease, "stopped", tree_gone=True) == "late"
+    (view,) = world.queue.changed_since(cursor).tasks
+    assert (view.state, view.tree_gone, view.late_reports) == ("lost", True, ())
+    cursor = world.queue.changed_since(None).cursor
+    assert world.finish(lease, "stopped", tree_gone=True) == "late"
+    assert world.queue.changed_since(cursor).tasks == ()
+
+
+@pytest.mark.parametrize("gone", [True, None])
+def test_a_report_says_whether_the_tree_is_gone(world, gone):
+    world.submit()
+    world.finish(world.claimed(), tree_gone=gone)
+    assert world.view().tree_gone is gone
+    world.retry(2)
+    assert world.view().tree_gone is None
+
+
+def test_a_file_of_the_first_format_is_taken_over(tmp_path, clock):
+    """Worker hosts judged then: one task was being judged, and one had been."""
+    path = tmp_path / "queue.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript((EARLIER / "queue.sql").read_text())
+        db.execute(f"PRAGMA application_id = {SqliteQueue.APPLICATION}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("PRAGMA journal_mode = WAL")
+    clock.advance(3600)
+    for _ in range(2):
+        with SqliteQueue(path, clock.now) as queue:
+            views = {view.id: view for view in queue.changed_since(None).tasks}
+            assert {name: str(view.state) for name, view in views.items()} == {
+                "t1": "succeeded",
+                "t2": "lost",
+                "t3": "queued",
+            }
+            assert (views["t1"].final_response, views["t1"].judge) == ("done", None)
+            (main,) = queue.queues()
+            assert {state: count for state, count in main.counts.items() if count} == {
+                "succeeded": 1,
+                "lost": 1,
+                "queued": 1,
+            }
+            clock.advance(1)
+
+
 STEPS = st.sampled_from([0, 0, 1, 7, LEASE, LEASE + 1, 3600, -1, -2, -LEASE, -3600, -86_400])
 """Seconds by which a clock is moved, or set, before the next thing happens."""
-THINGS = st.sampled_from(
-    ["claim", "beat", "event", "judging", "finish", "late", "retry", "interrupt", "read"]
-)
+THINGS = st.sampled_from(["claim", "beat", "event", "finish", "late", "retry", "interrupt", "read"])
 
 
 @settings(max_examples=150, deadline=None)
@@ -165,28 +215,25 @@ def test_however_clocks_are_set_the_times_of_an_attempt_are_in_order(story):
             elif lease and thing in ("beat", "event"):
                 said = [NewEvent(at=hosts.now(), kind="message", text="m")] * (thing == "event")
                 queue.beat(lease, said, extend=LEASE)
-            elif lease and thing == "judging":
-                queue.judging(lease)
             elif lease and thing in ("finish", "late"):
-                judge = JudgeRecord(verdict="pass", at=hosts.now())
-                world.finish(lease, judge=judge, final_response=thing)
+                world.finish(lease, final_response=thing)
             view = world.view()
             in_order(view, ends)
 
 
 def in_order(view, ends):
     """Each attempt from submission to end, and what came late after it."""
-    beat, trace, judge = view.heartbeat, view.trace, view.judge
+    beat, trace = view.heartbeat, view.trace
     marks = [view.started_at, *([beat.at] if beat else []), view.finished_at]
     known = [at for at in (view.created_at, *marks) if at is not None]
     assert known == sorted(known)
-    for at in (trace and trace.last_event_at, judge and judge.at):
-        assert at is None or view.started_at <= at <= (view.finished_at or view.heartbeat.at)
+    if trace:
+        end = view.finished_at or beat.at
+        assert view.started_at <= trace.last_event_at <= end
     if view.finished_at:
         ends[view.attempt] = view.finished_at
     for late in view.late_reports:
         assert late.at >= ends.get(late.attempt, late.at)
-        assert late.judge.at <= late.at
     assert view.updated_at >= known[-1]
 
 
@@ -271,3 +318,49 @@ def test_the_cost_of_a_call_does_not_grow_with_the_tasks_known(world):
     grow(20, 600)
     many = measure()
     assert all(many[call] <= few[call] * 1.5 + 50 for call in few), (few, many)
+
+
+ODD_ROWS = [
+    pytest.param("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'", id="no order"),
+    pytest.param("UPDATE task SET \"order\" = '{' WHERE id = 'T-1'", id="no JSON"),
+    pytest.param(
+        "UPDATE attempt SET prompt = CAST(x'ff' AS TEXT) WHERE task = 'T-1'", id="no text"
+    ),
+    pytest.param("UPDATE attempt SET traced_at = 9e18 WHERE task = 'T-1'", id="no time"),
+]
+
+
+@pytest.mark.parametrize("sql", ODD_ROWS)
+def test_a_queued_task_that_cannot_be_read_stays_queued_and_the_next_one_is_claimed(world, sql):
+    world.submit("T-1")
+    world.submit("T-2")
+    world.queue._db.execute(sql)
+    assert world.claim().task == "T-2"
+    assert world.queue.claim("w", ["main"], lease=LEASE) is None
+    assert list(world.queue.changed_since(None).unreadable) == ["T-1"]
+    with pytest.raises(UnreadableAnswerError, match="its row in the queue: "):
+        world.queue.cancel("T-1", attempt=1, reason="it is damaged", key="c")
+    assert world.queue.receipt("c") is None
+
+
+@pytest.mark.parametrize("sql", ODD_ROWS)
+def test_a_host_whose_row_cannot_be_read_asks_again_as_if_the_queue_were_out_of_reach(world, sql):
+    world.submit("T-1")
+    lease = world.claim()
+    world.queue._db.execute(sql)
+    calls = [
+        lambda: world.queue.beat(lease, [], extend=LEASE),
+        lambda: world.queue.finish(lease, Report(state="succeeded", final_response="done")),
+    ]
+    for call in calls:
+        with pytest.raises(QueueUnavailableError, match="its row in the queue: "):
+            call()
+
+
+def test_a_queue_whose_settings_cannot_be_read_is_configured_anew(world):
+    world.submit("T-1")
+    world.queue._db.execute("UPDATE queue SET spec = '{'")
+    (main,) = (one for one in world.queue.queues() if one.id == "main")
+    world.queue.configure(QueueSpec(id="main", max_running=1))
+    assert main.counts["queued"] == 1
+    assert world.claim().task == "T-1"

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,26 @@ def test_what_cannot_be_noted_is_not_done(configured, place, tmp_path):
     with pytest.raises((UnusableStoreError, NothingDoneError)):
         remedies.carry_out("ship", NAMES, key="k")
     assert not place.exists()
+
+
+def test_a_note_that_may_be_there_although_it_failed_leaves_the_act_to_be_done(
+    remedies, place, monkeypatch
+):
+    """Else it would say that an act was begun of which not even the command has started."""
+
+    def failing(*places):
+        replace(*places)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", failing)
+        with pytest.raises(UnusableStoreError, match="so nothing is done"):
+            remedies.carry_out("mend", NAMES, key="k")
+    assert remedies.done("k") is None
+    assert not place.exists()
+    assert remedies.carry_out("mend", NAMES, key="k").verified is True
+    assert place.exists()
 
 
 WHOLE = """[remedies.q]

@@ -154,7 +154,7 @@ REFUSED = [
     pytest.param(
         'id = "T-2"',
         'id = "T-2"\nbranch = "wavekeeper/T-1"',
-        "is T-1's; give each task its own",
+        "belongs to task T-1; give it a branch of its own",
         id="two tasks on one branch",
     ),
     pytest.param('id = "w1"', 'id = "w1"\nid = "w2"', "a value already", id="duplicate key"),

@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from agent.adapters.state.db import State
+from agent.core.model.nouns import Defect
 from agent.errors import UnusableStoreError, WaveFileError
 from agent.ports import WaveStore
+from tests.adapters.journal_contract import record
 from tests.adapters.waves_contract import NOW, WavesContract, outcome, task_record, wave
 
 SUBMITTER = """
@@ -83,6 +85,31 @@ class TestSqliteWaves(WavesContract):
         ((task, why),) = waves.unreadable().items()
         assert task == "a"
         assert why.startswith("its row in ")
+
+    @pytest.mark.parametrize("body", ["'{}'", "CAST(x'ff' AS TEXT)"], ids=["edited", "no text"])
+    def test_what_cannot_be_read_beside_tasks_is_named_and_left_out(self, waves, state, body):
+        for name in ("w1", "w2"):
+            waves.add_wave(wave(name), [])
+            waves.save_defect(Defect(id=f"D-{name}", fingerprint=name, status="recorded"))
+        for table, name in (("wave", "w1"), ("defect", "D-w1")):
+            state._db.execute(f"UPDATE {table} SET body = {body} WHERE id = '{name}'")  # noqa: S608
+        assert [one.id for one in waves.waves()] == ["w2"]
+        assert [one.id for one in waves.defects()] == ["D-w2"]
+        damaged = state.damaged(5)
+        assert [(one.kind, one.id) for one in damaged] == [("wave", "w1"), ("defect", "D-w1")]
+        assert all(one.why.startswith("its row in ") for one in damaged)
+
+    def test_an_outcome_that_cannot_be_read_counts_as_a_failure_of_its_time(self, waves, state):
+        state.journal.append([record("tick")])
+        waves.add_outcome(outcome("a"), key="a/1")
+        waves.add_outcome(outcome("b"), key="b/1")
+        state._db.execute("UPDATE outcome SET body = '{}' WHERE key = 'a/1'")
+        odd, whole = waves.outcomes(5)
+        assert (odd.task, odd.result, odd.attributable) == ("a/1", "failed", True)
+        assert odd.at == record("tick").at
+        assert whole == outcome("b")
+        assert [one.id for one in state.damaged(2)] == ["a/1"]
+        assert list(state.damaged(1)) == []
 
     def test_what_is_open_is_parsed_once(self, waves):
         waves.add_wave(wave(), [task_record("a"), task_record("b"), task_record("c")])

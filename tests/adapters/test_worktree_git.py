@@ -111,7 +111,8 @@ def test_a_folder_deleted_by_hand_is_made_again(trees: Worktrees, remote: Path) 
     subprocess.run(["rm", "-rf", str(path)], check=True)
     assert trees.prepare("t1", "work/t1") == path
     assert (path / "README").exists()
-    registered = git(remote.parent / "state" / "origin.git", "worktree", "list", "--porcelain")
+    own = remote.parent / "state" / "agents" / "t1.git"
+    registered = git(own, "worktree", "list", "--porcelain")
     assert registered.count(str(path)) == 1
 
 
@@ -333,7 +334,7 @@ def test_one_host_at_a_time(trees: Worktrees, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def busy_agents(trees: Worktrees) -> Iterator[None]:
-    """An agent that commits and pushes all the time, from a worktree of the same clone."""
+    """An agent that commits and pushes all the time, from a clone that borrows the same objects."""
     path, stop = trees.prepare("busy", "work/busy"), threading.Event()
 
     def work() -> None:
@@ -348,6 +349,30 @@ def busy_agents(trees: Worktrees) -> Iterator[None]:
     yield
     stop.set()
     thread.join()
+
+
+def test_what_an_agent_does_to_its_clone_reaches_nobody_else(
+    trees: Worktrees, remote: Path, tmp_path: Path
+) -> None:
+    path = trees.prepare("t1", "work/t1")
+    (tmp_path / "precious").write_text("mine")
+    own = remote.parent / "state" / "agents" / "t1.git"
+    git(path, "config", "filter.evil.smudge", f"touch {tmp_path}/ran")
+    forged = commit(path, "forged")
+    git(path, "update-ref", "refs/remotes/origin/main", forged)
+    (own / "config").unlink()
+    (own / "config").symlink_to(tmp_path / "precious")
+    trees.prepare("t1", "work/t1")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert git(path, "config", "remote.origin.url") == str(remote)
+    other = trees.prepare("t2", "work/t2")
+    assert not (other / "forged").exists()
+    seen = trees.checkout("t1", "main")
+    assert seen is not None
+    assert (seen.path / "README").read_text() == "hello\n"
+    shared = remote.parent / "state" / "origin.git" / "objects"
+    assert not (shared / forged[:2] / forged[2:]).exists()
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.usefixtures("busy_agents")

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.core.model.nouns import Review, Snapshot, Status, Task
+from agent.core.model.nouns import Command, Review, Snapshot, Status, Task
 from tests.core import worlds as w
 
 _BASES: Final[tuple[Callable[..., Task], ...]] = (
@@ -53,7 +53,18 @@ _TASK: Final[dict[str, tuple[Any, ...]]] = {
         "ERROR: You've hit your usage limit.", "rate_limit_error", "interrupted: silent",
         "the worker host was stopped", "prompt is too long", "fatal: No space left on device",
     ),
-    "judge": (None, w.judged("pass"), w.judged("fail", "1 failed"), w.judged("fail", w.JQ_MISSING)),
+    "judge": (
+        None, w.judged("pass"), w.judged("fail", "1 failed"), w.judged("fail", w.JQ_MISSING),
+        w.judged("unknown"), w.judged("pass", shown=False), w.judged("pass", commit="0000000"),
+        w.judged("pass", commit=w.COMMIT), w.judged("pass", at=w.ago(500)),
+    ),
+    "judging": ("ordered", "running"),
+    "queue_judge": (w.judged("pass"), w.judged("fail", "1 failed")),
+    "tree_gone": (None, False, True),
+    "shown_by": ("check", "push"),
+    "acceptance_commands": (
+        (), (Command(argv=("./check",)),), (Command(argv=("./check",), heavy=True),),
+    ),
     "inspected": (False, None),
     "late_reports": ((w.late(),), (w.late(inspected=True),)),
     "write_scope": (("services/b/**",), (), None),

@@ -132,6 +132,63 @@ def test_an_older_value_is_no_contradiction():
     assert proof_of(older, *newer, kind="artifact-delivery").state == "proven"
 
 
+DELIVERY = TaskKind.ARTIFACT_DELIVERY
+HOUR = 3600
+AGES = [
+    # What is unknown, and when a person is asked, in seconds from now; None: never. The attempt
+    # ended 30 s ago.
+    pytest.param({}, 4 * HOUR - 30, id="since the end, at the longest"),
+    pytest.param({"unknown_since": w.ago(10)}, 4 * HOUR - 10, id="since it was seen last"),
+    pytest.param({"unknown_since": w.ago(9 * HOUR)}, -5 * HOUR, id="for hours"),
+    pytest.param({"ask_after": 60.0}, 30, id="of a source with its own patience"),
+    pytest.param({"ask_after": 20.0}, -10, id="and that has run out"),
+    pytest.param({"fault": True}, 4 * HOUR - 30, id="by a fault of the installation"),
+    pytest.param({"holds": True}, None, id="known"),
+    pytest.param({"holds": False}, None, id="denied"),
+    pytest.param({"origin": "claimed"}, None, id="only claimed"),
+]
+
+
+@pytest.mark.parametrize(("over", "asked"), AGES)
+def test_what_stays_unknown_is_asked_about_in_the_end(over, asked):
+    proof = proof_of(*w.climbed()[:-1], w.seen("checks-passed", **{"holds": None} | over))
+    assert (proof.doubt is None) is (asked is None)
+    if proof.doubt is not None:
+        assert proof.doubt.ask_at == w.ago(-asked)
+        assert proof.doubt.rung.kinds == (ProofKind.CHECKS_PASSED,)
+    assert len(proof.faults) == (over.get("fault") is True)
+
+
+def test_of_several_unknowns_the_first_to_be_asked_about_counts():
+    late, soon = w.seen("artifact-built", holds=None), w.seen("live-health", holds=None)
+    soon = soon.model_copy(update={"ask_after": 60.0})
+    proof = proof_of(late, soon, kind="artifact-delivery")
+    assert proof.doubt is not None
+    assert proof.doubt.rung.kinds == (ProofKind.LIVE_HEALTH,)
+
+
+PENDING = {"artifact-built": {"holds": None}}
+OLD = {"live-version": {"value": "another"}, "digest-recorded": {"holds": False}}
+BEHIND = [
+    pytest.param(PENDING | OLD, "unknown", id="a build is on its way, and nothing follows it yet"),
+    pytest.param(OLD, "contradicted", id="it was built, and another thing is there"),
+    pytest.param({"artifact-built": {"holds": False}} | OLD, "contradicted", id="the build failed"),
+    pytest.param(PENDING | {"commit-pushed": {"holds": False}}, "contradicted",
+                 id="what comes before the build counts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("over", "state"), BEHIND)
+def test_a_slow_ci_is_not_held_against_the_task(over, state):
+    items = [one.model_copy(update=over.get(one.kind, {})) for one in w.climbed(DELIVERY)]
+    assert proof_of(*items, kind=DELIVERY).state == state
+
+
+def test_an_attempt_of_unknown_times_gives_unknown_no_age():
+    proof = proof_of(*w.climbed(holds=None), started_at=None, finished_at=None)
+    assert (proof.state, proof.doubt) == ("unknown", None)
+
+
 HERE, THERE = {"source": "https://ci.example"}, {"source": "https://registry.example"}
 TWO_SOURCES = [
     pytest.param((HERE, THERE), "proven", id="both say so"),

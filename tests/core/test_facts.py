@@ -70,10 +70,11 @@ def test_derive_gives_exactly_the_footprint():
     [
         pytest.param(None,
                      {"approval": "none", "suspended": "no", "budget": "left",
-                      "scopes": "distinct"}, id="no task"),
+                      "scopes": "distinct", "backlog": "read"}, id="no task"),
         pytest.param(Task(id="T-1"),
                      {"approval": "none", "suspended": "no", "budget": "left", "tokens": "left",
-                      "takeover": "no", "failure": "none", "defect": "none"},
+                      "takeover": "no", "failure": "none", "defect": "none", "backlog": "read",
+                      "load": "light", "shown": "no"},
                      id="a task"),
     ],
 )  # fmt: skip
@@ -156,7 +157,7 @@ BRIDGED = w.world(w.parked(), defects=(w.defect(remedied=True),))
         pytest.param("liveness", w.ended(), None, {}, "not-running", id="it is over"),
         pytest.param("liveness", w.task(None), None, {}, "unknown", id="its status is unknown"),
         pytest.param("proof", w.proven(), None, {}, "proven", id="every rung"),
-        pytest.param("proof", w.ended(), None, {}, "missing", id="no rung"),
+        pytest.param("proof", w.ended(evidence=()), None, {}, "missing", id="no rung"),
         pytest.param("proof", w.ended(evidence=(w.seen("commit-pushed", origin="claimed"),)), None,
                      {}, "claimed", id="only claimed"),
         pytest.param("proof", w.ended(evidence=(w.seen("commit-pushed", holds=False),)), None, {},

@@ -46,7 +46,8 @@ _CLEAN = {
     "failure": "infrastructure", "defect": "none", "continuable": "yes", "budget": "left",
     "prompt": "self-contained", "quality": "steady", "scopes": "distinct", "ceiling": "below",
     "host": "worker", "takeover": "asked", "grant": "given", "path": "established",
-    "persistence": "planned", "tokens": "left",
+    "persistence": "planned", "tokens": "left", "judge": "passed", "shown": "yes",
+    "agent": "gone", "load": "light", "backlog": "read",
 }  # fmt: skip
 _WORKING = {"status": "working", "result": "none"}
 _RECORDED = {"defect": "recorded"}
@@ -82,6 +83,10 @@ FLOOR = [
     ("never_interrupt_a_live_task", {"liveness": "live"}, {Action.INTERRUPT, Action.CANCEL}),
     ("never_interrupt_a_live_task", {"liveness": "at-risk"}, {Action.INTERRUPT, Action.CANCEL}),
     ("never_act_on_an_unread_result", {"result": "unread"}, ON_A_TASK),
+    ("never_act_on_an_unread_result", {"backlog": "unread"}, {Action.SUBMIT}),
+    ("never_accept_unjudged", {"judge": "failed"}, {Action.ACCEPT}),
+    ("never_accept_while_its_agent_may_live", {"agent": "alive"}, {Action.ACCEPT}),
+    ("never_accept_what_nothing_shows", {"shown": "no"}, {Action.ACCEPT}),
     ("never_accept_without_verified_evidence", {"proof": "claimed"}, {Action.ACCEPT}),
     ("never_accept_without_verified_evidence", {"proof": "missing"}, {Action.ACCEPT}),
     ("never_accept_without_verified_evidence", {"proof": "stale"}, {Action.ACCEPT}),
@@ -90,6 +95,7 @@ FLOOR = [
     ("never_accept_an_unmet_criterion", {"criteria": "none"}, {Action.ACCEPT}),
     ("never_take_over_a_workers_task", {"takeover": "no"}, {Action.TAKE_OVER}),
     ("never_run_heavy_checks_on_the_master", {"host": "master"}, {Action.RUN_HEAVY_CHECK}),
+    ("never_run_heavy_checks_on_the_master", {"load": "heavy"}, {Action.JUDGE}),
     ("never_touch_unrelated_changes", {}, {Action.REVERT_CHANGES}),
     ("never_trust_local_state_over_the_remote", {"truth": "local"},
      {Action.ACCEPT, Action.DEPLOY}),
@@ -230,9 +236,11 @@ def test_ignorance_never_helps_beside_a_permitted_state():
 
 
 def test_what_the_floor_forbids_is_never_offered_for_approval():
+    """But for what nothing shows: whoever approves it has looked, and a person's word shows it."""
     for action, facts in cells():
         for beside in neighbours(facts):
-            if any(one.broken_by(action, beside) for one in guard.FLOOR):
+            looked_at = {"shown": "person"} if beside.get("shown") == "no" else {}
+            if any(one.broken_by(action, beside | looked_at) for one in guard.FLOOR):
                 assert isinstance(clear(action, beside), Refused)
                 assert isinstance(clear(action, beside, w.guarded_by(ANYTHING)), Refused)
 

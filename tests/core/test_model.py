@@ -33,6 +33,8 @@ def impossible(**over: Any) -> str:
                      id="a start in the future"),
         pytest.param(w.ended(finished_at=SOON), "finishedAt lies in the future",
                      id="an end in the future"),
+        pytest.param(w.ended(evidence=w.climbed(unknown_since=SOON)), "unknownSince lies in the",
+                     id="evidence that will be unknown"),
         pytest.param(w.ended(started_at=w.ago(5), finished_at=w.ago(6)),
                      "finishedAt lies before startedAt", id="an end before the start"),
         *(pytest.param(w.task(status, final_response="done"), "has a final response",

@@ -39,6 +39,13 @@ def parked(seconds):
     return Review(abstained="no answer", pending=True, retry_at=w.ago(-seconds))
 
 
+def unknown(since):
+    """All is proven but the checks."""
+    checks = w.seen("checks-passed", holds=None, detail="queued", source="https://ci.example")
+    checks = checks.model_copy(update={"unknown_since": since})
+    return w.ended("succeeded", evidence=(*w.climbed()[:-1], checks), acceptance_commands=())
+
+
 ALONE = [
     pytest.param(w.ended(inspected=False), "inspect", "unread", id="failed and unread"),
     pytest.param(w.proven(inspected=False), "inspect", "unread", id="succeeded and unread"),
@@ -69,7 +76,16 @@ ALONE = [
     pytest.param(used(CONTRADICTED, attempts_left=1), "retry", "did not pass", id="one left"),
     pytest.param(used(CONTRADICTED, attempts_left=0), "hand-over", "no attempts", id="none left"),
     pytest.param(w.ended("succeeded", evidence=w.climbed(holds=None)), "leave-alone",
-                 "the proof is not complete", id="the proof cannot be looked at now"),
+                 "it is unknown whether a commit was pushed", id="the remote cannot be looked at"),
+    pytest.param(unknown(w.ago(4 * 3600 - 1)), "leave-alone", "later until 2026-11-22 10:00:01Z",
+                 id="the proof cannot be looked at for nearly too long"),
+    pytest.param(unknown(w.ago(4 * 3600)), "hand-over",
+                 "it is unknown whether the checks passed: queued; https://ci.example was asked, "
+                 "since 2026-11-22 06:00:00Z", id="the proof cannot be looked at for too long"),
+    pytest.param(used(unknown(w.ago(86400)), attempts_left=0), "hand-over", "it is unknown",
+                 id="and no attempts are left"),
+    pytest.param(used(unknown(w.ago(86400)), evidence=w.climbed(holds=False)), "retry", "no commit",
+                 id="what is denied comes first"),
     pytest.param(w.ended("lost"), "retry", "lease ran out", id="lost"),
     pytest.param(w.ended("lost", attempts_left=0), "retry", "lease", id="lost, and none left"),
     pytest.param(w.ended("lost", attempt=9), "retry", "lease", id="lost in the ninth attempt"),
@@ -278,12 +294,12 @@ def test_every_proposal_about_a_defect_names_it():
 def test_recovery_comes_before_refill():
     snapshot = w.world(
         w.planned(id="T-1"), used(CONTRADICTED, id="T-2"), w.proven(id="T-3"),
-        w.ended(id="T-4", inspected=False), w.silent(1300, id="T-5"), w.without_jq(id="T-6"),
+        w.proven(id="T-4", judge=None), w.silent(1300, id="T-5"), w.without_jq(id="T-6"),
         w.running(id="T-7"), window={"limit": 10},
     )  # fmt: skip
     carried_out = [one.proposal.action for one in decide(snapshot, w.policy()).in_order]
     assert carried_out == [
-        "inspect", "accept", "interrupt", "open-issue", "retry", "submit", "leave-alone",
+        "judge", "accept", "interrupt", "open-issue", "retry", "submit", "leave-alone",
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from agent.core.model.nouns import ACTIVE, TERMINAL, Command, JudgeRecord, Status, TaskKind
+from agent.core.model.nouns import ACTIVE, TERMINAL, Command, Status, TaskKind
 from agent.core.model.queueing import Cursor, NewEvent, Order, QueueSpec, Report
 from agent.core.queue.rules import (
     COLUMNS,
@@ -21,13 +21,13 @@ from agent.core.queue.rules import (
     add_heartbeat,
     apply_report,
     attempt_of,
-    begin_judging,
     claim,
     clean,
     clean_noun,
     cursor_at,
     expire,
     lease_of,
+    note_gone,
     number_events,
     queue_views,
     revision_of,
@@ -59,11 +59,10 @@ MACHINE = """
 event    queued    running   judging   succeeded failed    cancelled lost
 claim    running   .         .         .         .         .         .
 move     queued    .         .         .         .         .         .
-judge    .         judging   judging   .         .         .         .
-succeed  .         succeeded succeeded .         .         .         .
-fail     .         failed    failed    .         .         .         .
-cancel   cancelled cancelled cancelled .         .         .         .
-expire   .         lost      lost      .         .         .         .
+succeed  .         succeeded .         .         .         .         .
+fail     .         failed    .         .         .         .         .
+cancel   cancelled cancelled .         .         .         .         .
+expire   .         lost      .         .         .         .         .
 retry    .         .         .         queued    queued    queued    queued
 """
 
@@ -168,18 +167,6 @@ def test_the_trace_mark_never_goes_back_nor_into_the_future(ages, mark):
     assert len(after.last_message) == MESSAGE_TEXT
 
 
-@pytest.mark.parametrize(
-    ("stop", "after"),
-    [
-        pytest.param(None, Status.JUDGING, id="goes on"),
-        pytest.param("interrupt", Status.RUNNING, id="interrupted"),
-        pytest.param("cancel", Status.RUNNING, id="cancelled"),
-    ],
-)
-def test_no_judge_step_begins_under_a_stop(stop, after):
-    assert begin_judging(replace(ATTEMPT, stop=stop)).state is after
-
-
 def test_a_lost_attempt_ended_when_its_lease_did():
     end = NOW + timedelta(seconds=7)
     assert expire(replace(ATTEMPT, lease_until=end)).finished_at == end
@@ -193,9 +180,8 @@ HELD = lease_of(TAKEN)
 AHEAD = NOW + timedelta(hours=1)
 
 
-def report(at=NOW):
-    judge = JudgeRecord(verdict="pass", at=at, reason="r")
-    return Report(state="succeeded", judge=judge)
+def report():
+    return Report(state="succeeded")
 
 
 @pytest.mark.parametrize(
@@ -225,25 +211,37 @@ def test_a_clock_that_was_set_writes_no_time_before_the_last_one(name, after, at
     assert getattr(after(), name) == at
 
 
+def test_a_report_with_a_corrected_time_is_known_again():
+    ended = apply_report(TAKEN, HELD, report(), BACK)
+    assert ended.finished_at == NOW
+    assert apply_report(ended, HELD, report(), NOW) is None
+
+
+LOST = replace(TAKEN, state=Status.LOST, finished_at=NOW)
+
+
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("current", "lease", "said", "noted"),
     [
-        pytest.param(BACK, NOW, id="before the start"),
-        pytest.param(NOW + timedelta(seconds=3), NOW + timedelta(seconds=3), id="in between"),
-        pytest.param(AHEAD, NOW + timedelta(seconds=9), id="after the report"),
+        pytest.param(LOST, HELD, {"tree_gone": True}, True, id="a-late-result"),
+        pytest.param(LOST, HELD, {"state": "stopped", "tree_gone": True}, True, id="no-result"),
+        pytest.param(LOST, HELD, {"tree_gone": None}, False, id="nobody-knows"),
+        pytest.param(TAKEN, HELD, {"tree_gone": True}, False, id="in-time"),
+        pytest.param(
+            replace(LOST, tree_gone=True), HELD, {"tree_gone": True}, False, id="known-already"
+        ),
+        pytest.param(
+            LOST, HELD.model_copy(update={"token": "x"}), {"tree_gone": True}, False, id="forged"
+        ),
     ],
 )
-@pytest.mark.parametrize("late", [pytest.param(False, id="in time"), pytest.param(True, id="late")])
-def test_a_judge_step_lies_within_its_attempt(said, kept, late):
-    now = NOW + timedelta(seconds=9)
-    current = replace(TAKEN, state=Status.LOST, finished_at=NOW) if late else TAKEN
-    assert apply_report(current, HELD, report(said), now).judge.at == kept
+def test_a_tree_that_a_late_report_saw_gone_is_noted(current, lease, said, noted):
+    found = note_gone(current, lease, Report(**{"state": "failed", **said}))
+    assert found == (replace(current, tree_gone=True) if noted else None)
 
 
-def test_a_report_with_a_corrected_time_is_known_again():
-    ended = apply_report(TAKEN, HELD, report(BACK), BACK)
-    assert ended.judge.at == NOW
-    assert apply_report(ended, HELD, report(BACK), NOW) is None
+def test_a_late_stop_brings_no_result():
+    assert apply_report(LOST, HELD, Report(state="stopped", tree_gone=True), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -320,8 +318,8 @@ FULL = Attempt(
     last_error="e",
     final_response="f",
     final_response_truncated=True,
-    judge=JudgeRecord(verdict="fail", at=NOW, reason="r"),
     session="s",
+    tree_gone=True,
     report="d",
 )
 

@@ -114,7 +114,8 @@ def judged(verdict: str, output: str = "", **over: Any) -> JudgeRecord:
     """A judge record of one acceptance command."""
     good = verdict == "pass"
     ran = CommandResult(argv=("./check",), exit_code=0 if good else 1, output=output, ok=good)
-    return JudgeRecord(**{"verdict": verdict, "at": ago(20), "commands": (ran,)} | over)
+    known = {"verdict": verdict, "at": ago(20), "commands": (ran,), "shown": good}
+    return JudgeRecord(**known | over)
 
 
 def task(status: Status | str = "running", **over: Any) -> Task:
@@ -154,14 +155,19 @@ def silent(age: float, **over: Any) -> Task:
     return running(**gone | over)
 
 
+NOTHING_PUSHED = seen("commit-pushed", holds=False, value=None, detail="origin has no branch a")
+
+
 def ended(status: Status | str = "failed", **over: Any) -> Task:
-    """A finished attempt whose result has been read."""
+    """A finished attempt whose result has been read; if it was not judged, nothing was pushed."""
     known = {
         "status": status,
         "started_at": ago(600),
         "finished_at": ago(30),
         "final_response": "All done, tests pass.",
         "inspected": True,
+        "tree_gone": True,
+        "evidence": () if "judge" in over else (NOTHING_PUSHED,),
     }
     return task(**known | over)
 

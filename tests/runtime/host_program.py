@@ -44,7 +44,7 @@ def main(queue: str, remote: str, place: str, name: str, word: str = "") -> None
             ["sh", "-s"], prompt="stdin", output="text", env={}, now=clock.now, scope=place
         )
         trees = GitWorktrees(remote, Path(place) / "work", Path(place) / "clone")
-        Worker(source, runner, trees, clock, settings, tell, lambda _, __: False).run(stop)
+        Worker(source, runner, trees, clock, settings, tell).run(stop)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import pytest
 from agent.core.assess import proof
 from agent.core.guard.guard import STALE_CLEARANCE
 from agent.core.journal.records import Record
-from agent.core.model.actions import Action, Cleared, Proposal
+from agent.core.model.actions import VERBS, Action, Cleared, Proposal
 from agent.core.model.nouns import Status
 from agent.core.plan import planner
 from agent.errors import QueueUnavailableError, UnusableStoreError
 from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft
-from agent.runtime.effects import order_of
+from agent.runtime.effects import EFFECTS, order_of
 from agent.runtime.executor import Executor, key_of
 from agent.runtime.observe import Observer
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
@@ -281,3 +281,9 @@ def test_one_act_among_many_tasks_assesses_one_task(tmp_path, monkeypatch):
     assert len(acts) >= 3
     # Once each for the plan; then one for each act, before it and after it.
     assert len(seen) <= 60 + 2 * len(acts)
+
+
+def test_every_action_that_acts_has_an_effect_or_is_left_to_a_person():
+    """Nothing else has one, but for reading a result: that is written down as well."""
+    carried_out = {action for action, verb in VERBS.items() if verb.acts and not verb.by_hand}
+    assert EFFECTS.keys() == carried_out | {Action.INSPECT}

@@ -1,11 +1,13 @@
 """The live map shows every task once, in the group in which a person would look for it."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
 from agent.cli.views import page, prompt
 from agent.core.model.actions import NeedsApproval, Refused
+from agent.core.model.nouns import Evidence, ProofKind
 from agent.core.model.queueing import NewEvent
 from agent.core.plan import planner
 from agent.core.plan.planner import Decisions
@@ -175,6 +177,68 @@ def test_accepted_is_done_and_handed_over_needs_you(tmp_path):
     assert (wave.tasks, wave.accepted, wave.open) == (2, 1, 0)
 
 
+@dataclass
+class Witness:
+    """Port `EvidenceProbe`: a source that answers as it is told."""
+
+    answer: dict[str, object]
+    kinds: frozenset[ProofKind] = frozenset({ProofKind.CHECKS_PASSED})
+
+    def probe(self, _spec, view, now):
+        item = {"id": f"checks-passed@{view.attempt}.ci", "kind": "checks-passed",
+                "origin": "observed", "observed_at": now, "attempt": view.attempt,
+                "detail": "gate is queued", "source": "https://ci.example"}  # fmt: skip
+        return [Evidence(**item | self.answer)]
+
+
+def waiting_for_ci(tmp_path, **answer):
+    """A task that did all that was asked, and a CI that gives no verdict."""
+    ci = Witness({"holds": None} | answer)
+    world = SmallWorld(tmp_path, {}, wrap=lambda ports: replace(ports, probes=(*ports.probes, ci)))
+    world.submit(spec())
+    world.run(ticks=5)
+    return world, ci
+
+
+def test_what_stays_unknown_becomes_a_question_to_a_person_and_is_not_charged(tmp_path):
+    world, _ = waiting_for_ci(tmp_path)
+    task = the(look(world), "T-1")
+    assert (task.group, task.next.action) == ("waiting", "leave-alone")
+    world.clock.move(4 * 3600)
+    world.run(ticks=2)  # a supervisor that was just started, too, knows since when
+    task = the(look(world), "T-1")
+    assert (task.group, task.status) == ("needs-you", "handed-over")
+    assert task.why == (
+        "it is unknown whether the checks passed: gate is queued; https://ci.example was asked, "
+        "since 2026-11-22 10:02:02Z"
+    )
+    assert world.settled()  # so `run --until-done` ends
+    (record,) = world.world.store.task_records()
+    assert not record.charged
+
+
+def test_a_source_that_answers_in_time_is_believed(tmp_path):
+    world, ci = waiting_for_ci(tmp_path)
+    world.clock.move(3 * 3600)
+    ci.answer["holds"] = True
+    world.run(ticks=3)
+    assert world.outcome() == {"T-1": ("accepted", 1)}
+
+
+def test_a_fault_of_the_installation_needs_you_at_once_and_goes_on_when_it_is_gone(tmp_path):
+    world, ci = waiting_for_ci(tmp_path, fault=True, detail="answered 401: name a token")
+    task = the(look(world), "T-1")
+    assert (task.group, task.attempt) == ("needs-you", 1)
+    (gap,) = task.evidence_gaps
+    assert gap == (
+        "it is unknown whether the checks passed, by a fault of the installation: "
+        "answered 401: name a token"
+    )
+    ci.answer = {"holds": True}
+    world.run(ticks=3)
+    assert world.outcome() == {"T-1": ("accepted", 1)}
+
+
 def test_a_shared_fault_is_a_blocker_with_its_issue_and_who_waits(tmp_path):
     world = SmallWorld(tmp_path, {("T-1", 1): BLOCKED, ("T-2", 1): BLOCKED})
     world.submit(spec("T-1"), spec("T-2"))
@@ -265,14 +329,14 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     plain = json.loads(one)
     assert list(plain) == [
         "schema", "now", "mode", "supervisor", "waves", "sentence", "suspended", "lanes", "queues",
-        "counts", "needsYou", "unread", "blockers", "tasks",
+        "counts", "needsYou", "damaged", "refused", "agents", "unread", "blockers", "tasks",
     ]  # fmt: skip
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "queueStatus", "attempt",
         "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
         "recommendedAction", "unread", "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy",
-        "next", "asked", "unknown", "why",
+        "next", "asked", "unknown", "refused", "why",
     ]  # fmt: skip
     assert list(plain["tasks"][0]["next"]) == ["action", "clearance", "rules", "reason"]
 

@@ -212,6 +212,19 @@ def test_a_row_of_the_queue_that_cannot_be_read_stops_nobody(tmp_path, sql):
     assert shown.needs_you == ("T-1",)
 
 
+def test_a_queued_task_that_no_host_can_read_needs_a_person_and_the_others_run(tmp_path):
+    world = SmallWorld(tmp_path, {})
+    world.submit(spec(), spec("T-2"))
+    world.ticker().tick()
+    world.queue._db.execute("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'")
+    world.run(ticks=5)
+    assert world.world.store.task_record("T-2").status == "accepted"
+    shown = StatusReader(world.world, HOW).look("me")
+    assert shown.needs_you == ("T-1",)
+    (mapped,) = (one for one in shown.tasks if one.id == "T-1")
+    assert "its row in the queue: " in mapped.next.reason
+
+
 def test_a_row_of_the_state_that_cannot_be_read_stops_nobody(tmp_path):
     world = SmallWorld(tmp_path, {})
     world.submit(spec(), spec("T-2"))

@@ -1,4 +1,4 @@
-"""A whole world in memory: a clock that is moved by hand, a host that plays a script, a remote."""
+"""A whole world in memory: a clock moved by hand, a remote, and hosts that play a script."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.state.db import State
 from agent.core.journal.records import WaveRecord
 from agent.core.model.nouns import (
@@ -23,7 +24,14 @@ from agent.core.model.nouns import (
     JudgeRecord,
     ProofKind,
 )
-from agent.core.model.queueing import Lease, QueueSpec, Report, TaskSpec, TaskView
+from agent.core.model.queueing import (
+    JudgementOrder,
+    Lease,
+    QueueSpec,
+    Report,
+    TaskSpec,
+    TaskView,
+)
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker, TickResult
@@ -108,6 +116,7 @@ class SmallWorld:
             self.queue.configure(spec)
         self.remote = Remote()
         state = State(MEMORY)
+        self.judgements = SqliteJudgements(MEMORY, self.clock.now)
         self.world = Ports(
             clock=self.clock,
             queue=self.queue,
@@ -116,7 +125,8 @@ class SmallWorld:
             issues=LocalIssues(self.folder / "issues"),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
-            probes=(self.remote, JudgeEvidence()),
+            probes=(self.remote, JudgeEvidence(self.judgements)),
+            judgements=self.judgements,
             approvals=state.approvals,
             state=state,
         )
@@ -140,7 +150,7 @@ class SmallWorld:
         return Ticker(self.wrap(self.world), how)
 
     def host(self) -> None:
-        """Claim all there is and play each attempt to its end."""
+        """Claim all there is, play each attempt to its end, and judge what was ordered."""
         while lease := self.queue.claim("h", [one.id for one in QUEUES], lease=60):
             turn = self.script.get((lease.task, lease.attempt), HONEST)
             if turn.vanish:
@@ -148,8 +158,14 @@ class SmallWorld:
                 continue
             if turn.commit:
                 self.remote.heads[lease.order.branch] = turn.commit
-            self.queue.judging(lease)
-            self.queue.finish(lease, _report(lease, turn, self.clock.now()))
+            self.queue.finish(lease, _report(turn))
+        self.judge()
+
+    def judge(self) -> None:
+        """Make every judgement that was ordered, as the script has it."""
+        while lease := self.judgements.claim("j", lease=60, heavy=False):
+            turn = self.script.get((lease.order.task, lease.order.attempt), HONEST)
+            self.judgements.finish(lease, _judged(lease.order, turn, self.clock.now()))
 
     def settled(self) -> bool:
         return not self.world.store.task_records(settled=False)
@@ -183,33 +199,29 @@ class SmallWorld:
         ]
 
 
-def _report(lease: Lease, turn: Turn, now: datetime) -> Report:
+def _report(turn: Turn) -> Report:
     if turn.error is not None:
         return Report(state="failed", final_response="I am stuck.", last_error=turn.error)
-    commit = turn.commit
-    if lease.order.commit == "required" and commit is None:
-        judge = JudgeRecord(
-            verdict="fail", at=now, reason=f"nothing was pushed to origin/{lease.order.branch}"
-        )
-        return Report(state="failed", final_response="All done, tests pass!", judge=judge)
+    said = "All done." if turn.commit else "All done, tests pass!"
+    return Report(state="succeeded", final_response=said)
+
+
+def _judged(order: JudgementOrder, turn: Turn, now: datetime) -> JudgeRecord:
     ok = turn.checks == "pass"
-    judge = JudgeRecord(
+    output = "" if ok else str(turn.checks)
+    ran = tuple(
+        CommandResult(argv=one.argv, exit_code=0 if ok else 1, seconds=0.1, output=output, ok=ok)
+        for one in order.commands
+    )
+    return JudgeRecord(
         verdict="pass" if ok else "fail",
         at=now,
-        commit=commit,
-        commands=tuple(
-            CommandResult(
-                argv=one.argv,
-                exit_code=0 if ok else 1,
-                seconds=0.1,
-                output="" if ok else str(turn.checks),
-                ok=ok,
-            )
-            for one in lease.order.acceptance_commands
-        ),
+        commit=order.commit or "d" * 40,
+        commands=ran,
+        base="b" * 40,
+        shown=ok,
+        host="j",
     )
-    state = "succeeded" if ok else "failed"
-    return Report(state=state, final_response="All done.", judge=judge)
 
 
 def spec(name: str = "T-1", **changes: object) -> TaskSpec:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.nouns import ACTIVE, TERMINAL
+from agent.core.model.nouns import ACTIVE, TERMINAL, JudgeRecord
 from agent.core.model.queueing import Order, TaskView
 from agent.errors import WavekeeperError
 
@@ -70,6 +70,8 @@ class CodeQueue:
     read: set[tuple[str, int]] = field(default_factory=set)
     stale: set[str] = field(default_factory=set)
     """Tasks whose retry has inherited a cancel flag."""
+    judges: dict[str, JudgeRecord] = field(default_factory=dict)
+    """What the service's own judge found, by task."""
     numbers: Any = field(default_factory=itertools.count)
     quiet: threading.Event = field(default_factory=threading.Event)
     """Set at the end, so that nobody stays slow."""
@@ -191,7 +193,8 @@ class CodeQueue:
 
     def shown(self, view: TaskView, way: str) -> dict[str, Any]:
         """One task as the contract shows it."""
-        found = view.model_dump(mode="json")
+        judge = self.judges.get(view.id)
+        found = view.model_copy(update={"judge": judge}).model_dump(mode="json")
         status = view.state.value
         if way == "cli" and self.hit("disagree", way, "task"):
             status = "failed" if status in ("queued", "running") else "running"

@@ -27,10 +27,10 @@ from typing import IO, Final, Literal
 
 import psutil
 
+from agent.adapters.agents import isolation
 from agent.adapters.agents import output as agent_output
 from agent.adapters.agents.settings import CommandAgentSettings
-from agent.adapters.common.git import OTHER_REPOSITORY
-from agent.backends import AgentBackend, Check, Context
+from agent.backends import AgentBackend, Boundary, Check, Context
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
 from agent.errors import ConfigurationError, SpawnError
@@ -53,9 +53,11 @@ class CommandRunner:
     `prompt="stdin"` gives the prompt on standard input, then its end; `"file"` puts the path of a
     file in place of `{prompt_file}` in `argv`. `final` names the type and the key of the JSON line
     that holds the final response. `sweep` touches only processes of runners with the same `scope`.
+    `env` is added to what `isolation.environment` lets through. `boundary`: what agents and checks
+    are kept from; its isolation works here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a program is called by, and what it may do
         self,
         argv: Sequence[str],
         *,
@@ -65,6 +67,7 @@ class CommandRunner:
         now: Callable[[], datetime],
         final: tuple[str, str] = ("final", "text"),
         scope: str = "",
+        boundary: Boundary | None = None,
     ) -> None:
         if not argv or not argv[0]:
             raise ConfigurationError("the agent's command is empty: name a program to run")
@@ -77,18 +80,27 @@ class CommandRunner:
         self._env = dict(env)
         self._scope = scope
         self._reading = _Reading(output, now, final)
+        is_apart = boundary is not None and boundary.isolation == "bubblewrap"
+        self._bubblewrap = isolation.Bubblewrap(boundary) if boundary and is_apart else None
 
     def start(self, spec: RunSpec) -> Run:
         folder = spec.folder.absolute()
         prompt = folder / "prompt"
         source = str(prompt) if self._prompt == "stdin" else "-"
         command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
+        env, role = self._environment(spec.mark), "shim"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _replace(prompt, spec.prompt.encode())
+            argv = command
+            if self._bubblewrap is not None and spec.cwd.is_dir():
+                room = isolation.Room(spec.cwd.absolute(), folder, env)
+                argv = self._bubblewrap.agent(command, self._argv, room, task_of(spec.mark), prompt)
+                self._bubblewrap.furnish(folder, env)
+                env, role = self._bubblewrap.environment(env), "keeper"
             shim = subprocess.run(
-                [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *command],
-                env=self._environment(spec.mark) | {"WAVEKEEPER_SHIM": "1"},
+                [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *argv],
+                env={**env, isolation.KEEPER: role},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -124,39 +136,89 @@ class CommandRunner:
         mark: str,
         timeout: float,
         stop: Callable[[], bool],
+        readable: Sequence[Path] = (),
     ) -> CommandResult:
-        """As in the port, and: a command that a signal n ended has the exit code 128 + n."""
+        """As in the port, and: a command that a signal n ended has the exit code 128 + n.
+
+        `readable`: what it may see besides the checkout and the toolchains.
+        """
         began = time.monotonic()
         try:
             # A file and not a pipe: a grandchild that keeps a pipe open would keep us waiting.
-            with tempfile.TemporaryFile() as output:
+            with tempfile.TemporaryFile() as output, self._apart(argv, cwd, mark, readable) as how:
                 process = subprocess.Popen(
-                    argv,
+                    how.argv,
                     cwd=cwd,
-                    env=self._environment(mark),
+                    env=how.env,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=how.kept_open,
                 )
                 code, note = _finished(process, mark, began + timeout, stop)
-                tail = _tail(output, 4 * agent_output.OUTPUT_LIMIT)
+                tail = _tail(output, agent_output.READ_LIMIT)
+                if note is None and not how.was_started():
+                    # Nothing but bubblewrap has printed anything then.
+                    raise isolation.not_started(agent_output.decode(tail), argv[0])
         except (OSError, ValueError) as error:
             (code, note), tail = _not_started(argv[0], error), b""
         if note == "time limit":
             note = f"time limit of {timeout:g} s reached"
         return agent_output.command_result(argv, code, note, tail, time.monotonic() - began)
 
+    @contextlib.contextmanager
+    def _apart(
+        self, argv: Sequence[str], cwd: Path, mark: str, readable: Sequence[Path]
+    ) -> Iterator["_Apart"]:
+        """How to start a check; its home and temporary folder go with it."""
+        env = self._environment(mark)
+        if self._bubblewrap is None or not cwd.is_dir():
+            yield _Apart(argv, env)
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="wavekeeper-", ignore_cleanup_errors=True) as own,
+            tempfile.TemporaryFile() as status,
+        ):
+            room = isolation.Room(cwd.absolute(), Path(own), env)
+            inside = self._bubblewrap.check(argv, room, readable, status.fileno())
+            self._bubblewrap.furnish(room.private, env)
+            keeper = {**self._bubblewrap.environment(env), isolation.KEEPER: "keeper"}
+            yield _Apart(inside, keeper, status)
+
     def _environment(self, mark: str) -> dict[str, str]:
         task, attempt, _ = mark.split("/", 2)
         return {
-            **{k: v for k, v in os.environ.items() if not OTHER_REPOSITORY.fullmatch(k)},
+            **isolation.environment(),
             **self._env,
             "WAVEKEEPER_MARK": mark,
             "WAVEKEEPER_TASK": task,
             "WAVEKEEPER_ATTEMPT": attempt,
             "WAVEKEEPER_SCOPE": self._scope,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """How a check is started."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    status: IO[bytes] | None = None
+    """Where bubblewrap writes down how far it got; None: there is no bubblewrap."""
+
+    @property
+    def kept_open(self) -> tuple[int, ...]:
+        return () if self.status is None else (self.status.fileno(),)
+
+    def was_started(self) -> bool:
+        """False: bubblewrap failed, and its exit code is not the command's."""
+        return self.status is None or b'"exit-code"' in _tail(self.status, agent_output.FINAL_LIMIT)
+
+
+def task_of(mark: str) -> str:
+    """The task that a mark names."""
+    return mark.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +251,9 @@ class _CommandRun:
                 return None
             self.stop(_CHECK_GRACE)
             self._exit = self._ending(*(status or (None, None)))
+            # Only now: what is left of the attempt may still write there. Its home is kept, because
+            # many agents write down there what they did.
+            shutil.rmtree(self._folder / "tmp", ignore_errors=True)
         return self._exit
 
     def events(self) -> Sequence[NewEvent]:
@@ -280,7 +345,7 @@ def _processes() -> Iterator[_Process]:
             variables = process.environ()
         mark, scope = (variables.get(f"WAVEKEEPER_{name}", "") for name in ("MARK", "SCOPE"))
         if process.pid != os.getpid():
-            yield _Process(process, mark, scope, is_shim="WAVEKEEPER_SHIM" in variables)
+            yield _Process(process, mark, scope, is_shim=isolation.KEEPER in variables)
 
 
 def _tree(match: Callable[[_Process], bool]) -> list[_Process]:
@@ -303,7 +368,8 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
     """SIGTERM, after `grace` seconds SIGKILL, until two looks in a row find nothing.
 
     Two looks, because the environment of a process that is just being replaced reads as empty.
-    A shim is spared until its tree is gone, so that it can write down how its command ended.
+    A shim is spared until its tree is gone, so that it can write down how its command ended; and
+    so is bubblewrap, because without it the agent would be killed at once, without any grace.
     Answers how many processes there were, shims not counted.
     """
     asked: set[_Process] = set()
@@ -317,7 +383,7 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
         if agents:
             shim_limit = max(shim_limit, time.monotonic() + _SHIM_PATIENCE)
         if time.monotonic() < kill_at:
-            beyond |= {one for one in alive if one not in asked and not _sent(one, signal.SIGTERM)}
+            beyond |= {one for one in agents if one not in asked and not _sent(one, signal.SIGTERM)}
         else:
             shims = alive if time.monotonic() > shim_limit else []
             beyond |= {one for one in agents or shims if not _sent(one, signal.SIGKILL)}
@@ -413,9 +479,10 @@ def _open(own: CommandAgentSettings, context: Context) -> CommandRunner:
         own.command,
         prompt=own.prompt,
         output=own.output,
-        env={**own.environment, "PATH": own.search_path},
+        env=own.given,
         now=context.now,
-        scope=str(context.state),
+        scope=context.scope,
+        boundary=context.boundary,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from agent.core.assess.closing_lines import closing
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
 
@@ -18,6 +19,8 @@ LINE_LIMIT: Final = 1024 * 1024
 """Bytes of one line that are read; of a longer one only the beginning is kept."""
 FINAL_LIMIT: Final = 256 * 1024
 """Bytes of plain output, or characters of a final JSON line, that make a final response."""
+READ_LIMIT: Final = 1024 * 1024
+"""Bytes of a command's output that are read: the end."""
 OUTPUT_LIMIT: Final = 4000
 """Characters of a command's output that a judge record keeps: the end."""
 _EVENTS: Final = 1000
@@ -118,8 +121,12 @@ def command_result(
     tail: bytes,
     seconds: float,
 ) -> CommandResult:
-    """What one acceptance command did; `note` is added to what it printed, and survives the cut."""
+    """What one acceptance command did; `note` is added to what it printed, and survives the cut.
+
+    What its test runner closed with is looked for in all of `tail`: more may be printed after it.
+    """
     printed = decode(tail).rstrip()
+    closed = closing(argv, printed)
     if note is not None:
         printed = f"{printed}\n{note}".lstrip()
     return CommandResult(
@@ -128,6 +135,7 @@ def command_result(
         seconds=round(seconds, 3),
         output=printed[-OUTPUT_LIMIT:],
         ok=code == 0,
+        ran=closed.ran if closed else None,
     )
 
 

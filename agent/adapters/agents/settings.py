@@ -34,6 +34,8 @@ class CommandSettings(TomlModel):
     output: Literal["text", "jsonl"] = "text"
     environment: dict[Variable, Argument] = {}
     """Added to the agent's environment."""
+    variables: Annotated[tuple[Variable, ...], Field(strict=False)] = ()
+    """Variables of the worker host that are added as they are, such as SSH_AUTH_SOCK."""
     path: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """Folders put in front of PATH."""
 
@@ -42,6 +44,12 @@ class CommandSettings(TomlModel):
         """Where the agent and acceptance commands find programs."""
         inherited = self.environment.get("PATH", os.environ.get("PATH", os.defpath))
         return os.pathsep.join([*(str(folder) for folder in self.path), inherited])
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What the agent gets beside what every agent gets."""
+        passed = {name: os.environ[name] for name in self.variables if name in os.environ}
+        return {**passed, **self.environment, "PATH": self.search_path}
 
 
 class CommandAgentSettings(CommandSettings):

@@ -1,12 +1,13 @@
 """A program: runs one command so that it outlives the host that asked for it.
 
-    python shim.py FOLDER CWD INPUT COMMAND...
+    WAVEKEEPER_SHIM=shim|keeper python shim.py FOLDER CWD INPUT COMMAND...
 
 It holds a lock on FOLDER/lock while the command runs, sends its output to FOLDER/output and
 FOLDER/errors, and leaves FOLDER/exit (`{"code": …, "signal": …}`) when command and offspring are
 gone. INPUT is the file the command reads, or `-`. Standard output gets one line: `started`,
 `there` (this folder has had its start), or `error` and a reason. Whenever it is killed, the
-command is never started a second time in one folder.
+command is never started a second time in one folder. `keeper`: the command is bubblewrap, which
+looks after the agent as we look after it; a signal n of the agent is its exit code 128 + n.
 """
 
 import ctypes
@@ -25,6 +26,7 @@ STRAGGLER_GRACE = 2.0
 _LOCK_PATIENCE = 2.0
 """Seconds to try for the lock: whoever asks whether it is held, holds it for a moment."""
 _PR_SET_CHILD_SUBREAPER = 36
+_SIGNALLED = 128
 
 
 def main(folder: Path, cwd: str, source: str, command: list[str]) -> int:
@@ -50,6 +52,8 @@ def main(folder: Path, cwd: str, source: str, command: list[str]) -> int:
         _answer("started")
         code = _wait(process)
         _end_what_is_left(process.pid)
+        if os.environ.get("WAVEKEEPER_SHIM") == "keeper" and code > _SIGNALLED:
+            code = _SIGNALLED - code
         _leave(folder, code)
     return 0
 
@@ -73,7 +77,9 @@ def _start(folder: Path, cwd: str, source: str, command: list[str]) -> "subproce
     # Reserves the room for the exit status now: at the end the disk may be full.
     (folder / "exit.part").write_bytes(b" " * 64)
     (folder / "started").touch()
-    environment = {name: value for name, value in os.environ.items() if name != "WAVEKEEPER_SHIM"}
+    environment = dict(os.environ)
+    if environment.get("WAVEKEEPER_SHIM") != "keeper":
+        environment.pop("WAVEKEEPER_SHIM", None)
     with (
         Path(os.devnull if source == "-" else source).open("rb") as stdin,
         (folder / "output").open("ab") as output,

@@ -27,6 +27,10 @@ from agent.core.model.text import one_line
 from agent.errors import ConfigurationError, WorktreeError
 
 HEADS: Final = "refs/heads/"
+CLONE: Final = "origin.git"
+"""In the folder of the clones: what the clones of the agents borrow their objects from."""
+AGENTS: Final = "agents"
+"""In the folder of the clones: one clone per task, which is its agent's to write."""
 LIMIT: Final = 300.0
 """Seconds for one call, which may fetch a whole history."""
 OTHER_REPOSITORY: Final = re.compile(
@@ -88,6 +92,7 @@ def run(
     timeout: float | None = None,
     fine: Sequence[int] = (0,),
     env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
 ) -> str:
     """The standard output of git in `folder`, where bytes that are no UTF-8 are surrogates.
 
@@ -104,9 +109,8 @@ def run(
     with _readable(settings) as file:
         own = _neutral(settings, file) | _OWN_VARIABLES | dict(env or {})
         try:
-            return _output(
-                arguments, where, folder, own, LIMIT if timeout is None else timeout, fine
-            )
+            limit = LIMIT if timeout is None else timeout
+            return _output(arguments, where, folder, own, limit, fine, stdin)
         except GitError:
             # They may have changed since they were read: that a remote refuses is what would show.
             _reaching.cache_clear()
@@ -270,12 +274,14 @@ def _output(
     env: Mapping[str, str],
     timeout: float,
     fine: Sequence[int] = (0,),
+    stdin: bytes = b"",
 ) -> str:
     name = f"git {arguments[0]}"
     try:
         ended = process.run(
             ["git", *front, *arguments],
-            process.Bounds(timeout, kept=_MOST), name=name, env=env, cwd=folder, spare_daemons=True
+            process.Bounds(timeout, kept=_MOST), name=name, env=env, cwd=folder, stdin=stdin,
+            spare_daemons=True,
         )  # fmt: skip
     except process.ProgramError as error:
         raise GitError(hidden(str(error))) from error

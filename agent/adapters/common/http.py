@@ -62,6 +62,10 @@ class HttpError(Exception):
         """The request may have reached the server; False: it certainly did not."""
 
 
+class InstallationError(HttpError):
+    """The place refuses us, is not there or is not configured: a person can repair that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One whole answer."""
@@ -108,9 +112,11 @@ def secret(name: str | None) -> str | None:
         return None
     value = os.environ.get(name, "").strip()
     if not value:
-        raise HttpError(f"the environment variable {name} is not set; put the token there")
+        message = f"the environment variable {name} is not set; put the token there"
+        raise InstallationError(message)
     if not value.isascii() or not value.isprintable():
-        raise HttpError(f"the environment variable {name} holds no usable token; put one there")
+        message = f"the environment variable {name} holds no usable token; put one there"
+        raise InstallationError(message)
     return value
 
 

@@ -1,22 +1,26 @@
 """Evidence from a program, for a system that has no API: an argument list in, one JSON object out.
 
 The program must only read; `wavekeeper doctor` shows what is run. Its answer is
-`{"holds": true | false | null, "value": "...", "detail": "..."}`; an exit status other than 0, more
-than one object, or none in time is no answer, and what is not answered is unknown.
+`{"holds": true | false | null, "value": "...", "detail": "...", "at": "2026-03-01T09:00:00Z"}`,
+where `at` is when it was true, if that was before. An exit status other than 0, more than one
+object, or none in time is no answer, and what is not answered is unknown.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from agent.adapters.common.http import HttpError
 from agent.adapters.common.process import Bounds, ProgramError, environment, filled, run
-from agent.adapters.evidence.probe import Finding, evidence
+from agent.adapters.evidence.oci import relation
+from agent.adapters.evidence.probe import Finding, evidence, short, whole
 from agent.adapters.evidence.settings import (
     COMMIT_PROOFS,
     DIGEST_PROOFS,
@@ -37,6 +41,7 @@ class _Printed(BaseModel):
     holds: bool | None
     value: str | None = None
     detail: str | None = None
+    at: AwareDatetime | None = None
 
 
 class CommandEvidence:
@@ -65,7 +70,33 @@ class CommandEvidence:
             "digest": self._recorded(spec, view, now) if "{digest}" in needed else None,
         }
         found = [_finding(one, names) for one in service.command]
-        return evidence("command", found, view, now)
+        found = [self._recognised(one, service, spec, view, now) for one in found]
+        return evidence("command", found, view, now, service.ask_after)
+
+    def _recognised(
+        self,
+        found: Finding,
+        service: ServiceSettings,
+        spec: TaskSpec,
+        view: TaskView,
+        now: datetime,
+    ) -> Finding:
+        """With the whole name of the commit, and with the digest that is meant by the settings."""
+        if not found.holds or found.value is None:
+            return found
+        if found.kind in COMMIT_PROOFS:
+            return replace(found, value=whole(found.value, self._pushed(spec, view, now)))
+        meant = self._recorded(spec, view, now) if found.kind in DIGEST_PROOFS else None
+        if meant is None:
+            return found
+        try:
+            how = relation(service, meant, found.value)
+        except HttpError as error:
+            detail = f"whether {short(found.value)} is {short(meant)} is not known: {error}"
+            return replace(found, holds=None, detail=detail)
+        if how is None:
+            return found
+        return replace(found, value=meant, detail=f"{found.detail}: {short(found.value)}, {how}")
 
 
 def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
@@ -82,15 +113,16 @@ def _finding(question: Question, names: Mapping[str, str | None]) -> Finding:
     if not ended.whole:
         return finding(holds=None, detail=f"{program} printed more than one small JSON object")
     try:
-        printed = _Printed.model_validate(json.loads(ended.output))
-    except (ValidationError, ValueError, RecursionError):
+        # What JSON has no word for, a moment, is read from a string even though it is strict.
+        printed = _Printed.model_validate_json(ended.output)
+    except ValidationError:
         return finding(holds=None, detail=f'{program} printed no {{"holds": ...}} object')
     named: frozenset[ProofKind] = DIGEST_PROOFS | COMMIT_PROOFS
     if printed.holds and question.proof in named and not printed.value:
         detail = f"{program} printed true but no value that could be compared"
         return finding(holds=None, detail=detail)
     detail = printed.detail or f"{program} printed {json.dumps(printed.holds)}"
-    return finding(holds=printed.holds, value=printed.value, detail=detail)
+    return finding(holds=printed.holds, value=printed.value, detail=detail, at=printed.at)
 
 
 def _check(service: ServiceSettings, _context: Context) -> Iterable[Check]:

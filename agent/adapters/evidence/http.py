@@ -12,8 +12,21 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from agent.adapters.common.http import Answer, Http, HttpError, bearer
-from agent.adapters.evidence.probe import COMMIT, Finding, absent, asked, evidence, named, whole
+from agent.adapters.common.http import Answer, Http, HttpError, InstallationError, bearer
+from agent.adapters.evidence.oci import relation
+from agent.adapters.evidence.probe import (
+    COMMIT,
+    FRESH,
+    Finding,
+    absent,
+    asked,
+    dated,
+    evidence,
+    named,
+    short,
+    unanswered,
+    whole,
+)
 from agent.adapters.evidence.settings import COMMIT_PROOFS, DIGEST_PROOFS, Look, ServiceSettings
 from agent.backends import Check, Context, EvidenceBackend, Known
 from agent.core.model.nouns import Evidence, ProofKind
@@ -49,57 +62,67 @@ class HttpEvidence:
         def found(look: Look) -> Finding:
             ask = wanted.get(look.proof)
             late = absent(view, now, service.patience)
-            return _finding(service, look, ask and (lambda: ask(spec, view, now)), late)
+            try:
+                answer = look_once(service, look)
+                known = ask and partial(ask, spec, view, now)
+                return dated(_finding(service, answer, look, known, late), answer, now)
+            except HttpError as error:
+                return unanswered(look.proof, error, look.url)
 
-        return evidence("http", [found(one) for one in service.look], view, now)
+        return evidence("http", [found(one) for one in service.look], view, now, service.ask_after)
 
 
 def look_once(service: ServiceSettings, look: Look) -> Answer:
     """The answer at the look's address. HttpError if there is none, or if we are refused."""
-    headers = {"accept": "application/json, */*"} | bearer(look.token)
+    headers = {"accept": "application/json, */*"} | FRESH | bearer(look.token)
     http = Http((look.url,), timeout=service.timeout, authority=service.authority)
     answer = http.ask("GET", look.url, headers=headers)
     if answer.status in (401, 403) and answer.status != look.status:
         named = f"the token in {look.token}" if look.token else "a token; name its variable"
-        raise HttpError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
+        raise InstallationError(f"{answer.url} refuses us ({answer.status}): it needs {named}")
     return answer
 
 
 def _finding(
     service: ServiceSettings,
+    answer: Answer,
     look: Look,
     wanted: Callable[[], str | None] | None,
     late: bool | None,  # noqa: FBT001 - from `absent`
 ) -> Finding:
-    try:
-        answer = look_once(service, look)
-        place = f"{answer.url}{_where(look)}"
-        found = partial(Finding, kind=look.proof, source=place, answer=answer.digest)
-        if answer.status != look.status:
-            # Only of its health is this an observation; of the rest nothing could be read.
-            holds = late if look.proof is ProofKind.LIVE_HEALTH else None
-            return found(detail=f"{place} answered {answer.status}, not {look.status}", holds=holds)
-        if look.pointer is None and look.header is None:
-            return found(detail=f"{place} answered {answer.status}", holds=True)
-        value = value_at(answer, look)
-        if value is None:
-            return found(detail=f"{place} says nothing", holds=None)
-        if wanted is None:
-            fine = type(value) is type(look.expect) and value == look.expect
-            detail = f"{place} says {_shown(value)}"
-            if fine:
-                return found(detail=detail, holds=True)
-            return found(detail=f"{detail}, not {_shown(look.expect)}", holds=late)
-        expected = wanted()
-        name = _name(value, look.proof, expected)
-        if name is None:
-            kind = "digest" if look.proof in DIGEST_PROOFS else "commit"
-            return found(detail=f"{place} names no {kind}: {_shown(value)}", holds=late)
-        return named(
-            look.proof, name, expected, late, place=place, source=place, answer=answer.digest
-        )
-    except HttpError as error:
-        return Finding(kind=look.proof, holds=None, detail=str(error), source=look.url)
+    place = f"{answer.url}{_where(look)}"
+    found = partial(Finding, kind=look.proof, source=place, answer=answer.digest)
+    if answer.status != look.status:
+        # Only of its health is this an observation; of the rest nothing could be read.
+        holds = late if look.proof is ProofKind.LIVE_HEALTH else None
+        return found(detail=f"{place} answered {answer.status}, not {look.status}", holds=holds)
+    if look.pointer is None and look.header is None:
+        return found(detail=f"{place} answered {answer.status}", holds=True)
+    value = value_at(answer, look)
+    if value is None:
+        return found(detail=f"{place} says nothing", holds=None)
+    if wanted is None:
+        fine = type(value) is type(look.expect) and value == look.expect
+        detail = f"{place} says {_shown(value)}"
+        if fine:
+            return found(detail=detail, holds=True)
+        return found(detail=f"{detail}, not {_shown(look.expect)}", holds=late)
+    expected = wanted()
+    name = _name(value, look.proof, expected)
+    if name is None:
+        kind = "digest" if look.proof in DIGEST_PROOFS else "commit"
+        return found(detail=f"{place} names no {kind}: {_shown(value)}", holds=late)
+    if expected is not None and look.proof in DIGEST_PROOFS:
+        try:
+            how = relation(service, expected, name)
+        except HttpError as error:
+            which = (
+                f"{place} says {short(name)}, and whether that is {short(expected)} is not known"
+            )
+            return found(detail=f"{which}: {error}", holds=None)
+        if how is not None:
+            return found(detail=f"{place} says {short(name)}, {how}", holds=True, value=expected)
+    return named(look.proof, name, expected, late, place=place, source=place, answer=answer.digest)
 
 
 def _where(look: Look) -> str:

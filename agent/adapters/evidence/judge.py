@@ -1,4 +1,4 @@
-"""Evidence from the judge record: the acceptance commands on a clean checkout of what was pushed.
+"""Evidence from a judgement: the acceptance commands on a clean checkout of what was pushed.
 
 Policy: "A Code Queue task is not complete merely because it pushed code." For infrastructure,
 "acceptance must prove that the original blocked workflow can proceed".
@@ -20,7 +20,10 @@ from agent.core.model.nouns import (
 )
 from agent.core.model.queueing import TaskSpec, TaskView
 from agent.core.model.text import one_line
+from agent.errors import QueueUnavailableError
+from agent.ports import Judgements
 
+_SHORT: Final = 12
 _SHOWN: Final = 200
 """Characters of a command line or a reason that are shown."""
 
@@ -29,9 +32,18 @@ _Seen = tuple[Command, CommandResult | None]
 
 
 class JudgeEvidence:
-    """Reads the judge record that came with the result; asks nobody."""
+    """Reads what a judge host found of the attempt. What the queue's own judge says is no proof."""
 
-    kinds = frozenset({ProofKind.CHECKS_PASSED, ProofKind.BLOCKED_WORKFLOW_PROCEEDS})
+    kinds = frozenset(
+        {
+            ProofKind.CHECKS_PASSED,
+            ProofKind.BLOCKED_WORKFLOW_PROCEEDS,
+            ProofKind.CHANGE_SHOWN,
+        }
+    )
+
+    def __init__(self, judgements: Judgements) -> None:
+        self._judgements = judgements
 
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
         """`blocked-workflow-proceeds` only when the order has a command that shows it.
@@ -39,13 +51,22 @@ class JudgeEvidence:
         Of an infrastructure task every command does: they are the workflow that was blocked.
         Every command of the order must have been seen to be fine: one that was not run is not.
         """
-        del spec  # the order is what the judge was given
-        seen = list(_seen(view.order.acceptance_commands, view.judge))
-        found = [(ProofKind.CHECKS_PASSED, _passed(seen, view.judge))]
-        of_infrastructure = view.order.kind is TaskKind.INFRASTRUCTURE
+        try:
+            judgement = self._judgements.latest(view.id, view.attempt)
+        except QueueUnavailableError as error:
+            why = _cut(str(error))
+            unseen = [Finding(kind=kind, holds=None, detail=why) for kind in sorted(self.kinds)]
+            return evidence("", unseen, view, now)
+        judge = judgement.record if judgement is not None else None
+        seen = list(_seen(spec.acceptance_commands, judge))
+        found = [
+            (ProofKind.CHECKS_PASSED, _passed(seen, judge)),
+            (ProofKind.CHANGE_SHOWN, _shown(judge)),
+        ]
+        of_infrastructure = spec.kind is TaskKind.INFRASTRUCTURE
         if proceeding := [one for one in seen if of_infrastructure or one[0].expect == "proceeds"]:
-            found.append((ProofKind.BLOCKED_WORKFLOW_PROCEEDS, _proceeds(proceeding, view.judge)))
-        commit, at = (view.judge.commit, view.judge.at) if view.judge else (None, now)
+            found.append((ProofKind.BLOCKED_WORKFLOW_PROCEEDS, _proceeds(proceeding, judge)))
+        commit, at = (judge.commit, judge.at) if judge else (None, now)
         findings = [
             Finding(kind=kind, holds=holds, value=commit, detail=detail)
             for kind, (holds, detail) in found
@@ -71,6 +92,8 @@ def _passed(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | No
         return None, "no judge record: nothing was checked yet"
     if fault := _failed(seen):
         return False, fault
+    if judge.verdict == "unknown":
+        return None, _cut(judge.reason or "nothing shows that anything was checked")
     if judge.verdict != "pass" and judge.reason:
         return False, _cut(judge.reason)
     if fault := _not_run(checks):
@@ -78,6 +101,21 @@ def _passed(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | No
     if judge.verdict != "pass":
         return False, "the judge failed it and gave no reason"
     return True, f"{_count(checks)} passed on a clean checkout"
+
+
+def _shown(judge: JudgeRecord | None) -> tuple[bool | None, str]:
+    """Whether a command that failed on the base passes now."""
+    if judge is None or judge.base is None:
+        return None, "the commands were not tried on the base"
+    base = judge.base[:_SHORT]
+    if judge.shown is None:
+        return None, f"whether the commands passed on {base} already is not known"
+    if not judge.shown:
+        return False, f"every command that passes now passed on {base} already"
+    before = {one.argv for one in judge.base_commands if not one.ok}
+    now = next((one for one in judge.commands if one.ok and one.argv in before), None)
+    what = f"`{_cut(shlex.join(now.argv))}`" if now is not None else "a command"
+    return True, f"{what} failed on {base} and passes now"
 
 
 def _proceeds(seen: Sequence[_Seen], judge: JudgeRecord | None) -> tuple[bool | None, str]:

@@ -15,15 +15,18 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from agent.adapters.common.http import Answer, Http, HttpError, origin, secret
+from agent.adapters.common.http import Answer, Http, HttpError, InstallationError, origin, secret
 from agent.adapters.evidence.probe import (
     COMMIT,
+    FRESH,
     Finding,
     absent,
     asked,
+    dated,
     evidence,
     named,
     short,
+    unanswered,
     whole,
 )
 from agent.adapters.evidence.settings import ImageSettings, ServiceSettings
@@ -41,7 +44,14 @@ _IMAGES: Final = (
 )
 _ACCEPT: Final = ", ".join((*_INDEXES, *_IMAGES))
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_CHALLENGE: Final = re.compile(r'(\w+)="([^"]*)"')
+_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_SCHEME: Final = re.compile(
+    rf"[ \t,]*({_NAME})(?=[ \t,]|$)(?:[ \t]+[0-9A-Za-z._~+/-]+=*[ \t]*(?=,|$))?"
+)
+"""The name of a scheme, and its `token68` if it has that instead of parameters."""
+_PARAMETER: Final = re.compile(
+    rf'[ \t,]*({_NAME})[ \t]*=[ \t]*(?:({_NAME})|"((?:[^"\\]|\\.)*)")[ \t]*(?=,|$)'
+)
 _MOST_IMAGES: Final = 32
 """Images of one index whose labels are read."""
 _REDIRECTS: Final = 3
@@ -64,7 +74,7 @@ class OciEvidence:
             return ()
         commit = self._pushed(spec, view, now)
         found = _Look(service, service.image, view, now).findings(commit)
-        return evidence("oci", found, view, now)
+        return evidence("oci", found, view, now, service.ask_after)
 
 
 class Registry:
@@ -108,10 +118,14 @@ class Registry:
         """The configuration of an image."""
         return self._whole(self._ask("GET", f"blobs/{digest}", "*/*"), digest)
 
+    def has_repository(self) -> bool:
+        """Whether the repository is there. HttpError if the registry does not say so, to us."""
+        answer = self._ask("GET", "tags/list?n=1", "application/json")
+        return answer.status != _NOT_FOUND
+
     def check(self) -> str:
         """One line: the registry answers, to us. HttpError if it does not."""
-        answer = self._ask("GET", "tags/list?n=1", "application/json")
-        return f"answers, {'has' if answer.status != _NOT_FOUND else 'has not yet'} the repository"
+        return f"answers, {'has' if self.has_repository() else 'has not yet'} the repository"
 
     def _whole(self, answer: Answer, digest: str) -> Any:  # noqa: ANN401
         if answer.status == _NOT_FOUND:
@@ -127,40 +141,55 @@ class Registry:
             self._authorization = self._authorize(answer)
             answer = self._send(method, url, accept)
         if answer.status in (401, 403):
-            raise HttpError(f"{answer.url} refuses us ({answer.status}): {self._remedy()}")
+            raise InstallationError(f"{answer.url} refuses us ({answer.status}): {self._remedy()}")
         if answer.status not in (200, _NOT_FOUND):
             raise HttpError(f"{answer.url} answered {answer.status}")
         return answer
 
     def _send(self, method: str, url: str, accept: str) -> Answer:
-        headers = {"accept": accept}
+        headers = {"accept": accept} | FRESH
         if self._authorization:
             headers["authorization"] = self._authorization
         return self._http.ask(method, url, headers=headers, redirects=_REDIRECTS)
 
     def _authorize(self, refused: Answer) -> str:
-        """What the registry's challenge asks for, from the configured token service only."""
-        scheme, _, rest = refused.headers.get("www-authenticate", "").partition(" ")
+        """What one of the challenges asks for, from the configured token service only.
+
+        A token comes before a password: it is good for one repository and a short time.
+        """
+        if origin(refused.url) != origin(self._image.registry):
+            raise InstallationError(f"{refused.url} refuses us, and is not the registry")
+        challenges = parse_challenges(refused.headers.get("www-authenticate", ""))
+        offered = [one for scheme, one in challenges if scheme == "bearer" and "realm" in one]
+        elsewhere = None
+        for challenge in offered:
+            if (where := origin(challenge["realm"])) == self._realm:
+                return self._token(challenge)
+            elsewhere = elsewhere or where
         basic = self._basic()
-        if scheme.lower() == "basic":
-            if basic is None:
-                raise HttpError(f"{refused.url} asks for a password: {self._remedy()}")
-            return basic
-        challenge = dict(_CHALLENGE.findall(rest))
-        if scheme.lower() != "bearer" or "realm" not in challenge:
-            raise HttpError(f"{refused.url} refuses us and names no way to sign in")
-        if origin(challenge["realm"]) != self._realm:
-            raise HttpError(
-                f"{refused.url} sends us to {origin(challenge['realm'])} for a token, which is not "
-                "configured; name it as token_service",
-            )
+        if any(scheme == "basic" for scheme, _ in challenges):
+            if basic is not None:
+                return basic
+            if elsewhere is None:
+                raise InstallationError(f"{refused.url} asks for a password: {self._remedy()}")
+        if elsewhere is None:
+            raise InstallationError(f"{refused.url} refuses us and names no way to sign in")
+        raise InstallationError(
+            f"{refused.url} sends us to {elsewhere} for a token, which is not "
+            "configured; name it as token_service",
+        )
+
+    def _token(self, challenge: Mapping[str, str]) -> str:
+        """From the very realm that the registry names."""
+        basic = self._basic()
         query = {k: v for k, v in challenge.items() if k in ("service", "scope")}
         url = f"{challenge['realm']}{'&' if '?' in challenge['realm'] else '?'}{urlencode(query)}"
         answer = self._http.ask("GET", url, headers={"authorization": basic} if basic else {})
         given = answer.json() if answer.status == 200 else None  # noqa: PLR2004
         token = (given.get("token") or given.get("access_token")) if isinstance(given, dict) else 0
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise HttpError(f"{answer.url} gave no token ({answer.status}): {self._remedy()}")
+            kind = InstallationError if answer.status in (401, 403, _NOT_FOUND) else HttpError
+            raise kind(f"{answer.url} gave no token ({answer.status}): {self._remedy()}")
         return f"Bearer {token}"
 
     def _basic(self) -> str | None:
@@ -173,6 +202,52 @@ class Registry:
         if self._image.token is None:
             return "name the variable that holds a token as `token` of the image"
         return f"see whether the token in {self._image.token} may pull"
+
+
+def parse_challenges(header: str) -> list[tuple[str, dict[str, str]]]:
+    """Scheme and parameters of each challenge, as in RFC 9110, 11.6.1; names are in lower case.
+
+    Several fields are one list, several challenges may stand in one, and a comma separates both
+    challenges and parameters. One that names a parameter twice is left out, because nobody could
+    say which counts; what follows a fault of syntax is not read.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    place = 0
+    while (scheme := _SCHEME.match(header, place)) is not None:
+        place, names, values = scheme.end(), [], {}
+        while (one := _PARAMETER.match(header, place)) is not None:
+            name, plain, quoted = one.group(1).lower(), one[2], one[3]
+            names.append(name)
+            values[name] = re.sub(r"\\(.)", r"\1", quoted) if plain is None else plain
+            place = one.end()
+        if len(names) == len(values):
+            found.append((scheme[1].lower(), values))
+    return found
+
+
+def relation(service: ServiceSettings, meant: str, seen: str) -> str | None:
+    """How `seen` is the artifact `meant` under another digest; None: it is another one.
+
+    An index and an image in it are one artifact. Where the index is meant, each of its images will
+    do; where one platform's image is meant, an index that names it for that platform. HttpError if
+    the registry does not say what they hold.
+    """
+    image = service.image
+    if image is None or seen == meant or not _DIGEST.fullmatch(seen):
+        return None
+    registry = Registry(service, image)
+    holder, held = (meant, seen) if image.platform is None else (seen, meant)
+    if holder == seen and registry.resolve(seen)[0] is None:
+        return None
+    index = registry.manifest(holder)
+    if "manifests" not in index:
+        return None
+    for digest, platform in _images(index):
+        if digest == held and _is_for(image.platform, platform):
+            if holder == meant:
+                return f"which is the image for {platform} in the index {short(meant)}"
+            return f"which is an index with the image {short(meant)} for {platform}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +270,13 @@ class _Look:
             registry = Registry(self.service, image)
             digest, answer = registry.resolve(reference)
             if digest is None:
-                there = absent(self.view, self.now, self.service.patience)
-                late = "yet" if there is None else "in the registry"
-                return self._both(there, f"there is no {name} {late}", answer)
+                return [
+                    dated(one, answer, self.now) for one in self._missing(registry, name, answer)
+                ]
             manifest = registry.manifest(digest)
             chosen = self._chosen(manifest, digest)
         except HttpError as error:
-            return self._both(None, str(error))
+            return [self._unanswered(kind, error) for kind in _proofs(self.service)]
         recorded = Finding(
             kind=ProofKind.DIGEST_RECORDED,
             holds=True,
@@ -210,21 +285,41 @@ class _Look:
             source=answer.url,
             answer=answer.digest,
         )
-        if not image.revision_label:
-            return [recorded]
-        try:
-            return [recorded, self._built(registry, manifest, chosen, digest, commit)]
-        except HttpError as error:
-            return [recorded, self._both(None, str(error))[1]]
+        found = [recorded]
+        if image.revision_label:
+            try:
+                found.append(self._built(registry, manifest, chosen, digest, commit))
+            except HttpError as error:
+                found.append(self._unanswered(ProofKind.ARTIFACT_BUILT, error))
+        # What has a digest never changes; only which one the reference names may be an old answer.
+        return [dated(one, answer, self.now) for one in found]
+
+    def _missing(self, registry: Registry, name: str, answer: Answer) -> list[Finding]:
+        """There is no such tag; without the repository, no attempt could ever bring one."""
+        there = absent(self.view, self.now, self.service.patience)
+        if there is None:
+            return self._both(None, f"there is no {name} yet", answer)
+        if registry.has_repository():
+            return self._both(there, f"there is no {name} in the registry", answer)
+        where = f"{self.image.registry} has no repository {self.image.repository}"
+        return self._both(
+            None, f"{where}: see whether registry and repository are right", fault=True
+        )
+
+    def _unanswered(self, kind: ProofKind, error: HttpError) -> Finding:
+        where = f"{self.image.registry}/v2/{self.image.repository}"
+        late = absent(self.view, self.now, self.service.patience) is False
+        return unanswered(kind, error, where, late=late)
 
     def _chosen(self, manifest: Any, digest: str) -> str:  # noqa: ANN401
         """The digest that counts: the configured platform's, or the reference's own."""
         if self.image.platform is None or "manifests" not in manifest:
             return digest
-        for one, platform in _images(manifest):
-            if platform == self.image.platform:
-                return one
-        raise HttpError(f"{short(digest)} is an index without an image for {self.image.platform}")
+        fitting = [one for one, name in _images(manifest) if _is_for(self.image.platform, name)]
+        if len(fitting) != 1:
+            many = f"{len(fitting)} images" if fitting else "no image"
+            raise HttpError(f"{short(digest)} is an index with {many} for {self.image.platform}")
+        return fitting[0]
 
     def _built(
         self,
@@ -267,10 +362,14 @@ class _Look:
             place=place, source=source, answer=raw.hexdigest(),
         )  # fmt: skip
 
-    def _both(self, holds: bool | None, detail: str, answer: Answer | None = None) -> list[Finding]:  # noqa: FBT001
-        kinds = [ProofKind.DIGEST_RECORDED]
-        if self.image.revision_label:
-            kinds.append(ProofKind.ARTIFACT_BUILT)
+    def _both(
+        self,
+        holds: bool | None,  # noqa: FBT001 - as in a finding
+        detail: str,
+        answer: Answer | None = None,
+        *,
+        fault: bool = False,
+    ) -> list[Finding]:
         source = answer.url if answer else f"{self.image.registry}/v2/{self.image.repository}"
         return [
             Finding(
@@ -279,9 +378,15 @@ class _Look:
                 detail=detail,
                 source=source,
                 answer=answer.digest if answer else None,
+                fault=fault,
             )
-            for one in kinds
+            for one in _proofs(self.service)
         ]
+
+
+def _is_for(wanted: str | None, platform: str) -> bool:
+    """Whoever names no variant takes any."""
+    return wanted is None or f"{platform}/".startswith(f"{wanted}/")
 
 
 def _images(index: Any) -> list[tuple[str, str]]:  # noqa: ANN401

@@ -168,7 +168,7 @@ class ImageSettings(TomlModel):
 
 
 class CiSettings(TomlModel):
-    """`[services.NAME.ci]`: check runs and workflow runs of GitHub Actions."""
+    """`[services.NAME.ci]`: workflow runs, check runs and commit statuses on GitHub."""
 
     api: Api = "https://api.github.com"
     repository: GitHubName
@@ -177,7 +177,13 @@ class CiSettings(TomlModel):
     artifact: Text | None = None
     """The artifact that the workflow must have left behind."""
     checks: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    """The names of the check runs that must have passed on the pushed commit."""
+    """What must have passed on the pushed commit: names of check runs, contexts of statuses."""
+    app: Text = "github-actions"
+    """The slug of the app whose check runs count; anybody else's of the same name does not."""
+    status_by: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """The logins whose commit statuses count; none: those of all who may write there."""
+    pull_requests: bool = False
+    """Whether a run that built a pull request's test merge counts for the branch as well."""
     token: Variable | None = None
 
     @model_validator(mode="after")
@@ -250,6 +256,8 @@ class ServiceSettings(TomlModel):
     """Seconds for one request."""
     patience: Seconds = 900.0
     """Seconds after an attempt's end in which its delivery may still be on its way."""
+    ask_after: Seconds | None = None
+    """Seconds for which something may stay unknown before a person is asked; None: the policy's."""
     authority: Folder | None = None
     """A file with certificates of your own authority, in PEM."""
     image: ImageSettings | None = None

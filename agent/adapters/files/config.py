@@ -25,14 +25,17 @@ from agent.adapters.files.toml import (
     TomlFaultError,
     TomlModel,
     Variable,
+    Where,
     did_you_mean,
     fault_at,
     parse,
+    variables_in,
 )
 from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
 from agent.backends import (
     AgentBackend,
     Chosen,
+    Isolation,
     IssuesBackend,
     Kind,
     QueueBackend,
@@ -82,7 +85,7 @@ time_limit = "2h"             # for one attempt
 EMBEDDED: Final = "embedded"
 """The queue that `[[queue]]` is about."""
 _LEAST_BEATS: Final = 3
-"""Heartbeats that fit into a lease: one may be late and one lost before a worker is fenced."""
+"""Heartbeats that fit into a lease: one may be late and one lost before a host is fenced."""
 
 
 def _remote(value: str) -> str:
@@ -107,6 +110,15 @@ class SupervisorSettings(TomlModel):
     """Where the supervisor runs; heavy checks are never run on the master."""
 
 
+def _refuse_late_beats(lease: float, heartbeat: float) -> None:
+    if lease < _LEAST_BEATS * heartbeat:
+        message = (
+            f"lease ({lease:g}s) must be at least {_LEAST_BEATS} heartbeats"
+            f" ({heartbeat:g}s each); make it longer, or beat more often"
+        )
+        raise fault_at(("lease",), message)
+
+
 class WorkerSettings(CommandSettings):
     """How `wavekeeper work` runs agents: those of `command`, or of the `agent` that it names."""
 
@@ -123,16 +135,58 @@ class WorkerSettings(CommandSettings):
     time_limit: Seconds = 7200.0
     queues: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     """The queues it takes work from; empty: all."""
+    isolation: Isolation | None = None
+    """How agents and the commands that check their work are kept apart from all else here. None:
+    by bubblewrap where it works, else not at all."""
+    readable: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
+    """What an agent behind bubblewrap may read beside the system and its own program."""
+    writable: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
+    """What it may write beside its worktree, such as the folder of its login."""
+
+    @model_validator(mode="after")
+    def _isolation_is_built(self) -> Self:
+        if self.isolation == "user":
+            message = "'isolation' is 'user', which is not built yet; write bubblewrap or none"
+            raise fault_at(("isolation",), message)
+        return self
 
     @model_validator(mode="after")
     def _survives_a_late_beat(self) -> Self:
-        if self.lease < _LEAST_BEATS * self.heartbeat:
-            message = (
-                f"lease ({self.lease:g}s) must be at least {_LEAST_BEATS} heartbeats"
-                f" ({self.heartbeat:g}s each); make it longer, or beat more often"
-            )
-            raise fault_at(("lease",), message)
+        _refuse_late_beats(self.lease, self.heartbeat)
         return self
+
+
+class JudgeSettings(TomlModel):
+    """How `wavekeeper judge` checks what was pushed, and the judge beside `wavekeeper work`."""
+
+    heavy: bool | None = None
+    """Whether it takes commands that are marked heavy. None: not where the supervisor's host is
+    the master."""
+    slots: Annotated[int, Field(ge=1, le=100)] = 1
+    """Judgements at a time."""
+    lease: Seconds = 90.0
+    """Seconds a claim is good for without a heartbeat."""
+    heartbeat: Seconds = 15.0
+    pause: Seconds = 5.0
+    """Seconds before a judgement that could not be made is tried again; twice as long each time."""
+    lfs: bool = False
+    """Fetch the files of Git LFS from the remote; otherwise their pointers are checked out."""
+    submodules: bool = False
+    """Fill submodules, from the addresses that the commit names."""
+    network: bool = False
+    """Whether the commands have a network, where they are kept apart by bubblewrap."""
+
+    @model_validator(mode="after")
+    def _survives_a_late_beat(self) -> Self:
+        _refuse_late_beats(self.lease, self.heartbeat)
+        return self
+
+
+class ApprovalSettings(TomlModel):
+    """How a person may answer."""
+
+    scripted: bool = False
+    """Whether `approve ID --digest D` works, which needs no terminal and so no person."""
 
 
 class ModelSettings(TomlModel):
@@ -242,6 +296,8 @@ class Settings(TomlModel):
     )
     """`[[queue]]`: the queues of the embedded kind; `[queue]`: another queue, by its kind."""
     model: ModelSettings = ModelSettings()
+    judge: JudgeSettings = JudgeSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     worker: WorkerSettings = Field(default_factory=dict, validate_default=True)
     agents: Annotated[
         tuple[Annotated[Chosen[AgentBackend[Any]], PlainValidator(_agent)], ...],
@@ -257,6 +313,13 @@ class Settings(TomlModel):
     def queues(self) -> tuple[QueueSpec, ...]:
         """The queues, in the order of the file."""
         return tuple(self.queue.backend.queues(self.queue.settings))
+
+    @property
+    def judges_heavy(self) -> bool:
+        """Whether a judge host here takes heavy commands; the master is kept free of them."""
+        if self.judge.heavy is not None:
+            return self.judge.heavy
+        return self.supervisor.host != "master"
 
     @property
     def agent(self) -> Chosen[AgentBackend[Any]] | None:
@@ -298,6 +361,36 @@ class Settings(TomlModel):
         if own not in known:
             hint = did_you_mean(own, known) or "; add it as [[agents]]"
             raise fault_at(("worker", "agent"), f"there is no agent {own!r:.80}{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_its_keys(self) -> Self:
+        asks = (self.model.reviewer, self.model.drafter) != ("none", "none")
+        own = (self.model if asks else None, self.queue.settings, self.issues.settings)
+        keys = {*variables_in((*own, self.services))}
+        named: list[tuple[Where, object]] = [(("worker",), self.worker)]
+        named += [(("agents", place), one.settings) for place, one in enumerate(self.agents)]
+        for where, settings in named:
+            for index, name in enumerate(getattr(settings, "variables", ())):
+                if name in keys:
+                    message = (
+                        f"{name} holds a key of the supervisor, which no agent gets; keep the "
+                        "agent's own in another variable"
+                    )
+                    raise fault_at((*where, "variables", index), message)
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_its_state(self) -> Self:
+        for name, folders in (
+            ("readable", self.worker.readable),
+            ("writable", self.worker.writable),
+        ):
+            for index, folder in enumerate(folders):
+                plain = Path(os.path.normpath(folder))
+                if plain.is_relative_to(os.path.normpath(self.state)) or plain == plain.parent:
+                    message = f"{folder} is not for agents; name a folder that holds what they need"
+                    raise fault_at(("worker", name, index), message)
         return self
 
 

@@ -8,9 +8,9 @@ import difflib
 import re
 import tomllib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -351,3 +351,25 @@ def _variable(name: str) -> str:
 
 Variable = Annotated[Text, AfterValidator(_variable)]
 """The name of an environment variable, such as the one that holds a token."""
+
+
+def variables_in(value: object) -> Iterator[str]:
+    """The environment variables that are named by the `Variable` fields of `value`, and below."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            found = getattr(value, name)
+            if _is_variable(field.annotation, field.metadata):
+                yield from (found,) if isinstance(found, str) else (found or ())
+            else:
+                yield from variables_in(found)
+    elif isinstance(value, Mapping):
+        yield from variables_in(tuple(value.values()))
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from variables_in(one)
+
+
+def _is_variable(kind: object, metadata: Iterable[object]) -> bool:
+    if any(getattr(one, "func", None) is _variable for one in metadata):
+        return True
+    return any(_is_variable(one, getattr(one, "__metadata__", ())) for one in get_args(kind))

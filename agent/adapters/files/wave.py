@@ -23,7 +23,7 @@ from agent.adapters.files.toml import (
     did_you_mean,
     parse,
 )
-from agent.core.assess import write_scopes
+from agent.core.assess import branches, write_scopes
 from agent.core.model.durations import Seconds
 from agent.core.model.nouns import Command, Criterion, Grants, ProofKind, TaskKind
 from agent.core.model.queueing import ATTEMPTS, TaskSpec
@@ -93,6 +93,7 @@ class _Command(TomlModel):
 
     argv: Annotated[tuple[str, ...], Field(strict=False, min_length=1), AfterValidator(_argv)]
     timeout: Seconds = 600.0
+    heavy: bool = False
 
 
 def _as_table(value: object) -> object:
@@ -127,6 +128,8 @@ _Some = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 _Kind = Annotated[TaskKind, Field(strict=False)]
 _Attempts = Annotated[int, Field(ge=1, le=10)]
 _Id = Annotated[Text, AfterValidator(_id)]
+_Patterns = tuple[Annotated[Text, AfterValidator(_pattern)], ...]
+_ShownBy = Literal["check", "push"]
 
 
 class _Grants(TomlModel):
@@ -148,6 +151,8 @@ class _Defaults(TomlModel):
     kind: _Kind | None = None
     validation_scope: Text | None = None
     forbidden: _Words = ()
+    protected: Annotated[_Patterns, Field(strict=False)] | None = None
+    shown_by: _ShownBy | None = None
     attempts: _Attempts | None = None
 
 
@@ -164,13 +169,13 @@ class _Task(TomlModel):
     title: Text
     ownership: Text
     background: Text
-    write_scope: Annotated[
-        tuple[Annotated[Text, AfterValidator(_pattern)], ...],
-        Field(strict=False, min_length=1),
-    ]
+    write_scope: Annotated[_Patterns, Field(strict=False, min_length=1)]
     validation_scope: Text
     branch: Annotated[Text, AfterValidator(_branch)] | None = None
+    continues: Annotated[Text, AfterValidator(_branch)] | None = None
     commit: Literal["required", "none"] = "required"
+    protected: Annotated[_Patterns, Field(strict=False)] = ()
+    shown_by: _ShownBy = "check"
     forbidden: _Some
     criteria: Annotated[tuple[_Criterion, ...], Field(strict=False, min_length=1)]
     acceptance_commands: Annotated[
@@ -239,7 +244,8 @@ def _spec(task: _Task) -> TaskSpec:
             "branch": task.branch or f"wavekeeper/{task.id}",
             "criteria": tuple(Criterion(**dict(one)) for one in task.criteria),
             "acceptance_commands": tuple(
-                Command(argv=one.argv, timeout=one.timeout) for one in task.acceptance_commands
+                Command(argv=one.argv, timeout=one.timeout, heavy=one.heavy)
+                for one in task.acceptance_commands
             ),
         },
     )
@@ -248,16 +254,15 @@ def _spec(task: _Task) -> TaskSpec:
 def _contradictions(tasks: Sequence[TaskSpec]) -> Iterator[tuple[Where, str]]:
     """What is wrong although each value on its own is right."""
     seen: set[str] = set()
-    branches: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for index, task in enumerate(tasks):
         if task.id in seen:
             yield ("task", index, "id"), f"the id {task.id!r} is there twice; give it another"
         seen.add(task.id)
-        owner = branches.setdefault(task.branch, task.id)
-        if owner != task.id:
-            # One push would look like the proof of both.
-            message = f"the branch {task.branch!r:.80} is {owner}'s; give each task its own"
+        # One push would look like the proof of both.
+        for _, message in branches.refusals((task,), taken, None):
             yield ("task", index, "branch"), message
+        taken.setdefault(task.branch, f"task {task.id}")
         for where, message in _contradictions_within(task):
             yield ("task", index, *where), message
     yield from _broken_dependencies(tasks)

@@ -1,9 +1,10 @@
 """Detached git worktrees for agents, and clean checkouts for the judge.
 
 The remote is the only source of truth: every read of a branch asks the remote itself, by its
-address. The worktrees hang on one bare clone, whose configuration the agents share and may change;
-so the checkouts hang on another one, which no agent works in and which borrows the first one's
-objects. The user's own checkout is never touched.
+address. Each worktree hangs on a bare clone of its own, in which its agent may do what it likes.
+All of them, and the clone that the checkouts hang on, borrow the objects of one more clone, which
+no agent can write: what a commit holds is the same for the judge as on the remote. The user's own
+checkout is never touched.
 """
 
 import contextlib
@@ -40,8 +41,7 @@ class GitWorktrees:
     `remote` is an address or a path, and so is `push`, where the agents' `git push origin` goes if
     that is another place. `folder` holds one worktree per task, `state` the bare clones.
     Several hosts and threads of one machine may share both. A failure is a `WorktreeError` with
-    git's own message; a task's worktree is never removed, whatever is in it. Known flaw: for the
-    milliseconds in which git makes a worktree, a `git fetch` in another one can fail.
+    git's own message; a task's worktree is never removed, whatever is in it.
     """
 
     def __init__(self, remote: str, folder: Path, state: Path, push: str | None = None) -> None:
@@ -49,28 +49,50 @@ class GitWorktrees:
         self._push = git.address(push or remote)
         self._folder = folder.resolve()
         self._state = state.resolve()
-        self._clone = self._state / "origin.git"
+        self._clone = self._state / git.CLONE
+        self._agents = self._state / git.AGENTS
         self._clean = self._state / "checkouts.git"
         self._is_open = False
 
-    def prepare(self, task: str, branch: str) -> Path:
-        path = self._folder / task
+    def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
+        path, own = self._folder / task, self._agents / f"{task}.git"
         with self._locked():
-            if self._is_made(path):
+            if self._is_made(path, own):
+                if own.exists():
+                    self._configure(own)
                 return path
             heads, default = self._heads()
-            base = branch if _checked(branch) in heads else default
+            base = branch if _checked(branch) in heads else continues or default
+            origin = git.hidden(self._remote)
+            if base is not None and _checked(base) not in heads:
+                raise WorktreeError(f"{origin} has no branch {base!r}, which the task goes on from")
             if base is None:
-                origin = git.hidden(self._remote)
                 raise WorktreeError(f"{origin} has no branch to start from: push one first")
-            # No more than it needs: a ref that another agent's git updates at the same moment would
-            # make that agent's git fail.
             needed = sorted({base, default or base})
             refs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed]
             _patiently(self._clone, "fetch", "--quiet", "--", self._remote, *refs)
-            _add(self._clone, path, f"refs/remotes/origin/{base}")
+            self._lend(own)
+            _add(own, path, f"refs/remotes/origin/{base}")
             (_git_folder(path) / _MADE).touch()
         return path
+
+    def _lend(self, own: Path) -> None:
+        """Make the clone of one agent, new: an earlier agent may have configured what is there."""
+        shutil.rmtree(own, ignore_errors=True)
+        (own / "objects" / "info").mkdir(parents=True)
+        self._configure(own)
+        for name in ("HEAD", "packed-refs"):
+            if (self._clone / name).exists():
+                shutil.copyfile(self._clone / name, own / name)
+        shutil.copytree(self._clone / "refs", own / "refs")
+        _borrow(own, self._clone)
+
+    def _configure(self, own: Path) -> None:
+        """Tell an agent's clone where the remote is now, whatever an earlier attempt made of it."""
+        part = self._state / "config.part"
+        shutil.copyfile(self._clone / "config", part)
+        # Not written in place: the agent may have put a link to another file there.
+        part.replace(own / "config")
 
     def checkout(self, task: str, branch: str | None) -> Checkout | None:
         with self._locked():
@@ -104,15 +126,15 @@ class GitWorktrees:
         shutil.rmtree(path, ignore_errors=True)
         _git(self._clean, "worktree", "prune")
 
-    def _is_made(self, path: Path) -> bool:
+    def _is_made(self, path: Path, own: Path) -> bool:
         """True: there is a worktree of ours, whole. What a killed host half made is removed."""
         if not path.exists() or not any(path.iterdir()):
             return False
         folder = _git_folder(path)
-        if folder.parent != self._clone / "worktrees" or not folder.is_dir():
-            raise WorktreeError(
-                f"{path} is there but is no worktree of {self._clone}: move it away"
-            )
+        # Those of an earlier version hang on the clone that is now shared.
+        ours = (own / "worktrees", self._clone / "worktrees")
+        if folder.parent not in ours or not folder.is_dir():
+            raise WorktreeError(f"{path} is there but is no worktree of {own}: move it away")
         if not (folder / _MADE).exists():
             # `prepare` never returned it, so nobody has worked in it.
             shutil.rmtree(path)
@@ -152,9 +174,7 @@ class GitWorktrees:
             _patiently(self._clone, *gone, fine=(0, _NOT_SET))
         for name, value in settings.items():
             _patiently(self._clone, "config", "--replace-all", name, value)
-        borrowed = self._clean / "objects" / "info" / "alternates"
-        borrowed.parent.mkdir(exist_ok=True)
-        borrowed.write_bytes(os.fsencode(self._clone / "objects") + b"\n")
+        _borrow(self._clean, self._clone)
         self._is_open = True
 
     @contextlib.contextmanager
@@ -175,6 +195,13 @@ def _add(clone: Path, path: Path, commit: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # --force: the path may still be registered, when its folder was deleted by hand.
     _git(clone, "worktree", "add", "--quiet", "--detach", "--force", "--", str(path), commit)
+
+
+def _borrow(clone: Path, source: Path) -> None:
+    """Let `clone` use the objects of `source`."""
+    borrowed = clone / "objects" / "info" / "alternates"
+    borrowed.parent.mkdir(exist_ok=True)
+    borrowed.write_bytes(os.fsencode(source / "objects") + b"\n")
 
 
 def _patiently(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> None:

@@ -2,13 +2,13 @@
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, RootModel
 
@@ -54,7 +54,7 @@ _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S
 _JOINED: Final = "SELECT task.*, attempt.* FROM task JOIN attempt ON attempt.task = task.id"
 _NAMED: Final = f"{_JOINED} WHERE attempt.task = ? AND attempt.number = ?"
 _CURRENT: Final = f"{_JOINED} AND attempt.number = task.attempt WHERE"
-_OLDEST: Final = f"{_CURRENT} attempt.queue = ? AND attempt.state = 'queued' ORDER BY place LIMIT 1"
+_WAITING: Final = f"{_CURRENT} attempt.queue = ? AND attempt.state = 'queued' ORDER BY place"
 # CROSS JOIN: without it SQLite reads all late reports to find the few of the changed tasks.
 _LATE: Final = "SELECT id, report FROM task CROSS JOIN late_report ON late_report.task = id WHERE"
 _OWN: Final = [name for name in COLUMNS if name not in TASK_COLUMNS]
@@ -85,13 +85,23 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """
 
     APPLICATION = 0x574B5155  # "WKQU"
-    VERSION = 1
+    VERSION = 2
+    STEPS = {
+        2: (
+            # Worker hosts judge no more: what one was judging ends as its agent did.
+            "UPDATE attempt SET state = 'running' WHERE state = 'judging'",
+            "ALTER TABLE attempt DROP COLUMN judge",
+            "ALTER TABLE attempt ADD COLUMN tree_gone INTEGER",
+        )
+    }
     UNAVAILABLE = QueueUnavailableError
 
     def __init__(self, path: Path, now: Callable[[], datetime]) -> None:
         super().__init__(path)
         self._now = now
         self._db.row_factory = sqlite3.Row
+        # What is no text is found where its row is read as an attempt, and spoils no other row.
+        self._db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
 
     def _schema(self) -> Sequence[str]:
         return _schema()
@@ -164,13 +174,17 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
                 leased = sum(tally.get((queue, state), 0) for state in LEASED)
                 if not rules.has_room(specs.get(queue), leased):
                     continue
-                if row := db.execute(_OLDEST, (queue,)).fetchone():
+                for row in db.execute(_WAITING, (queue,)):
                     token = secrets.token_hex(16)
-                    taken = rules.claim(
-                        attempt_of(row), worker=worker, token=token, now=now, lease=lease
-                    )
+                    try:
+                        taken = rules.claim(
+                            attempt_of(row), worker=worker, token=token, now=now, lease=lease
+                        )
+                        given = rules.lease_of(taken)
+                    except ValueError:  # an odd row, which is reported where it is shown
+                        continue
                     _save(db, taken, now)
-                    return rules.lease_of(taken)
+                    return given
             return None
 
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat:
@@ -184,14 +198,6 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             _save_events(db, after, traced)
             return rules.answer(after)
 
-    def judging(self, lease: Lease) -> Beat:
-        with self._writing() as (db, now):
-            current = _attempt(db, lease)
-            if current is None or not rules.holds(current, lease):
-                return "fenced"
-            _save(db, rules.begin_judging(current), now)
-            return rules.answer(current)
-
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
         report = rules.clean_noun(report)
         with self._writing() as (db, now):
@@ -199,12 +205,12 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             if current is None:
                 return "late"
             result = rules.apply_report(current, lease, report, now)
-            if isinstance(result, Attempt):
-                _save(db, result, now)
-            elif isinstance(result, LateReport):
+            if isinstance(result, LateReport):
                 _save_late(db, lease.task, result, digest(report))
-                return "late"
-            return "taken"
+            changed = rules.note_gone(current, lease, report) or result
+            if isinstance(changed, Attempt):
+                _save(db, changed, now)
+            return "late" if rules.is_late(current, lease, report) else "taken"
 
     def _act(self, request: Request, key: str) -> Receipt:
         key, request = clean(key), rules.clean_noun(request)
@@ -212,7 +218,7 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             if kept := _kept(db, key):
                 return rules.receipt_again(*kept, request)
             row = db.execute(f"{_CURRENT} id = ?", (request.task,)).fetchone()
-            effect, after = rules.act(attempt_of(row) if row else None, request, now)
+            effect, after = rules.act(_read(row), request, now)
             if after is not None:
                 _save(db, after, now)
             receipt = rules.receipt(key, request, effect, after)
@@ -267,8 +273,11 @@ def _expire(db: sqlite3.Connection, now: datetime) -> None:
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:
-    rows = db.execute("SELECT id, spec FROM queue").fetchall()
-    return {row["id"]: QueueSpec.model_validate_json(row["spec"]) for row in rows}
+    found = {}
+    for row in db.execute("SELECT id, spec FROM queue").fetchall():
+        with suppress(ValueError):  # as if it were not there: every start configures its queues
+            found[row["id"]] = QueueSpec.model_validate_json(row["spec"])
+    return found
 
 
 def _tally(db: sqlite3.Connection) -> dict[tuple[str, Status], int]:
@@ -285,8 +294,19 @@ def _kept(db: sqlite3.Connection, key: str) -> tuple[Receipt, str] | None:
 
 
 def _attempt(db: sqlite3.Connection, lease: Lease) -> Attempt | None:
-    row = db.execute(_NAMED, (lease.task, lease.attempt)).fetchone()
-    return attempt_of(row) if row else None
+    return _read(db.execute(_NAMED, (lease.task, lease.attempt)).fetchone())
+
+
+def _read(row: Mapping[str, Any] | None) -> Attempt | None:
+    """UnreadableAnswerError: an odd row; whoever calls keeps what they have, and calls again."""
+    try:
+        return attempt_of(row) if row else None
+    except ValueError as error:
+        raise UnreadableAnswerError(_why(error)) from error
+
+
+def _why(error: ValueError) -> str:
+    return f"its row in the queue: {' '.join(str(error).split())[:200]}"
 
 
 def _views(
@@ -305,7 +325,7 @@ def _views(
             reports = [LateReport.model_validate_json(one) for one in late.get(row["id"], ())]
             found.append(view(attempt_of(row), updated_at=time_of(row["updated_at"]), late=reports))
         except ValueError as error:
-            odd[row["id"]] = f"its row in the queue: {' '.join(str(error).split())[:200]}"
+            odd[row["id"]] = _why(error)
     return found, odd
 
 

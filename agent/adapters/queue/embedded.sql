@@ -1,4 +1,4 @@
--- The embedded queue's file, version 1. Times are microseconds since 1970 (UTC).
+-- The embedded queue's file, version 2. Times are microseconds since 1970 (UTC).
 
 CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -43,8 +43,8 @@ CREATE TABLE attempt (
   last_error TEXT,
   final_response TEXT,
   final_response_truncated INTEGER NOT NULL,
-  judge TEXT,                         -- JSON of JudgeRecord
   session TEXT,
+  tree_gone INTEGER,
   report TEXT,                        -- digest of the report that ended it
   PRIMARY KEY (task, number)
 ) STRICT;

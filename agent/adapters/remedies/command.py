@@ -86,7 +86,13 @@ class CommandRemedies:
             return before
         self.rehearse(remedy, names)
         note = _Note(key=key, remedy=remedy, names=dict(names))
-        self._write(note)
+        try:
+            self._write(note)
+        except UnusableStoreError:
+            # It may be there although it failed, and would say that the act was begun.
+            with suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
+            raise
         what = f"{remedy} at {own.target} ({own.environment})"
         try:
             ended = self._run(argv, own)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.core.journal.records import GENESIS
+from agent.core.model.actions import VERBS
 
 # What a record says, for indexes and queries alike: SQLite uses an index on an expression only
 # where the expression is the same, word for word.
@@ -29,14 +30,11 @@ SCHEMA: Final = tuple(
     )
 )
 
-SETTLES: Final = {
-    "accepted": ("accept",),
-    "replaced": ("replace",),
-    "cancelled": ("inspect", "cancel"),
-    "handed-over": ("hand-over",),
-}
-"""The actions of which one must be done before a task may be settled so."""
-_GOES_ON: Final = ("submit", "retry", "release")
+SETTLES: Final = tuple(
+    (verb.settles, action.value) for action, verb in VERBS.items() if verb.settles
+)
+"""How a task may be settled, each with an action that does it: one must be done before it is so."""
+_GOES_ON: Final = tuple(action.value for action, verb in VERBS.items() if verb.goes_on)
 """What opens an accepted task again."""
 TAKEN_OVER: Final = -1
 """The `sequence` of a row of an earlier format that its journal does not explain."""
@@ -93,9 +91,7 @@ def _acts_without_a_task(db: sqlite3.Connection) -> str | None:
     return found and f"the journal says what was done with task {found[0]!r}, which is not there"
 
 
-_SETTLING: Final = ", ".join(
-    f"('{status}', '{action}')" for status, actions in SETTLES.items() for action in actions
-)
+_SETTLING: Final = ", ".join(f"('{status}', '{action}')" for status, action in SETTLES)
 UNEXPLAINED: Final = f"""task.settled = 1 AND task.sequence <> {TAKEN_OVER} AND NOT EXISTS (
     WITH settling(status, action) AS (VALUES {_SETTLING})
     SELECT 1 FROM settling WHERE settling.status = task.status AND (

@@ -5,7 +5,7 @@ the tables cannot say otherwise than the journal.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from agent.adapters.state.journal import SqliteJournal
 from agent.adapters.state.seal import Seal, read_seal, unsealed, write_seal
 from agent.adapters.state.shared import SharedFile
 from agent.adapters.state.waves import SqliteWaves
-from agent.core.journal.records import GENESIS
+from agent.core.journal.records import GENESIS, Damaged
 from agent.errors import UnusableStoreError
 
 _INSTALLATION: Final = (
@@ -83,6 +83,10 @@ class State(SharedFile):
             query = "SELECT digest FROM entry WHERE sequence = ?"
             row = (GENESIS,) if seal.count == 0 else db.execute(query, (seal.count,)).fetchone()
             return unsealed(self._path, seal, installation, row and row[0])
+
+    def damaged(self, outcomes: int) -> Sequence[Damaged]:
+        """What cannot be read beside tasks, of outcomes among the latest `outcomes`."""
+        return [*self.waves.damaged(outcomes), *self.approvals.damaged()]
 
     def seal(self) -> None:
         """Write down beside the file how far it is. UnusableStoreError: that cannot be written."""

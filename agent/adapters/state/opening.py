@@ -21,6 +21,8 @@ from agent.adapters.state.seal import beside
 from agent.adapters.state.shared import SharedFile
 from agent.errors import UnusableStoreError
 
+_ALL: Final = -1
+"""No limit, in SQLite."""
 ASIDE: Final = ".before-state-db"
 """What is put behind the name of an earlier file once its rows are taken over."""
 
@@ -200,8 +202,9 @@ def _make(path: Path, files: Sequence[_Earlier]) -> None:
             names = " and ".join(file.path.name for file in files)
             why = f"{names} do not fit together: {fault}; restore all of them from one backup"
             raise UnusableStoreError(f"{path.parent}: {why}")
-        for read in (state.waves.task_records, state.waves.defects, state.approvals.rules):
-            read()
+        for odd in state.damaged(_ALL):
+            why = f"{odd.kind} {odd.id} cannot be taken over: {odd.why}; restore it from a backup"
+            raise UnusableStoreError(f"{path.parent}: {why}")
     new.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -4,11 +4,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
 
 from agent.adapters.common.sqlite import SqliteFile
+from agent.core.model.nouns import Noun
 from agent.errors import JournalBrokenError, UnusableStoreError
 
+_N = TypeVar("_N", bound=Noun)
 _LOST: Final = "the transaction was lost and nothing of it was kept: check the disk and start again"
 
 
@@ -49,6 +53,15 @@ class SharedFile(SqliteFile):
                 raise
             finally:
                 self._depth -= 1
+
+    def parse(self, noun: type[_N], body: bytes) -> _N | str:
+        """What a row's body says, or in one line why it cannot be read."""
+        try:
+            return noun.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            return f"its row in {self._path}: {where}: {first['msg']}"
 
     def undone(self) -> None:
         """Something was rolled back: what a part keeps beside the file may be untrue now."""

@@ -6,15 +6,14 @@ read again unless it is asked for, so a tick costs what is open, not what was ev
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
-
-from pydantic import ValidationError
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from agent.adapters.state.shared import SharedFile, sequence
-from agent.core.journal.records import SETTLED_RECORDS, TaskRecord, WaveRecord
+from agent.core.journal.records import SETTLED_RECORDS, Damaged, TaskRecord, WaveRecord
 from agent.core.model.actions import canonical, digest
 from agent.core.model.nouns import Defect, Noun, Outcome
-from agent.errors import UnusableStoreError, WaveFileError
+from agent.errors import WaveFileError
 
 # `sequence`: how many records the journal had when the row was written.
 SCHEMA: Final = (
@@ -101,13 +100,13 @@ class SqliteWaves:
 
     def waves(self) -> Sequence[WaveRecord]:
         """In the order they were submitted."""
-        return self._all(WaveRecord, "SELECT body FROM wave ORDER BY place")
+        return self._all(WaveRecord, "SELECT CAST(body AS BLOB) FROM wave ORDER BY place")
 
     def task_records(self, *, settled: bool | None = None) -> Sequence[TaskRecord]:
         """In the order they were added; `settled=False` does not read the settled ones."""
         if settled is None:
-            return self._tasks("SELECT id, body FROM task ORDER BY place")
-        query = "SELECT id, body FROM task WHERE settled = ? ORDER BY place"
+            return self._tasks("SELECT id, CAST(body AS BLOB) FROM task ORDER BY place")
+        query = "SELECT id, CAST(body AS BLOB) FROM task WHERE settled = ? ORDER BY place"
         if settled:
             return self._tasks(query, 1)
         with self._file.using() as db:
@@ -128,7 +127,7 @@ class SqliteWaves:
         with self._file.using() as db:
             if task in self._open and _data_version(db) == self._open_version:
                 return self._open[task]
-            found = self._tasks("SELECT id, body FROM task WHERE id = ?", task)
+            found = self._tasks("SELECT id, CAST(body AS BLOB) FROM task WHERE id = ?", task)
         return found[0] if found else None
 
     def save(self, task_record: TaskRecord) -> None:
@@ -144,7 +143,7 @@ class SqliteWaves:
 
     def defects(self) -> Sequence[Defect]:
         """In the order they were first saved."""
-        return self._all(Defect, "SELECT body FROM defect ORDER BY place")
+        return self._all(Defect, "SELECT CAST(body AS BLOB) FROM defect ORDER BY place")
 
     def save_defect(self, defect: Defect) -> None:
         """Overwrite what is known of the defect, or add it."""
@@ -156,9 +155,23 @@ class SqliteWaves:
             )
 
     def outcomes(self, limit: int) -> Sequence[Outcome]:
-        """The `limit` that were added last, oldest first."""
-        query = "SELECT body FROM outcome ORDER BY place DESC LIMIT ?"
-        return self._all(Outcome, query, max(limit, 0))[::-1]
+        """The `limit` that were added last, oldest first.
+
+        One that cannot be read counts as a failure, at the time of the record it follows from: the
+        window must not grow because a failure was damaged.
+        """
+        query = """SELECT key, CAST(body AS BLOB),
+                (SELECT at FROM entry WHERE sequence = outcome.sequence)
+            FROM outcome ORDER BY place DESC LIMIT ?"""
+        found = []
+        for key, body, at in self._rows(query, max(limit, 0)):
+            read = self._file.parse(Outcome, body)
+            if isinstance(read, Outcome):
+                found.append(read)
+            elif at is not None:
+                when = datetime.fromisoformat(at)
+                found.append(Outcome(task=key, result="failed", attributable=True, at=when))
+        return found[::-1]
 
     def add_outcome(self, outcome: Outcome, *, key: str) -> None:
         """The first outcome with a key stays."""
@@ -184,29 +197,41 @@ class SqliteWaves:
                 [(name, value, follows) for name, value in values.items()],
             )
 
+    def damaged(self, outcomes: int) -> list[Damaged]:
+        """Waves, defects and the latest `outcomes` that cannot be read."""
+        nouns: dict[str, tuple[type[Noun], str]] = {
+            "wave": (WaveRecord, "SELECT id, CAST(body AS BLOB) FROM wave ORDER BY place"),
+            "defect": (Defect, "SELECT id, CAST(body AS BLOB) FROM defect ORDER BY place"),
+            "outcome": (
+                Outcome,
+                "SELECT key, CAST(body AS BLOB) FROM outcome ORDER BY place DESC LIMIT ?",
+            ),
+        }
+        return [
+            Damaged.model_validate({"kind": kind, "id": name, "why": why})
+            for kind, (noun, query) in nouns.items()
+            for name, body in self._rows(query, *[outcomes] * query.count("?"))
+            if isinstance(why := self._file.parse(noun, body), str)
+        ]
+
     def _tasks(self, query: str, *values: object) -> list[TaskRecord]:
-        with self._file.using() as db:
-            rows = db.execute(query, values).fetchall()
         found = []
-        for task, body in rows:
-            try:
-                found.append(TaskRecord.model_validate_json(body))
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "the whole"
-                self._unreadable[task] = f"its row in {self._file.path}: {where}: {first['msg']}"
+        for task, body in self._rows(query, *values):
+            read = self._file.parse(TaskRecord, body)
+            if isinstance(read, str):
+                self._unreadable[task] = read
+            else:
+                found.append(read)
         return found
 
-    def _all(self, noun: type[_N], query: str, *values: object) -> list[_N]:
+    def _all(self, noun: type[_N], query: str) -> list[_N]:
+        parsed = (self._file.parse(noun, row[0]) for row in self._rows(query))
+        return [one for one in parsed if not isinstance(one, str)]
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """A body is read as bytes, so that what is no text is the fault of one row."""
         with self._file.using() as db:
-            rows = db.execute(query, values).fetchall()
-        try:
-            return [noun.model_validate_json(row[0]) for row in rows]
-        except ValidationError as error:
-            raise UnusableStoreError(
-                f"{self._file.path}: a stored {noun.__name__} cannot be read: it was edited or "
-                "written by another version; restore the file from a backup",
-            ) from error
+            return db.execute(query, values).fetchall()
 
 
 def _content(wave: WaveRecord, task_records: Sequence[TaskRecord]) -> str:

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from agent import wiring
-from agent.adapters.files.config import Settings
+from agent.adapters.files.config import NAME, Settings
 from agent.adapters.files.policy import rule_lines
 from agent.cli.approval.panel import describe_deferral, parse_deferral, what, what_follows
 from agent.cli.approval.prompt import ApprovalPrompt
 from agent.cli.approval.terminal import Keys
 from agent.cli.console import Console
 from agent.cli.views import duration
-from agent.errors import UserError
+from agent.errors import NeedsAPersonError, UserError
 
-NEEDS_A_TERMINAL: Final = 3
 _DIGEST: Final = 12
 
 
@@ -29,12 +28,16 @@ def at_terminal(console: Console, settings: Settings) -> int:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             first = waiting[0]
             verb = "question waits" if len(waiting) == 1 else "questions wait"
-            console.error(
-                f"{len(waiting)} {verb} for a person and this is no terminal; `wavekeeper approve "
-                f"--list --json` shows them, `wavekeeper approve {first.id} --digest "
-                f"{first.digest[:_DIGEST]}` approves the first",
+            how = (
+                f"`wavekeeper approve {first.id} --digest {first.digest[:_DIGEST]}` approves the "
+                "first"
+                if settings.approvals.scripted
+                else "`wavekeeper approve` at a terminal answers"
             )
-            return NEEDS_A_TERMINAL
+            raise NeedsAPersonError(
+                f"{len(waiting)} {verb} for a person and this is no terminal; `wavekeeper approve "
+                f"--list --json` shows them, {how}",
+            )
         held_by = wiring.holder(settings)
         places = rule_lines(wiring.shipped("policies"), settings.policies)
         supervised = held_by is not None
@@ -46,12 +49,16 @@ def at_terminal(console: Console, settings: Settings) -> int:
 def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
     """What waits for an answer: a line each, or one JSON object `wavekeeper.cards/1`."""
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:
-        waiting = answering.waiting()
+        waiting, damaged = answering.waiting(), answering.damaged()
     if as_json:
         requests = [request.model_dump(mode="json", exclude_none=True) for request in waiting]
-        console.json({"schema": "wavekeeper.cards/1", "cards": requests})
+        odd = [one.model_dump(mode="json", exclude_none=True) for one in damaged]
+        listed = {"damaged": odd} if odd else {}
+        console.json({"schema": "wavekeeper.cards/1", "cards": requests, **listed})
         return
-    if not waiting:
+    for one in damaged:
+        console.line(f"{one.id} cannot be read: {one.why}")
+    if not (waiting or damaged):
         console.line("nothing waits for you")
     now = datetime.now(UTC)
     for request in waiting:
@@ -67,7 +74,12 @@ def listing(console: Console, settings: Settings, *, as_json: bool) -> None:
 def approve(
     console: Console, settings: Settings, name: str, digest: str | None, confirm: str | None
 ) -> None:
-    """Approve one request by its digest."""
+    """Approve one request by its digest, where the settings permit it."""
+    if not settings.approvals.scripted:
+        raise NeedsAPersonError(
+            f"approving {name} by a command needs no person, so it is off; answer with `wavekeeper "
+            f"approve` at a terminal, or write scripted = true under [approvals] in {NAME}",
+        )
     if digest is None:
         raise UserError(f"name what you approve: --digest, as `approve --list` shows it for {name}")
     with wiring.open_answering(settings, wiring.policy_of(settings)) as answering:

@@ -94,6 +94,8 @@ class Panel:
             yield from self._quoted(request.proposal.prompt, "    | ", most, "of the prompt")
         if request.proposal.cause is not None and request.proposal.cause.summary:
             yield from self._quoted(request.proposal.cause.summary, "    | ", most, "of the issue")
+        if request.diff:
+            yield from self._quoted(request.diff, "    | ", most, "of the change")
         if most is not None:
             for one in self._others[:_OTHERS_SHOWN]:
                 yield self._line(f"    and {one.id}: {what(one.proposal)}")

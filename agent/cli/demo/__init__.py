@@ -104,8 +104,9 @@ def play(
             scene.ask(wiring.shipped("policies") / "approval.toml", expires)
             limit = PATIENCE
         settings = read_settings(scene.settings)
-        wave, tasks, _ = wiring.submit(settings, HERE / "wave.toml")
-        console.line(f"{wave.goal}: {tasks} tasks, a repository with a bare origin, two hosts.")
+        checked, _ = wiring.submit(settings, HERE / "wave.toml")
+        goal, count = checked.record.goal, len(checked.task_records)
+        console.line(f"{goal}: {count} tasks, a repository with a bare origin, two hosts.")
         console.line("The coding agents are scripted programs; everything else is real.")
         console.line(answering.said)
         if expires is not None:

@@ -66,6 +66,8 @@ grace = "2s"
 time_limit = "60s"
 path = [{toolbox}]
 queues = [{queues}]
+# The agents are ours, and the accident kills one of them by its process id.
+isolation = "none"
 
 [worker.environment]
 DEMO_SCENE = {scene}

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from agent.core.approval.requests import ApprovalRequest, StandingRule, Warned, digest_of
+from agent.core.assess import judgement
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.guard import guard
 from agent.core.journal.replay import Consent
@@ -141,6 +142,10 @@ def _warnings(assessed: TaskAssessment | None, decision: Decision) -> tuple[Warn
         found.append(("production-adjacent", "the task works close to production"))
     if action is Action.REPLACE:
         found.append(("second-identity", "the work continues under another task id"))
+    if action is Action.ACCEPT and assessed.shown == "no":
+        found.append(("nothing-shows-it", "nothing shows that it works: look at the change"))
+    if action is Action.ACCEPT:
+        found += [("judgement", said) for said in judgement.notes(task)]
     return tuple(Warned(rule=rule, said=said) for rule, said in found)
 
 

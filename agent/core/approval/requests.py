@@ -86,6 +86,8 @@ class ApprovalRequest(Noun):
     evidence: tuple[Evidence, ...] = ()
     claim: str | None = None
     """The end of the worker's final response: untrusted, and no evidence."""
+    diff: str | None = None
+    """What the task changed, where that is what a person has to look at; None: it is not known."""
     instead: tuple[str, ...] = ()
     """The alternatives, each with the guard's answer."""
     drafted: str | None = None

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.assess import failures, liveness, proof, window
+from agent.core.assess import failures, judgement, liveness, proof, window
 from agent.core.assess.failures import Failure
+from agent.core.assess.judgement import JudgeState, Shown
 from agent.core.assess.liveness import Liveness
 from agent.core.assess.proof import Proof
 from agent.core.assess.window import Lanes
-from agent.core.model.nouns import SETTLED, Defect, Remedy, Snapshot, Status, Task
+from agent.core.model.nouns import SETTLED, TERMINAL, Defect, Remedy, Snapshot, Status, Task
 from agent.core.model.policy import FailuresPolicy, Policy
 from agent.core.model.text import natural
 
@@ -28,6 +29,12 @@ class TaskAssessment:
     task: Task
     liveness: Liveness
     proof: Proof
+    judged: JudgeState
+    shown: Shown
+    heavy: bool
+    """Its commands may exhaust the memory of a machine."""
+    too_heavy: bool
+    """They may not run here, because this is the master."""
     failure: Failure | None
     defect: Defect | None
     """The defect it waits for, or whose fingerprint its failure has."""
@@ -52,6 +59,8 @@ class Assessment:
     tasks: Mapping[str, TaskAssessment]
     lanes: Lanes
     suspended: str | None
+    unread: tuple[str, ...] = ()
+    """Tasks with a result that can be read and that nobody has read."""
     fixed_by_hand: tuple[Defect, ...] = ()
     """Defects that count as fixed from now on, because somebody closed their issue."""
 
@@ -95,11 +104,19 @@ def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None)
             first.setdefault(cause, one)
     goes_first = _canaries(snapshot, defects)
     lessons = durable(snapshot.defects, policy.failures)
+    proofs = {
+        task.id: same[task.id].proof if task.id in same else proof.assess(task, policy.completion)
+        for task in snapshot.tasks
+    }
     tasks = {
         task.id: TaskAssessment(
             task,
             alive[task.id],
-            same[task.id].proof if task.id in same else proof.assess(task, policy.completion),
+            proofs[task.id],
+            judgement.state(task, policy.completion),
+            judgement.shown(task, proofs[task.id]),
+            heavy := judgement.is_heavy(task, policy.completion),
+            heavy and snapshot.supervisor.host == "master",
             failed[task.id],
             defects[task.id],
             first_of_cause=first.get(causes[task.id] or "") == task.id,
@@ -113,7 +130,12 @@ def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None)
     throttled = any(_throttled(task, failed[task.id], snapshot) for task in snapshot.tasks)
     lanes = window.assess(snapshot, alive, policy.window, throttled=throttled)
     suspended = liveness.suspension(snapshot, alive, policy.liveness)
-    return Assessment(snapshot, policy, tasks, lanes, suspended, fixed)
+    unread = tuple(
+        task.id
+        for task in snapshot.tasks
+        if task.status in TERMINAL and task.held not in SETTLED and not task.inspected
+    )
+    return Assessment(snapshot, policy, tasks, lanes, suspended, unread, fixed)
 
 
 def _with_fixes_by_hand(snapshot: Snapshot) -> tuple[Snapshot, tuple[Defect, ...]]:

@@ -6,6 +6,7 @@ claim; what the supervisor fetched itself is observed; only observed evidence pr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from agent.core.model.actions import digest
@@ -28,6 +29,11 @@ _DIGESTS: Final = {
     ProofKind.PROD_DIGEST: "in production",
 }
 """The kinds whose value is a digest, and where that digest is."""
+_AFTER_BUILD: Final = frozenset({
+    ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST,
+    ProofKind.NO_SOURCE_REBUILD, ProofKind.LIVE_HEALTH, ProofKind.LIVE_VERSION,
+})  # fmt: skip
+"""What a delivery shows only once its artifact was built."""
 
 _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
     ProofKind.COMMIT_PUSHED: ("a commit was pushed", "no commit was pushed"),
@@ -60,6 +66,14 @@ _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
         "the remaining deployment step is named",
         "the remaining deployment step is not named",
     ),
+    ProofKind.CHANGE_SHOWN: (
+        "what was asked for is shown to work",
+        "nothing shows that what was asked for works",
+    ),
+    ProofKind.LANDED: (
+        "the default branch has the work",
+        "the default branch does not have the work",
+    ),
 }
 """What each kind proves, and its opposite, as a person reads it."""
 
@@ -84,6 +98,18 @@ class Rung:
     kinds: tuple[ProofKind, ...]
     state: RungState
     detail: str
+    unseen: Evidence | None = None
+    """Where the state is unknown: the look that did not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What stays unknown, and how long that goes on without a person."""
+
+    rung: Rung
+    since: datetime
+    ask_at: datetime
+    """From then on a person is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +122,13 @@ class Proof:
     criteria: Literal["none", "met", "unmet", "needs-review", "cannot-tell"]
     unmet: tuple[str, ...] = ()
     """Ids of the criteria that are not met, in the order of the task."""
+    doubt: Doubt | None = None
+    """Of what is unknown, that which a person is asked about first."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is unknown through a fault of the installation, one sentence each."""
+        return tuple(one.detail for one in self.rungs if one.unseen and one.unseen.fault)
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -120,10 +153,34 @@ def assess(task: Task, policy: CompletionPolicy) -> Proof:
             climbed.add(criterion.proof)
     rungs = [_rung(kinds, task) for kinds in wanted]
     rungs += _identities(task)
-    open_states = {rung.state for rung in rungs} - {"proven"}
+    open_states = {rung.state for rung in _due(rungs)} - {"proven"}
     state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
     criteria, unmet = _criteria(task)
-    return Proof(state, tuple(rungs), criteria, unmet)
+    doubts = [doubt for rung in rungs if (doubt := _doubt(rung, task, policy)) is not None]
+    first = min(doubts, key=lambda doubt: doubt.ask_at, default=None)
+    return Proof(state, tuple(rungs), criteria, unmet, first)
+
+
+def _due(rungs: Sequence[Rung]) -> Sequence[Rung]:
+    """Those that can be judged: while a build is on its way, nothing that follows it can be there.
+
+    So a slow CI is not held against the task whose image it has not made.
+    """
+    on_its_way = any(
+        rung.state == "unknown" and rung.kinds == (ProofKind.ARTIFACT_BUILT,) for rung in rungs
+    )
+    return [rung for rung in rungs if not on_its_way or _AFTER_BUILD.isdisjoint(rung.kinds)]
+
+
+def _doubt(rung: Rung, task: Task, policy: CompletionPolicy) -> Doubt | None:
+    """Unknown has an age: how long the source has not known, at the longest since the end."""
+    if rung.unseen is None:
+        return None
+    since = rung.unseen.unknown_since or task.finished_at or task.started_at
+    if since is None:
+        return None
+    patience = timedelta(seconds=rung.unseen.ask_after or policy.ask_after)
+    return Doubt(rung, since, since + patience)
 
 
 def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
@@ -134,7 +191,9 @@ def _rung(kinds: tuple[ProofKind, ...], task: Task) -> Rung:
             return Rung(kinds, "proven", rung.detail)
     states = [rung.state for rung in found]
     best = next(state for state in (*_WORST_FIRST[:3], "unknown", "missing") if state in states)
-    return Rung(kinds, best, "; ".join(rung.detail for rung in found))
+    unseen = next((rung.unseen for rung in found if rung.unseen), None)
+    detail = "; ".join(rung.detail for rung in found)
+    return Rung(kinds, best, detail, unseen if best == "unknown" else None)
 
 
 def _one(kind: ProofKind, task: Task) -> Rung:
@@ -148,15 +207,18 @@ def _one(kind: ProofKind, task: Task) -> Rung:
     last = _newest(observed)
     if last.holds is None:
         why = f": {last.detail}" if last.detail else ""
-        return Rung((kind,), "unknown", f"it is unknown whether {yes}{why}")
+        fault = ", by a fault of the installation" if last.fault else ""
+        return Rung((kind,), "unknown", f"it is unknown whether {yes}{fault}{why}", last)
     if not last.holds:
         return Rung((kind,), "contradicted", denial(kind, last.detail))
     if _stale(last, task):
         return Rung((kind,), "stale", f"{yes}, but this was seen before the last change")
     if last.value is None and (kind in _COMMITS or kind in _DIGESTS):
         what = "commit" if kind in _COMMITS else "digest"
-        return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}")
+        return Rung((kind,), "unknown", f"{yes}, but the evidence names no {what}", last)
     seen = last.detail or yes
+    if kind is ProofKind.COMMIT_PUSHED and _was_there(last.value, task):
+        return Rung((kind,), "contradicted", denial(kind, "it was there before this attempt"))
     denied = [one for one in _by_source(observed) if one.holds is False and not _stale(one, task)]
     if denied:
         no = denial(kind, _newest(denied).detail)
@@ -215,11 +277,29 @@ def commit_of(evidence: Iterable[Evidence]) -> str | None:
     return _value(ProofKind.COMMIT_PUSHED, evidence)
 
 
+def pushed_commit(task: Task) -> str | None:
+    """The commit that this attempt brought; one that was there before it is none."""
+    commit = commit_of(task.evidence)
+    return None if _was_there(commit, task) else commit
+
+
+def _was_there(commit: str | None, task: Task) -> bool:
+    known = task.baseline
+    return known is not None and commit is not None and commit in (known.branch, known.default)
+
+
+def newest(
+    kind: ProofKind, evidence: Iterable[Evidence], *, holds: bool | None = True
+) -> Evidence | None:
+    """The newest observed item of this kind that holds. `holds=None`: whatever it says."""
+    seen = [one for one in evidence if one.kind is kind and one.origin == "observed"]
+    seen = [one for one in seen if holds is None or one.holds is holds]
+    return _newest(seen) if seen else None
+
+
 def _value(kind: ProofKind, evidence: Iterable[Evidence]) -> str | None:
-    held = [
-        item for item in evidence if item.kind is kind and item.origin == "observed" and item.holds
-    ]
-    return _newest(held).value if held else None
+    held = newest(kind, evidence)
+    return held.value if held is not None else None
 
 
 def _identities(task: Task) -> list[Rung]:
@@ -255,7 +335,7 @@ def _criteria(
     if not task.criteria:
         return "none", ()
     given = task.review
-    if given is not None and not _in_force(given, task):
+    if given is not None and not in_force(given, task):
         given = None
     review = given if given and given.abstained is None else None
     verdicts = {one.id: one.verdict for one in review.criteria} if review else {}
@@ -276,7 +356,7 @@ def _criteria(
     return ("needs-review", ()) if waiting else ("met", ())
 
 
-def _in_force(review: Review, task: Task) -> bool:
+def in_force(review: Review, task: Task) -> bool:
     """A review counts for its own attempt, and only while what it rests on has not changed."""
     if review.attempt is not None and review.attempt != task.attempt:
         return False

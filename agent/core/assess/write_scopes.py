@@ -67,6 +67,11 @@ def fault(pattern: str) -> str | None:
     """What is wrong with a pattern, and what to write instead; None: nothing."""
     if not pattern.strip():
         return "an empty pattern covers nothing"
+    if pattern.startswith("!"):
+        return (
+            f"{pattern!r} would be an exclusion, and a scope has none; name what may change, "
+            "and list paths that must stay as they are under `protected`"
+        )
     if pattern.startswith("/"):
         return f"{pattern!r} is absolute; write it relative to the repository's root"
     if pattern.endswith("/"):

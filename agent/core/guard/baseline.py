@@ -41,6 +41,7 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "submit.low_memory": AT_LEAST,
     "submit.clearance_seconds": AT_MOST,
     "completion.claims_count": AT_MOST,
+    "completion.ask_after": AT_MOST,
     "failures.default_wait": AT_LEAST,
     "failures.stale_cancel_within": AT_MOST,
     "failures.durable_after": AT_LEAST,
@@ -121,6 +122,7 @@ def _limits(policy: Policy) -> Iterator[Limit]:
         rungs = tuple("|".join(rung) for rung in ladder.rungs)
         yield Limit(f"completion.{kind}", NEEDS, rungs)
     yield Limit("completion.documents", WITHIN, policy.completion.documents)
+    yield Limit("completion.heavy", NEEDS, policy.completion.heavy)
     reasons = policy.failures.reason
     free = tuple(one.id for one in reasons if not one.charged)
     yield Limit("failures.uncharged", WITHIN, free)

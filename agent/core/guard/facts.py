@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from agent.core.assess import judgement
 from agent.core.assess.assessment import Assessment, TaskAssessment
-from agent.core.model.actions import VERBS, Proposal
+from agent.core.model.actions import VERBS, Action, Proposal
 from agent.core.model.nouns import SETTLED, ProofKind, Snapshot, Status, Task
 from agent.core.prompts.linter import leans_on_context
 
@@ -29,6 +30,11 @@ FACTS: Final[dict[str, tuple[str, ...]]] = {
     "proof": ("unknown", "missing", "claimed", "contradicted", "stale", "proven"),
     "criteria": ("unknown", "none", "unmet", "met"),
     "truth": ("unknown", "local", "remote"),
+    "judge": ("unknown", "none", "failed", "passed"),
+    "shown": ("unknown", "no", "person", "waived", "yes"),
+    "agent": ("unknown", "alive", "gone"),
+    "load": ("unknown", "heavy", "light"),
+    "backlog": ("unknown", "unread", "read"),
     "failure": ("unknown", "none", "own", "infrastructure"),
     "defect": ("unknown", "none", "unrecorded", "recorded", "bridged", "fixed"),
     "continuable": ("unknown", "yes", "no"),
@@ -164,15 +170,25 @@ _STATUS: Final = {
 
 
 def _result(situation: Situation) -> str:
-    """Whether there is a result that nobody has read, the late ones included."""
-    task = situation.task
-    if task is None or task.word is None:
+    """Whether there is a result that nobody has read, the late ones included.
+
+    What was pushed and could be judged is read in full only once it is judged.
+    """
+    task, assessed = situation.task, situation.assessed
+    if task is None or assessed is None or task.word is None:
         return "unknown"
     if any(not late.inspected for late in task.late_reports):
         return "unread"
     if task.status is not None and _STATUS[task.status] in ("finished", "cancelled"):
-        return "read" if task.inspected else "unread"
+        is_judged = (
+            assessed.judged not in ("unjudged", "missing", "ordered")
+            or situation.proposal.action in _BEFORE_IT_IS_JUDGED
+        )
+        return "read" if task.inspected and is_judged else "unread"
     return "none"
+
+
+_BEFORE_IT_IS_JUDGED: Final = frozenset({Action.INSPECT, Action.JUDGE, Action.HAND_OVER})
 
 
 def _liveness(situation: Situation) -> str:
@@ -203,6 +219,42 @@ def _truth(situation: Situation) -> str:
         return "local"
     observed = any(item.origin == "observed" and item.holds for item in task.evidence)
     return "remote" if observed else "unknown"
+
+
+def _judge(situation: Situation) -> str:
+    """What a judge host found of exactly what was pushed; `none`: there is nothing to run."""
+    judged = situation.assessed.judged if situation.assessed else "unknown"
+    return judged if judged in FACTS["judge"] else "unknown"
+
+
+def _shown(situation: Situation) -> str:
+    """Whether something shows the change. Who approves has looked at it: a person's word."""
+    if situation.assessed is None:
+        return "unknown"
+    shown = situation.assessed.shown
+    return "person" if shown == "no" and situation.approved else shown
+
+
+def _agent(situation: Situation) -> str:
+    """Whether an agent may still change what was judged."""
+    if situation.task is None:
+        return "unknown"
+    gone = judgement.agent_gone(situation.task)
+    return {None: "unknown", True: "gone", False: "alive"}[gone]
+
+
+def _load(situation: Situation) -> str:
+    """Whether the commands are too heavy for this machine. On a worker none is."""
+    if situation.assessed is None:
+        return "unknown"
+    if situation.assessed.heavy and situation.snapshot.supervisor.host is None:
+        return "unknown"
+    return "heavy" if situation.assessed.too_heavy else "light"
+
+
+def _backlog(situation: Situation) -> str:
+    """Whether any task has a result that can be read and that nobody has read."""
+    return "unread" if situation.assessment.unread else "read"
 
 
 def _failure(situation: Situation) -> str:
@@ -310,6 +362,11 @@ _DERIVE: Final[dict[str, Callable[[Situation], str]]] = {
     "proof": _proof,
     "criteria": _criteria,
     "truth": _truth,
+    "judge": _judge,
+    "shown": _shown,
+    "agent": _agent,
+    "load": _load,
+    "backlog": _backlog,
     "failure": _failure,
     "defect": _defect,
     "continuable": _continuable,

@@ -71,9 +71,14 @@ FLOOR: Final = (
     ),
     _must("never_act_on_an_unread_result", _ON_A_TASK, result=("read", "none")),
     _must("never_accept_without_verified_evidence", {Action.ACCEPT}, proof=("proven",)),
+    _must("never_act_on_an_unread_result", {Action.SUBMIT}, backlog=("read",)),
     _must("never_accept_an_unmet_criterion", {Action.ACCEPT}, criteria=("met",)),
+    _must("never_accept_unjudged", {Action.ACCEPT}, judge=("none", "passed")),
+    _must("never_accept_while_its_agent_may_live", {Action.ACCEPT}, agent=("gone",)),
+    _must("never_accept_what_nothing_shows", {Action.ACCEPT}, shown=("person", "waived", "yes")),
     _must("never_take_over_a_workers_task", {Action.TAKE_OVER}, takeover=("asked",)),
     _must("never_run_heavy_checks_on_the_master", {Action.RUN_HEAVY_CHECK}, host=("worker",)),
+    _must("never_run_heavy_checks_on_the_master", {Action.JUDGE}, load=("light",)),
     Invariant("never_touch_unrelated_changes", frozenset({Action.REVERT_CHANGES}), None),
     _must(
         "never_trust_local_state_over_the_remote",
@@ -226,14 +231,20 @@ def clear(
     if permitted:
         deadline = now + timedelta(seconds=policy.submit.clearance_seconds)
         return Cleared(proposal, rules, seal_of(proposal, facts), policy.hash, deadline)
-    said_yes = {"consent": "given", "approval": "granted"}
-    with_a_word = {fact: said_yes.get(fact, value) for fact, value in facts.items()}
+    with_a_word = {fact: _said_yes(fact, value) for fact, value in facts.items()}
     if with_a_word == facts:
         return Refused(proposal, rules)
     approvable, by = judge(proposal.action, with_a_word, policy.guard)
     if approvable:
         return NeedsApproval(proposal, by, seal_of(proposal, facts))
     return Refused(proposal, rules)
+
+
+def _said_yes(fact: str, value: str) -> str:
+    """The value of a fact once a person has approved. Who approves what nothing shows, shows it."""
+    if fact == "shown":
+        return "person" if value == "no" else value
+    return {"consent": "given", "approval": "granted"}.get(fact, value)
 
 
 def seal_of(proposal: Proposal, facts: Mapping[str, str]) -> str:

@@ -6,21 +6,30 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime
 
 from agent.core.model.actions import digest
-from agent.core.model.nouns import Evidence, Grants, Noun, Review
-from agent.core.model.queueing import TaskSpec
+from agent.core.model.nouns import (
+    TERMINAL,
+    Baseline,
+    Evidence,
+    Failing,
+    Grants,
+    Noun,
+    Review,
+)
+from agent.core.model.queueing import TaskSpec, TaskView
 
 GENESIS: Final = "0" * 64
 """The `previous` of the first record."""
 
 RecordKind = Literal[
     "start", "tick", "decision", "intent", "outcome", "settled", "answered", "closed", "fixed",
-    "policy", "stop",
+    "policy", "stop", "refused",
 ]  # fmt: skip
 """`intent` is written before an effect and `outcome` after it; `settled` is the outcome of an
 intent that a crash left open, found by reading the queue back; `answered` is a person's answer to
 a request, `closed` how a request ended without being carried out; `fixed` is a defect that counts
 as fixed because its issue was closed by hand; `policy` is a policy file that
-was edited while the supervisor ran, and whether it took effect."""
+was edited while the supervisor ran, and whether it took effect; `refused` is a command that acts
+or answers and came from an agent, so that nothing was done."""
 
 
 class Record(Noun):
@@ -73,6 +82,16 @@ class WaveRecord(Noun):
     """The file it was read from."""
 
 
+class Damaged(Noun):
+    """A row of the supervisor's own state of which hardly more than its name can be read."""
+
+    kind: Literal["wave", "defect", "outcome", "request", "rule"]
+    id: str
+    task: str | None = None
+    """The task that waits for it to be repaired: the last word about it may stand in this row."""
+    why: str
+
+
 class TaskRecord(Noun):
     """What the supervisor remembers of one task; saved after every effect, never instead of it."""
 
@@ -92,6 +111,10 @@ class TaskRecord(Noun):
     """The prompt of the first attempt, rendered and linted when the wave was submitted."""
     sent_attempt: int = 0
     """The attempt that was sent last; a queue that shows an earlier one shows an old state."""
+    started_from: Baseline | None = None
+    """Where the branches were before the first attempt was sent."""
+    baseline: Baseline | None = None
+    """Where they were before the attempt that was sent last."""
     inspected_attempt: int = 0
     """The attempt whose final response and judge record have been read."""
     inspected_late: tuple[int, ...] = ()
@@ -109,7 +132,19 @@ class TaskRecord(Noun):
     """Tokens that models have used on it, over all attempts."""
     why: str | None = None
     """One sentence for the outcome table."""
+    failing: Failing | None = None
+    """The action that failed last, until it succeeds."""
     changed_at: AwareDatetime
+
+    def is_started_again(self, view: TaskView) -> bool:
+        """Whether it waited or was handed over, and the queue shows that somebody started it again.
+
+        What it was held for belongs to the attempt that was read last; the new one is read and
+        judged like any other.
+        """
+        if self.status not in ("parked", "handed-over"):
+            return False
+        return view.attempt > self.inspected_attempt or view.state not in TERMINAL
 
 
 SETTLED_RECORDS: Final = frozenset({"accepted", "replaced", "cancelled", "handed-over"})

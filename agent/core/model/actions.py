@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from agent.core.model.nouns import Defect, Noun
+from agent.core.model.nouns import Baseline, Defect, Noun
 from agent.core.model.queueing import TaskSpec
 
 
@@ -17,6 +17,7 @@ class Action(StrEnum):
     LEAVE_ALONE = "leave-alone"
     INSPECT = "inspect"
     REVIEW = "review"
+    JUDGE = "judge"
     ACCEPT = "accept"
     RETRY = "retry"
     REPLACE = "replace"
@@ -54,6 +55,8 @@ class Verb:
     """The facts the guard may read for it; it sees no others."""
     leads_to: str | None = None
     """The `status` of a task afterwards; None: unchanged."""
+    settles: str | None = None
+    """The `status` of the task's record once this act, or what it read, has ended the task."""
     once: bool = False
     """Never done twice to one attempt: its idempotency key is the same for ever."""
     acts: bool = True
@@ -66,11 +69,18 @@ class Verb:
     """It carries text that is drafted, and it is cleared again with that text."""
     by_queue: bool = False
     """It goes through the queue's own interface, and needs it within reach."""
+    by_hand: bool = False
+    """Only a person can carry it out: there is no effect of it here."""
+
+    @property
+    def goes_on(self) -> bool:
+        """The task is in a queue again afterwards, also if it was settled before."""
+        return self.leads_to == "queued"
 
 
-def _sends(*reads: str, leads_to: str | None = None) -> Verb:
+def _sends(*reads: str, leads_to: str | None = None, settles: str | None = None) -> Verb:
     return Verb(
-        (*_SENDING, *reads), leads_to, once=True, sends=True, drafted=True, by_queue=True
+        (*_SENDING, *reads), leads_to, settles, once=True, sends=True, drafted=True, by_queue=True
     )  # fmt: skip
 
 
@@ -80,21 +90,29 @@ def _window(*reads: str) -> Verb:
 
 VERBS: Final[dict[Action, Verb]] = {
     Action.LEAVE_ALONE: Verb(acts=False),
-    Action.INSPECT: Verb(acts=False),
+    Action.INSPECT: Verb(settles="cancelled", acts=False),
     Action.REVIEW: Verb(("result", "tokens"), acts=False),
+    # Of every commit it is ordered once: the key carries what the proposal names.
+    Action.JUDGE: Verb((*_ACTING, "status", "result", "load"), once=True),
     Action.ACCEPT: Verb(
-        (*_ACTING, "status", "result", "proof", "criteria", "truth"), "settled", once=True
+        (
+            *(*_ACTING, "status", "result", "proof", "criteria", "truth"),
+            *("judge", "shown", "agent"),
+        ),
+        "settled",
+        "accepted",
+        once=True,
     ),
-    Action.SUBMIT: replace(_sends(leads_to="queued"), on_a_result=False),
+    Action.SUBMIT: replace(_sends("backlog", leads_to="queued"), on_a_result=False),
     Action.RETRY: _sends("result", "continuable", "budget", leads_to="queued"),
     Action.RELEASE: _sends("result", "continuable", leads_to="queued"),
-    Action.REPLACE: _sends("result", "continuable", leads_to="settled"),
+    Action.REPLACE: _sends("result", "continuable", leads_to="settled", settles="replaced"),
     Action.SPLIT_DEFECT: _sends("result", "failure"),
     Action.OPEN_ISSUE: Verb((*_ACTING, "result", "failure")),
     Action.PARK: Verb((*_ACTING, "result", "defect"), "parked", once=True),
-    Action.GUIDE: Verb((*_QUEUE, "prompt"), by_queue=True),
+    Action.GUIDE: Verb((*_QUEUE, "prompt"), by_queue=True, by_hand=True),
     Action.INTERRUPT: Verb((*_QUEUE, "liveness"), "finished", once=True, by_queue=True),
-    Action.CANCEL: Verb((*_QUEUE, "liveness"), "cancelled", once=True, by_queue=True),
+    Action.CANCEL: Verb((*_QUEUE, "liveness"), "cancelled", "cancelled", once=True, by_queue=True),
     Action.MOVE: Verb(_QUEUE, by_queue=True),
     Action.WIDEN_WINDOW: _window("quality", "scopes", "ceiling"),
     Action.NARROW_WINDOW: _window(),
@@ -103,9 +121,9 @@ VERBS: Final[dict[Action, Verb]] = {
         (*_ACTING, "result", "failure", "defect", "truth", "grant", "path"), once=True
     ),
     Action.WRITE_REFERENCE: Verb((*_ACTING, "result"), once=True, drafted=True),
-    Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", once=True),
-    Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover")),
-    Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False),
+    Action.HAND_OVER: Verb((*_ACTING, "result"), "settled", "handed-over", once=True),
+    Action.TAKE_OVER: Verb((*_ACTING, "result", "takeover"), by_hand=True),
+    Action.RUN_HEAVY_CHECK: Verb(("mode", "suspended", "host"), on_a_result=False, by_hand=True),
     # Never permitted: an invariant of their own refuses them whatever the facts are.
     Action.PATCH_DATABASE: Verb(acts=False),
     Action.REVERT_CHANGES: Verb(acts=False),
@@ -143,6 +161,14 @@ class Proposal(Noun):
     """Where the task goes, for `move`, `submit` and `split-defect`."""
     remedy: str | None = None
     """The configured remedy or deploy that is carried out."""
+    baseline: Baseline | None = None
+    """Where the branches of the attempt that is sent are just before it."""
+    commit: str | None = None
+    """What `judge` has checked; None: the head of the default branch."""
+    base: str | None = None
+    """The commit that the work started from, on which `judge` has the same checked."""
+    heavy: bool = False
+    """What `judge` has to run is heavy."""
     limit: int | None = None
     """The new window, for the window's actions."""
     charged: bool = False

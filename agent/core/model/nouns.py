@@ -150,6 +150,8 @@ class ProofKind(StrEnum):
     LIVE_VERSION = "live-version"
     BLOCKED_WORKFLOW_PROCEEDS = "blocked-workflow-proceeds"
     REMAINING_STEP_NAMED = "remaining-step-named"
+    CHANGE_SHOWN = "change-shown"
+    LANDED = "landed"
 
 
 class Heartbeat(Noun):
@@ -185,6 +187,8 @@ class Command(Noun):
     expect: Literal["passes", "proceeds"] = "passes"
     """`proceeds`: it may end in any way except with the failure of the given `fingerprint`."""
     fingerprint: str | None = None
+    heavy: bool = False
+    """It may exhaust the memory of the machine it runs on, so it never runs on the master."""
 
 
 class CommandResult(Noun):
@@ -197,22 +201,47 @@ class CommandResult(Noun):
     output: str = ""
     """The end of what it printed, at most 4,000 characters."""
     ok: bool = False
+    ran: int | None = None
+    """How many tests its runner says it ran. None: the runner is not one whose closing line is
+    known, or it closed without that line."""
 
 
 class JudgeRecord(Noun):
-    """The judge step: the acceptance commands on a clean checkout of what was pushed."""
+    """A judgement: the acceptance commands on a clean checkout of what was pushed."""
 
-    verdict: Literal["pass", "fail"]
+    verdict: Literal["pass", "fail", "unknown"]
+    """`unknown`: nothing failed, and nothing shows that anything was checked."""
     at: AwareDatetime
     commit: str | None = None
     """The commit the commands ran on, as fetched from the remote."""
     commands: tuple[CommandResult, ...] = ()
     reason: str | None = None
+    base: str | None = None
+    """The commit that the work started from; the same commands ran on it for comparison."""
+    base_commands: tuple[CommandResult, ...] = ()
+    shown: bool | None = None
+    """Whether some command failed on the base and passes now. None: nobody knows, because there was
+    no base, or a command could not be run on it to its end."""
+    changed_judges: tuple[str, ...] = ()
+    """Paths that the commands run or read by name and that differ from the base, sorted."""
+    restored: tuple[str, ...] = ()
+    """Protected paths that were put back to the base before the commands ran, sorted."""
+    host: str | None = None
+    """The judge host that made it. None: the queue's own judge did."""
 
     @property
     def failing(self) -> CommandResult | None:
         """The first command that failed."""
         return next((one for one in self.commands if not one.ok), None)
+
+
+class Baseline(Noun):
+    """Where two branches were on the remote before an attempt was sent."""
+
+    branch: str | None = None
+    """The commit of the task's own branch; None: it was not there."""
+    default: str | None = None
+    """The commit of the default branch; None: it had none."""
 
 
 class Criterion(Noun):
@@ -235,8 +264,16 @@ class Evidence(Noun):
     detail: str | None = None
     """One sentence for a person: what was looked at and what was seen."""
     attempt: int | None = None
+    base: str | None = None
+    """For `commit-pushed`: the commit that the change is compared with."""
     source: str | None = None  # where it was fetched
     answer: str | None = None  # the sha256 of the raw answer
+    unknown_since: AwareDatetime | None = None
+    """Since when this source has not known it; None: at the longest since the attempt ended."""
+    ask_after: Annotated[float, Field(gt=0)] | None = None
+    """Seconds for which it may stay unknown; then a person is asked. None: as the policy says."""
+    fault: bool | None = None
+    """It is unknown because the installation is not in order: no attempt could change that."""
 
 
 class LateReport(Noun):
@@ -247,6 +284,18 @@ class LateReport(Noun):
     final_response: str | None = None
     judge: JudgeRecord | None = None
     inspected: bool = False
+
+
+class Failing(Noun):
+    """An action about a task that failed, and how often in a row it failed in the same way."""
+
+    action: str
+    basis: str
+    """The digest of what the decision rested on; on another basis it is another action."""
+    times: int
+    said: str
+    at: AwareDatetime
+    """When it failed last."""
 
 
 class Task(Noun):
@@ -260,7 +309,7 @@ class Task(Noun):
     held: Held | None = None
     """What the supervisor adds to it."""
     unreadable: str | None = None
-    """Why the task could not be read; then only its id is filled."""
+    """Why nothing is decided about the task: it, or what it rests on, could not be read."""
     attempt: int | None = None
     attempts_left: int | None = None
     """Attempts the task may still be given after this one; infrastructure faults use up none."""
@@ -281,6 +330,18 @@ class Task(Noun):
     final_response: str | None = None
     final_response_truncated: bool | None = None
     judge: JudgeRecord | None = None
+    """What a judge host found of the current attempt."""
+    judging: Literal["ordered", "running"] | None = None
+    """How far the judgement that was ordered is. None: none is under way."""
+    queue_judge: JudgeRecord | None = None
+    """What the queue's own judge says: a witness that can lower, never proof."""
+    tree_gone: bool | None = None
+    """Whether no process of the current attempt can be alive any more."""
+    baseline: Baseline | None = None
+    """Where its branch and the default branch were before the current attempt."""
+    acceptance_commands: tuple[Command, ...] | None = None
+    shown_by: Literal["check", "push"] | None = None
+    """`push`: the wave file waives that a check, a reviewer or a person shows the change."""
     inspected: bool | None = None
     """Whether final response and judge record of this attempt have been read."""
     late_reports: tuple[LateReport, ...] = ()
@@ -302,6 +363,7 @@ class Task(Noun):
     """The id of the defect this infrastructure task fixes."""
     declined: dict[str, str] = {}
     """What a person rejected or put off: action and digest of the basis, to one sentence."""
+    failing: Failing | None = None
 
     @property
     def word(self) -> str | None:
@@ -474,6 +536,7 @@ def contradiction(task: Task, now: AwareDatetime) -> str | None:
         ("lastInterruptAt", task.last_interrupt_at),
         ("judge.at", task.judge.at if task.judge else None),
         *((f"evidence {item.id}: observedAt", item.observed_at) for item in task.evidence),
+        *((f"evidence {item.id}: unknownSince", item.unknown_since) for item in task.evidence),
     ):
         if (why := _future(name, at, now)) is not None:
             return why

@@ -57,8 +57,12 @@ class CompletionPolicy(Table):
     ladder: dict[TaskKind, LadderPolicy]
     documents: tuple[str, ...]
     """Glob patterns of what counts as a document."""
+    heavy: tuple[str, ...]
+    """Words that make a command heavy when they stand in it one after the other."""
     claims_count: Flag = False
     """Whether a worker's own words can prove a criterion of judgement."""
+    ask_after: Annotated[float, Field(gt=0, strict=True)] = 14_400.0
+    """Seconds for which evidence may stay unknown; then a person is asked."""
 
     @model_validator(mode="after")
     def _every_kind(self) -> Self:

@@ -48,6 +48,12 @@ class TaskSpec(Noun):
     forbidden: Annotated[tuple[str, ...], Field(min_length=1)]
     criteria: Annotated[tuple[Criterion, ...], Field(min_length=1)]
     acceptance_commands: tuple[Command, ...] = ()
+    protected: tuple[str, ...] = ()
+    """Glob patterns of paths that are put back to the base before the commands run."""
+    shown_by: Literal["check", "push"] = "check"
+    """`push`: a pushed commit is enough; no check, reviewer or person has to show the change."""
+    continues: str | None = None
+    """A branch that is on the remote already and that this task goes on from."""
     depends_on: tuple[TaskId, ...] = ()
     production_adjacent: bool = False
     service: str | None = None
@@ -65,6 +71,8 @@ class Order(Noun):
 
     kind: TaskKind
     branch: str
+    continues: str | None = None
+    """The branch to start from where `branch` is not on the remote; None: the default branch."""
     commit: Literal["required", "none"] = "required"
     acceptance_commands: tuple[Command, ...] = ()
     labels: dict[str, str] = {}
@@ -117,6 +125,8 @@ class TaskView(Noun):
     judge: JudgeRecord | None = None
     session: str | None = None
     """The agent's own session id, when it has one."""
+    tree_gone: bool | None = None
+    """Whether the attempt's process tree is known to be gone; None: the queue does not know."""
     late_reports: tuple[LateReport, ...] = ()
 
 
@@ -182,7 +192,7 @@ class Lease(Noun):
     task: TaskId
     attempt: int
     token: str
-    """Differs for every claim; also the mark by which the attempt's processes are found."""
+    """Differs for every claim; a secret of worker host and queue."""
     queue: str
     prompt: str
     order: Order
@@ -199,9 +209,55 @@ class Report(Noun):
     """How an attempt ended, as its worker host reports it."""
 
     state: Literal["succeeded", "failed", "stopped"]
-    """`stopped`: the process tree is gone because the queue asked for it."""
+    """`stopped`: the process tree is gone, because the queue asked for it or gave the task on."""
     final_response: str | None = None
     final_response_truncated: bool = False
     last_error: str | None = None
-    judge: JudgeRecord | None = None
     session: str | None = None
+    tree_gone: bool | None = None
+    """Whether the host has seen that no process of the attempt is left; None: it cannot know."""
+
+
+class JudgementOrder(Noun):
+    """What a judge host is asked to check. Everything is read from the remote, by commit."""
+
+    task: TaskId
+    attempt: int
+    wave: str
+    branch: str | None
+    """The branch on which `commit` is. None: whatever the default branch is at."""
+    commit: str | None = None
+    """The commit to check, as the supervisor saw it. None: the head of `branch`."""
+    base: str | None = None
+    """The commit that the work started from. None: there is nothing to compare with."""
+    commands: Annotated[tuple[Command, ...], Field(min_length=1)]
+    protected: tuple[str, ...] = ()
+    """Glob patterns of paths that are put back to the base before the commands run."""
+
+    @property
+    def heavy(self) -> bool:
+        """Whether one of its commands may exhaust the memory of the machine."""
+        return any(one.heavy for one in self.commands)
+
+
+class Judgement(Noun):
+    """One ordered judgement and how far it is."""
+
+    order: JudgementOrder
+    ordered_at: AwareDatetime
+    host: str | None = None
+    """The judge host that has it; None: none has taken it yet."""
+    started_at: AwareDatetime | None = None
+    record: JudgeRecord | None = None
+    """None: it is not finished."""
+
+
+class JudgeLease(Noun):
+    """The right of one judge host to make one judgement, until it runs out."""
+
+    key: str
+    """The idempotency key it was ordered with."""
+    token: str
+    """Differs for every claim."""
+    order: JudgementOrder
+    expires_at: AwareDatetime

@@ -10,10 +10,11 @@ from typing import Final
 
 from agent.core.assess.assessment import TaskAssessment
 from agent.core.assess.failures import Failure
+from agent.core.assess.judgement import agent_gone
 from agent.core.assess.liveness import WORKING
-from agent.core.assess.proof import commit_of
+from agent.core.assess.proof import commit_of, denial, newest, pushed_commit
 from agent.core.model.actions import Action, Proposal
-from agent.core.model.nouns import SETTLED, TERMINAL, Defect, Remedy, Status, Task
+from agent.core.model.nouns import SETTLED, TERMINAL, Defect, ProofKind, Remedy, Status, Task
 from agent.core.model.text import visible
 
 _SAME: Final = 300
@@ -76,7 +77,8 @@ def _out_of_the_way(defect: Defect) -> bool:
 
 def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
     how = "fixed" if defect.status == "fixed" else "bridged"
-    if not assessed.task.session_continuable:
+    again = _was_stopped_in_the_judgement(assessed.task)
+    if not again and not assessed.task.session_continuable:
         return _do(
             assessed, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot continue"
         )
@@ -84,8 +86,20 @@ def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
         return _leave(
             assessed, f"{defect.id} is {how}; another task is released first to test that"
         )
+    if again:
+        # Its work is done and pushed: another attempt would have nothing to add.
+        judge = _judge(assessed, f"{defect.id} is {how}; what was pushed is judged again")
+        return judge.model_copy(update={"defect": defect.id})
     reason = f"{defect.id} is {how}; the task continues under its own identity"
     return _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
+
+
+def _was_stopped_in_the_judgement(task: Task) -> bool:
+    """Whether the agent had done its part, and the defect was met by its judgement alone."""
+    judge, pushed = task.judge, pushed_commit(task)
+    if task.status is not Status.SUCCEEDED or judge is None or judge.verdict != "fail":
+        return False
+    return judge.commit is not None and pushed in (None, judge.commit)
 
 
 def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Proposal:
@@ -94,6 +108,8 @@ def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Pr
         return _read(assessed)
     if task.status is Status.CANCELLED and assessed.failure is None:
         return _leave(assessed, "cancelled")
+    if (judging := _judging(assessed, now)) is not None:
+        return judging
     if (decided := _by_completion(assessed, now)) is not None:
         return decided
     if task.attempt is not None and task.attempt >= most_attempts:
@@ -114,22 +130,71 @@ def _read(assessed: TaskAssessment) -> Proposal:
     return reading.model_copy(update={"cause": _cause(assessed, failure)})
 
 
+def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
+    """What was pushed is judged before anything else, however its attempt ended.
+
+    A quarter of real attempts that ran out of time had done all that was asked.
+    """
+    task = assessed.task
+    if assessed.judged == "ordered":
+        how = "is at work on it" if task.judging == "running" else "has not taken it yet"
+        return _leave(assessed, f"it is being judged; a judge host {how}")
+    if assessed.judged == "unjudged":
+        if assessed.proof.doubt is not None:
+            return _unknown(assessed, now)
+        return _leave(assessed, "it is unknown whether anything was pushed")
+    if assessed.judged != "missing":
+        return None
+    commit = pushed_commit(task)
+    what = f"{commit[:12]} was pushed" if commit else "the attempt ended"
+    return _judge(assessed, f"{what}; a judge host runs the acceptance commands")
+
+
+def _judge(assessed: TaskAssessment, reason: str) -> Proposal:
+    if assessed.too_heavy:
+        why = "its acceptance commands are too heavy for the master"
+        return _leave(assessed, f"{why}; a judge host elsewhere has to run them")
+    pushed = newest(ProofKind.COMMIT_PUSHED, assessed.task.evidence)
+    update = {
+        "commit": pushed.value if pushed is not None else None,
+        "base": pushed.base if pushed is not None else None,
+        "heavy": assessed.heavy,
+    }
+    return _do(assessed, Action.JUDGE, reason).model_copy(update=update)
+
+
 def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """Completion quality comes first: proven work is accepted, however its attempt ended."""
     proof = assessed.proof
-    if proof.state == "proven":
+    if proof.state == "proven" and assessed.judged in ("none", "passed"):
+        if agent_gone(assessed.task) is not True:
+            return None
         if proof.criteria == "met":
-            return _do(
-                assessed, Action.ACCEPT, "all evidence is observed and every criterion is met"
-            )
+            why = "all evidence is observed and every criterion is met"
+            if assessed.shown == "no":
+                why = f"{why}, but {denial(ProofKind.CHANGE_SHOWN)}: a person looks at the change"
+            return _do(assessed, Action.ACCEPT, why)
         if proof.criteria == "needs-review":
             return _to_be_read(assessed, now)
         if proof.criteria in ("none", "cannot-tell"):
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
-    if assessed.task.status is Status.SUCCEEDED and proof.state == "unknown":
-        return _leave(assessed, f"the proof is not complete: {proof.gaps[0]}; checked again later")
+    unknown = proof.state == "unknown" and assessed.judged != "unknown"
+    if assessed.task.status is Status.SUCCEEDED and unknown:
+        return _unknown(assessed, now)
     return None
+
+
+def _unknown(assessed: TaskAssessment, now: datetime) -> Proposal:
+    """Look again, but not for ever: what nobody can tell is no fault of the task's either."""
+    doubt, first = assessed.proof.doubt, assessed.proof.gaps[0]
+    if doubt is None or now < doubt.ask_at:
+        until = f" until {doubt.ask_at:%Y-%m-%d %H:%M:%SZ}" if doubt else ""
+        return _leave(assessed, f"the proof is not complete: {first}; checked again later{until}")
+    source = doubt.rung.unseen.source if doubt.rung.unseen else None
+    asked = f"; {source} was asked" if source else ""
+    why = f"{doubt.rung.detail}{asked}, since {doubt.since:%Y-%m-%d %H:%M:%SZ}"
+    return _do(assessed, Action.HAND_OVER, why)
 
 
 def _doubt(task: Task) -> str:
@@ -230,7 +295,7 @@ def _remedy(assessed: TaskAssessment, defect: Defect, remedy: Remedy) -> Proposa
 def _own_fault(assessed: TaskAssessment) -> Proposal:
     task, failure = assessed.task, assessed.failure
     gap = assessed.proof.next_rung
-    what = gap.detail if gap else f"criteria not met: {', '.join(assessed.proof.unmet)}"
+    what = gap.detail if gap else _why_not(assessed)
     if failure is not None and failure.rule == "hand-over":
         return _do(assessed, Action.HAND_OVER, f"{failure.reason}: {failure.why}")
     if task.session_continuable is False:
@@ -244,6 +309,16 @@ def _own_fault(assessed: TaskAssessment) -> Proposal:
         why = "the last attempt changed nothing: the same commit fails with the same output"
         return _do(assessed, Action.HAND_OVER, f"{why}: {what}")
     return _retry(assessed, what, charged=True)
+
+
+def _why_not(assessed: TaskAssessment) -> str:
+    """What is missing where every rung of the ladder is proven."""
+    if assessed.proof.unmet:
+        return f"criteria not met: {', '.join(assessed.proof.unmet)}"
+    for record in (assessed.task.judge, assessed.task.queue_judge):
+        if record is not None and record.verdict != "pass":
+            return f"the judge did not pass it: {record.reason or 'it gave no reason'}"
+    return "the attempt was ended, and nobody has seen that its processes are gone"
 
 
 def _learnt_nothing(task: Task) -> bool:

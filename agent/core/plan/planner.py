@@ -7,6 +7,7 @@ task identity before any replacement.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic.alias_generators import to_camel
@@ -16,16 +17,21 @@ from agent.core.assess.liveness import Liveness
 from agent.core.assess.write_scopes import overlap
 from agent.core.guard import guard
 from agent.core.guard.facts import Situation, derive
-from agent.core.model.actions import SENDS_PROMPT, Action, Clearance, Proposal, word
-from agent.core.model.nouns import ACTIVE, TERMINAL, Defect, Snapshot, Status
+from agent.core.model.actions import SENDS_PROMPT, Action, Clearance, Proposal, digest, word
+from agent.core.model.nouns import ACTIVE, TERMINAL, Defect, Failing, Snapshot, Status
 from agent.core.model.policy import Policy
 from agent.core.model.text import natural
 from agent.core.plan import decision_basis
 from agent.core.plan.lessons import Lesson, document_of, lesson_of
 from agent.core.plan.next_action import propose
 
+SAME_FAILURES: Final = 3
+"""So often in a row an action may fail in the same way before it waits and a person is shown it."""
+FIRST_PAUSE: Final = timedelta(minutes=5)
+"""The first wait; each further failure doubles it."""
+LONGEST_PAUSE: Final = timedelta(hours=1)
 _RECOVERY_FIRST: Final = (
-    Action.INSPECT, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
+    Action.INSPECT, Action.JUDGE, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
     Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY, Action.RELEASE, Action.RETRY,
     Action.REPLACE, Action.SUBMIT,
 )  # fmt: skip
@@ -76,17 +82,18 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     """Assess, plan and clear one snapshot; a pure function of its arguments."""
     assessment = assess(snapshot, policy)
     proposals = {
-        task: _unless_declined(
-            assessed, propose(assessed, snapshot.now, policy.failures.most_attempts)
+        task: _unless_held_back(
+            assessed, propose(assessed, snapshot.now, policy.failures.most_attempts), snapshot.now
         )
         for task, assessed in assessment.tasks.items()
     }
     if (beside := side_work(assessment, proposals)) is not None:
-        proposals[beside.task or ""] = _unless_declined(assessment.tasks[beside.task or ""], beside)
+        assessed = assessment.tasks[beside.task or ""]
+        proposals[assessed.task.id] = _unless_held_back(assessed, beside, snapshot.now)
     lanes, sends = assessment.lanes.free or 0, sends_of(assessment)
     ordered = []
     for proposal in sorted(proposals.values(), key=_order):
-        waiting = _wait_for_room(proposal, lanes, sends)
+        waiting = _wait_for_readers(proposal, assessment) or _wait_for_room(proposal, lanes, sends)
         decision = _decision(assessment, waiting or proposal, lanes, sends)
         ordered.append(decision)
         if _takes_a_lane(decision, policy):
@@ -117,6 +124,10 @@ def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
     return known.get(proposal.action, len(known)), natural(proposal.task or "")
 
 
+def _unless_held_back(assessed: TaskAssessment, proposal: Proposal, now: datetime) -> Proposal:
+    return _unless_failing(assessed, _unless_declined(assessed, proposal), now)
+
+
 def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
     """What a person declined is not proposed again, and takes no lane, until its basis changes."""
     if not assessed.task.declined:
@@ -127,6 +138,62 @@ def _unless_declined(assessed: TaskAssessment, proposal: Proposal) -> Proposal:
         return proposal
     return Proposal(
         action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=why
+    )
+
+
+def _wait_for_readers(proposal: Proposal, assessment: Assessment) -> Proposal | None:
+    """Policy: "Only then should the supervisor decide whether to refill the concurrency window"."""
+    if proposal.action is not Action.SUBMIT or not assessment.unread:
+        return None
+    named = ", ".join(assessment.unread)
+    reason = f"submit waits until the result of {named} has been read"
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
+    )
+
+
+def _unless_failing(assessed: TaskAssessment, proposal: Proposal, now: datetime) -> Proposal:
+    """What fails in the same way again and again waits longer each time, or until it may be other.
+
+    A person sees it meanwhile: whatever hinders it does not go away by trying.
+    """
+    failing = assessed.task.failing
+    if failing is None or failing.action != proposal.action:
+        return proposal
+    until = _pause_of(failing)
+    if until is None or now >= until:
+        return proposal
+    if failing.basis != digest(decision_basis.derive(assessed, proposal)):
+        return proposal
+    return Proposal(
+        action=Action.LEAVE_ALONE,
+        task=proposal.task,
+        attempt=proposal.attempt,
+        reason=_describe(failing),
+    )
+
+
+def _pause_of(failing: Failing) -> datetime | None:
+    """When it is tried again; None: at once."""
+    if failing.times < SAME_FAILURES:
+        return None
+    pause = FIRST_PAUSE
+    for _ in range(failing.times - SAME_FAILURES):
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return failing.at + pause
+
+
+def waits_after_failures(assessed: TaskAssessment | None, proposal: Proposal) -> bool:
+    """Whether this is decided because what would be done keeps failing."""
+    failing = assessed.task.failing if assessed is not None else None
+    return failing is not None and proposal.reason == _describe(failing)
+
+
+def _describe(failing: Failing) -> str:
+    until = _pause_of(failing) or failing.at
+    return (
+        f"{failing.action} failed {failing.times} times in the same way, and is tried again after "
+        f"{until:%Y-%m-%d %H:%M:%SZ}: {failing.said}"
     )
 
 

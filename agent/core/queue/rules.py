@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 from agent.core.model.actions import digest
 from agent.core.model.nouns import (
     Heartbeat,
-    JudgeRecord,
     LateReport,
     Noun,
     Reported,
@@ -80,8 +79,8 @@ class Attempt:
     last_error: str | None = None
     final_response: str | None = None
     final_response_truncated: bool = False
-    judge: JudgeRecord | None = None
     session: str | None = None
+    tree_gone: bool | None = None
     report: str | None = None
     """The digest of the report that ended it; the same report again is recognised by it."""
 
@@ -350,13 +349,6 @@ def add_heartbeat(
     )
 
 
-def begin_judging(current: Attempt) -> Attempt:
-    """The attempt as its judge step begins; unchanged when the worker must stop instead."""
-    if answer(current) == "cancel":
-        return current
-    return replace(current, state=step(current.state, Event.JUDGE))
-
-
 def expire(current: Attempt) -> Attempt:
     """The attempt whose lease ran out. Only the supervisor may have it run again."""
     end = _at(current, current.lease_until)
@@ -366,16 +358,14 @@ def expire(current: Attempt) -> Attempt:
 def apply_report(
     current: Attempt, lease: Lease, report: Report, now: datetime
 ) -> Attempt | LateReport | None:
-    """What a report does: it ends the attempt, or is kept as late; None: it is a repetition."""
-    at, judge = _at(current, now), report.judge
-    if judge is not None:
-        judge = judge.model_copy(update={"at": _within(current, judge.at, at)})
-    if not holds(current, lease):
-        if current.token == lease.token and current.report == digest(report):
+    """What a report does: it ends the attempt, or is kept as late; None: it brings nothing new."""
+    at = _at(current, now)
+    if is_late(current, lease, report):
+        if report.state == "stopped":
             return None
-        return LateReport(
-            attempt=current.number, at=at, final_response=report.final_response, judge=judge
-        )
+        return LateReport(attempt=current.number, at=at, final_response=report.final_response)
+    if not holds(current, lease):
+        return None
     return replace(
         current,
         state=step(current.state, ENDINGS[report.state, current.stop]),
@@ -383,10 +373,22 @@ def apply_report(
         last_error=_error(current, report),
         final_response=report.final_response,
         final_response_truncated=report.final_response_truncated,
-        judge=judge,
         session=report.session or current.session,
+        tree_gone=report.tree_gone,
         report=digest(report),
     )
+
+
+def note_gone(current: Attempt, lease: Lease, report: Report) -> Attempt | None:
+    """An attempt that ended without a report, once its host has seen its tree gone; None: no."""
+    news = report.tree_gone and not current.tree_gone and current.token == lease.token
+    return replace(current, tree_gone=True) if news and is_late(current, lease, report) else None
+
+
+def is_late(current: Attempt, lease: Lease, report: Report) -> bool:
+    """Whether this report comes to an attempt that has ended, and is not the one that ended it."""
+    repeated = current.token == lease.token and current.report == digest(report)
+    return not holds(current, lease) and not repeated
 
 
 def _error(current: Attempt, report: Report) -> str | None:
@@ -492,8 +494,11 @@ def stamp(at: datetime) -> int:
 
 
 def time_of(microseconds: int) -> datetime:
-    """The time that was stored as `stamp`."""
-    return _EPOCH + microseconds * _MICROSECOND
+    """The time that was stored as `stamp`. ValueError: there is no such time."""
+    try:
+        return _EPOCH + microseconds * _MICROSECOND
+    except OverflowError as error:
+        raise ValueError(f"{microseconds} is no time") from error
 
 
 TASK_COLUMNS: Final = frozenset({"order", "created_at"})
@@ -502,8 +507,8 @@ TASK_COLUMNS: Final = frozenset({"order", "created_at"})
 _READ: Final[Mapping[str, Callable[[Any], object]]] = {
     "state": Status,
     "order": Order.model_validate_json,
-    "judge": JudgeRecord.model_validate_json,
     "final_response_truncated": bool,
+    "tree_gone": bool,
     "created_at": time_of,
     "lease_until": time_of,
     "heartbeat_at": time_of,
@@ -522,7 +527,7 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
     match value:
         case datetime():
             return stamp(value)
-        case Order() | JudgeRecord():
+        case Order():
             return to_json(value)
         case bool():
             return int(value)
@@ -535,8 +540,14 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
 
 
 def attempt_of(row: Mapping[str, Any]) -> Attempt:
-    """The attempt that was stored as `row_of`; other columns of the row are left out."""
+    """The attempt that was stored as `row_of`; other columns of the row are left out.
+
+    ValueError: the row is none; a text may hold what is no text as lone surrogates.
+    """
     values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+    for value in values.values():
+        if isinstance(value, str):
+            value.encode()
     for name, read in _READ.items():
         if values[name] is not None:
             values[name] = read(values[name])

@@ -26,7 +26,6 @@ class Event(StrEnum):
 
     CLAIM = "claim"
     MOVE = "move"
-    JUDGE = "judge"
     SUCCEED = "succeed"
     FAIL = "fail"
     CANCEL = "cancel"
@@ -39,17 +38,10 @@ TRANSITIONS: Final[Mapping[tuple[Status, Event], Status]] = {
     (Status.QUEUED, Event.CLAIM): Status.RUNNING,
     (Status.QUEUED, Event.MOVE): Status.QUEUED,
     (Status.QUEUED, Event.CANCEL): Status.CANCELLED,
-    (Status.RUNNING, Event.JUDGE): Status.JUDGING,
     (Status.RUNNING, Event.SUCCEED): Status.SUCCEEDED,
     (Status.RUNNING, Event.FAIL): Status.FAILED,
     (Status.RUNNING, Event.CANCEL): Status.CANCELLED,
     (Status.RUNNING, Event.EXPIRE): Status.LOST,
-    # A restarted worker host repeats it.
-    (Status.JUDGING, Event.JUDGE): Status.JUDGING,
-    (Status.JUDGING, Event.SUCCEED): Status.SUCCEEDED,
-    (Status.JUDGING, Event.FAIL): Status.FAILED,
-    (Status.JUDGING, Event.CANCEL): Status.CANCELLED,
-    (Status.JUDGING, Event.EXPIRE): Status.LOST,
     (Status.SUCCEEDED, Event.RETRY): Status.QUEUED,
     (Status.FAILED, Event.RETRY): Status.QUEUED,
     (Status.CANCELLED, Event.RETRY): Status.QUEUED,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agent.core.assess.proof import substance
 from agent.core.model.actions import digest
-from agent.core.model.nouns import CommandResult, Criterion, Evidence, Noun, ProofKind
+from agent.core.model.nouns import CommandResult, Criterion, Evidence, JudgeRecord, Noun, ProofKind
 from agent.core.model.queueing import TaskSpec, TaskView
 from agent.core.model.text import one_line, visible
 
@@ -92,7 +92,8 @@ def brief(
 ) -> Brief:
     """What a reviewer of this result is shown.
 
-    `diff`: what the branch changed, as the remote shows it; None: it cannot be read.
+    `view.judge` is what a judge host found of it. `diff`: what the branch changed, as the remote
+    shows it; None: it cannot be read.
     """
     return Brief(
         task=spec.id,
@@ -106,6 +107,7 @@ def brief(
             view.final_response,
             truncated=view.final_response_truncated,
             limits=limits,
+            judged=view.judge,
         ),
         holding=_kinds(evidence, all, holds=True),
         denied=_kinds(evidence, any, holds=False),
@@ -122,6 +124,7 @@ def collect_exhibits(
     *,
     limits: Limits,
     truncated: bool = False,
+    judged: JudgeRecord | None = None,
 ) -> tuple[Exhibit, ...]:
     """The exhibits, what was observed first.
 
@@ -129,6 +132,10 @@ def collect_exhibits(
     final response already.
     """
     found = [*_evidence_items(evidence), *_check_outputs(checks)]
+    if judged is not None and judged.changed_judges:
+        text = "\n".join(judged.changed_judges)
+        about = "files that the acceptance commands run or read, and that this change alters"
+        found.append(_exhibit("changed-judges", "observed", about, text, JUDGED_OUTPUT))
     if diff is not None:
         found.append(_exhibit(DIFF, "observed", "the branch's changes", diff, limits.diff))
     if response is not None:

@@ -1,0 +1,105 @@
+import pytest
+
+from agent.core.assess.judging_files import changed_judges, configures
+
+TREE = {
+    "Cargo.toml", "CMakeLists.txt", "Makefile", "check.sh", "conftest.py", "go.mod",
+    "jest.config.js", "lib/x.go", "lib/x_test.go", "mypy.ini", "package.json", "pkg/__init__.py",
+    "pkg/mod.py", "pom.xml", "pyproject.toml", "pytest.ini", "pytest.py", "real/t.py", "src/a.py",
+    "src/app/__main__.py", "src/test/java/A.java", "test/a.test.js", "tests/__init__.py",
+    "tests/conftest.py", "tests/it.rs", "tests/test_x.py", "tools/rules.mk",
+}  # fmt: skip
+PYTEST = {"conftest.py", "tests/conftest.py", "pyproject.toml", "pytest.ini"}
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        pytest.param("./check.sh", {"check.sh"}, id="a-script"),
+        pytest.param("sh check.sh", {"check.sh"}, id="a-script-by-a-shell"),
+        pytest.param("python tests/../check.sh", {"check.sh"}, id="a-crooked-path"),
+        pytest.param("python -m pkg.mod", {"pkg/__init__.py", "pkg/mod.py"}, id="a-module"),
+        pytest.param("python -m app", {"src/app/__main__.py"}, id="a-package-below-src"),
+        pytest.param(
+            "python -m pytest -q tests/test_x.py::T::test_a",
+            {*PYTEST, "tests/test_x.py", "pytest.py"},
+            id="a-node-id-and-a-module-that-shadows-the-runner",
+        ),
+        pytest.param(
+            "pytest tests/",
+            {*PYTEST, "pytest.py", "tests/__init__.py", "tests/it.rs", "tests/test_x.py"},
+            id="a-folder",
+        ),
+        pytest.param("pytest", {*PYTEST, "pytest.py", "tests/test_x.py"}, id="what-it-collects"),
+        pytest.param("pytest -k x -n 2", {*PYTEST, "pytest.py", "tests/test_x.py"}, id="options"),
+        pytest.param("pytest .", {*PYTEST, "pytest.py", "tests/test_x.py"}, id="the-root"),
+        pytest.param(
+            "pytest -c=mypy.ini src/a.py",
+            {*PYTEST, "pytest.py", "mypy.ini", "src/a.py"},
+            id="the-value-of-an-option",
+        ),
+        pytest.param(
+            "python -m unittest tests.test_x.T.test_a",
+            {"tests/__init__.py", "tests/test_x.py"},
+            id="a-dotted-test",
+        ),
+        pytest.param("make check", {"Makefile", "tools/rules.mk"}, id="make"),
+        pytest.param(
+            "npm test",
+            {"package.json", "jest.config.js", "test/a.test.js", "src/test/java/A.java"}
+            | {one for one in TREE if one.startswith("tests/")},
+            id="npm",
+        ),
+        pytest.param("npm ci", {"package.json"}, id="npm-that-runs-nothing"),
+        pytest.param("cargo test", {"Cargo.toml", "tests/it.rs"}, id="cargo"),
+        pytest.param("go test ./...", {"go.mod", "lib/x_test.go"}, id="go"),
+        pytest.param(
+            "go test ./lib/...", {"go.mod", "lib/x.go", "lib/x_test.go"}, id="go-one-folder"
+        ),
+        pytest.param("ctest", {"CMakeLists.txt"}, id="ctest"),
+        pytest.param("mvn test", {"pom.xml", "src/test/java/A.java"}, id="maven"),
+        pytest.param("mypy", {"mypy.ini", "pyproject.toml"}, id="a-type-checker"),
+        pytest.param("/bin/check.sh", set(), id="outside"),
+        pytest.param("python ../check.sh", set(), id="above"),
+        pytest.param("true", set(), id="nothing"),
+    ],
+)
+def test_what_a_command_runs_or_reads_by_name(command, found):
+    assert set(changed_judges([command.split()], TREE, {})) == found
+
+
+def test_a_script_for_the_shell_is_read_for_paths():
+    script = ["sh", "-c", "cd . && ./check.sh --strict; python -m pkg.mod <real/t.py"]
+    assert changed_judges([script], TREE, {}) == ("check.sh", "real/t.py")
+
+
+@pytest.mark.parametrize(
+    ("links", "found"),
+    [
+        pytest.param({"link": "real"}, {"link", "real/t.py"}, id="a-folder-that-leads-elsewhere"),
+        pytest.param(
+            {"link": "b/c", "b/c": "../real"}, {"link", "b/c", "real/t.py"}, id="through-two-links"
+        ),
+        pytest.param({"link/t.py": "../real/t.py"}, {"link/t.py", "real/t.py"}, id="a-file"),
+        pytest.param({"link": "../../etc"}, {"link"}, id="out-of-the-repository"),
+        pytest.param({"link": "link"}, {"link"}, id="a-circle"),
+    ],
+)
+def test_symbolic_links_are_followed(links, found):
+    changed = {*TREE, *links}
+    assert set(changed_judges([["sh", "link/t.py"]], changed, links)) == found
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "yes"),
+    [
+        ("pytest tests", "tests/new.py", False),
+        ("pytest tests", "tests/conftest.py", True),
+        ("uv run pytest", "uv.toml", True),
+        ("uv run pytest", "pytest.ini", True),
+        ("npm test", "node_modules/x/package.json", False),
+        ("ctest --test-dir build", "build/out", False),
+    ],
+)
+def test_what_is_named_is_not_what_configures(command, path, yes):
+    assert configures(command.split(), path) == yes
