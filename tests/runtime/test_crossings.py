@@ -385,6 +385,7 @@ def test_an_attempt_ends_and_says_nothing_that_cannot_be_searched():
 UNCLEANED = {
     "clock": "it has no text",
     "machine": "it has no text",
+    "own_commits": "it gives names of commits and nothing else",
     "policies": "they are a person's, and decide",
     "store": "what is saved was cleaned where it came in",
     "state": "it holds the store, the journal and the approvals",
