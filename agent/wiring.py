@@ -317,6 +317,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             probes=probes_of(settings.services, git, judgements, given),
             judgements=judgements,
             remote=git,
+            own_commits=GitWorktrees(remote(settings), settings.worker.workspace, places.clone),
             diffs=git,
             writer=_writer_of(settings.model, prompts, key),
             machine=machine,

@@ -315,6 +315,17 @@ def _find_judgement(ports: Ports, _proposal: Proposal, key: str) -> Happened | N
     return Happened("it had been ordered")
 
 
+def _remember_judgement(
+    ports: Ports, proposal: Proposal, _key: str, at: datetime, _happened: Happened
+) -> None:
+    """Who waited for a defect goes on; the order itself is kept with the judgements."""
+    if proposal.defect is not None:
+        _save(
+            ports, proposal, at,
+            status="submitted", blocked_by=proposal.defect, canary=True, review=None,
+        )  # fmt: skip
+
+
 # What is done in the issue tracker. A comment is written once per key.
 
 
@@ -563,7 +574,7 @@ EFFECTS: Final[dict[Action, Effect]] = {
     Action.INTERRUPT: Effect(_interrupt, _receipt, _remember_interrupt),
     Action.CANCEL: Effect(_cancel, _receipt, _remember_nothing),
     Action.MOVE: Effect(_move, _receipt, _remember_nothing),
-    Action.JUDGE: Effect(_order_judgement, _find_judgement, _remember_nothing),
+    Action.JUDGE: Effect(_order_judgement, _find_judgement, _remember_judgement),
     Action.OPEN_ISSUE: Effect(_open_issue, _find_issue, _remember_issue),
     Action.PARK: Effect(_park, _decide_again, _remember_park),
     Action.ACCEPT: Effect(_accept, _decide_again, _remember_accepted),

@@ -420,3 +420,9 @@ def test_no_shape_of_an_answer_is_an_error(github, tmp_path, field):
         )
         for item in probe.probe(TASK, view(), LATE):
             assert item.detail.isprintable()
+
+
+@pytest.mark.parametrize(("now", "fault"), [(NOW, None), (LATE, True)], ids=["early", "late"])
+def test_an_address_at_which_nobody_answers_is_looked_into_by_a_person(tmp_path, now, fault):
+    found = probing(tmp_path, nobody(), WHOLE).probe(TASK, view(), now)
+    assert {(one.holds, one.fault) for one in found} == {(None, fault)}

@@ -132,6 +132,7 @@ def test_an_older_value_is_no_contradiction():
     assert proof_of(older, *newer, kind="artifact-delivery").state == "proven"
 
 
+DELIVERY = TaskKind.ARTIFACT_DELIVERY
 HOUR = 3600
 AGES = [
     # What is unknown, and when a person is asked, in seconds from now; None: never. The attempt
@@ -164,6 +165,23 @@ def test_of_several_unknowns_the_first_to_be_asked_about_counts():
     proof = proof_of(late, soon, kind="artifact-delivery")
     assert proof.doubt is not None
     assert proof.doubt.rung.kinds == (ProofKind.LIVE_HEALTH,)
+
+
+PENDING = {"artifact-built": {"holds": None}}
+OLD = {"live-version": {"value": "another"}, "digest-recorded": {"holds": False}}
+BEHIND = [
+    pytest.param(PENDING | OLD, "unknown", id="a build is on its way, and nothing follows it yet"),
+    pytest.param(OLD, "contradicted", id="it was built, and another thing is there"),
+    pytest.param({"artifact-built": {"holds": False}} | OLD, "contradicted", id="the build failed"),
+    pytest.param(PENDING | {"commit-pushed": {"holds": False}}, "contradicted",
+                 id="what comes before the build counts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("over", "state"), BEHIND)
+def test_a_slow_ci_is_not_held_against_the_task(over, state):
+    items = [one.model_copy(update=over.get(one.kind, {})) for one in w.climbed(DELIVERY)]
+    assert proof_of(*items, kind=DELIVERY).state == state
 
 
 def test_an_attempt_of_unknown_times_gives_unknown_no_age():

@@ -173,7 +173,7 @@ class _Look:
         try:
             found = self._built() if kind is ProofKind.ARTIFACT_BUILT else self._checked()
         except HttpError as error:
-            return unanswered(kind, error, self.actions.address(""))
+            return unanswered(kind, error, self.actions.address(""), late=self.late)
         for answer in self.actions.answers:
             found = dated(found, answer, now)
         return found

@@ -307,7 +307,9 @@ class _Look:
         )
 
     def _unanswered(self, kind: ProofKind, error: HttpError) -> Finding:
-        return unanswered(kind, error, f"{self.image.registry}/v2/{self.image.repository}")
+        where = f"{self.image.registry}/v2/{self.image.repository}"
+        late = absent(self.view, self.now, self.service.patience) is False
+        return unanswered(kind, error, where, late=late)
 
     def _chosen(self, manifest: Any, digest: str) -> str:  # noqa: ANN401
         """The digest that counts: the configured platform's, or the reference's own."""

@@ -50,10 +50,13 @@ class Finding:
     """It is unknown because the installation is not in order, which no attempt can repair."""
 
 
-def unanswered(kind: ProofKind, error: HttpError, source: str) -> Finding:
-    """What is known where nothing could be read: nothing."""
-    at_fault = isinstance(error, InstallationError)
-    return Finding(kind=kind, holds=None, detail=str(error), source=source, fault=at_fault)
+def unanswered(kind: ProofKind, error: HttpError, source: str, *, late: bool = False) -> Finding:
+    """What is known where nothing could be read: nothing.
+
+    `late`: whoever cannot be reached by now is away for long, or the address is wrong.
+    """
+    fault = isinstance(error, InstallationError) or (late and not error.answered)
+    return Finding(kind=kind, holds=None, detail=str(error), source=source, fault=fault)
 
 
 def evidence(

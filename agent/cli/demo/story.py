@@ -12,7 +12,7 @@ EXPECTED: Final = {
     "T-1": (1, "does the job right"),
     "T-2": (2, "claims it is done, but never pushed"),
     "T-3": (2, "pushes work that fails its check"),
-    "T-4": (2, "needs a tool that is missing"),
+    "T-4": (1, "is judged where a tool is missing"),
     "T-5": (2, "needs the same missing tool"),
     "T-6": (1, "works without output for a while"),
     "T-7": (2, "dies with its host"),
@@ -103,7 +103,7 @@ def _wrong_actions(ports: Ports) -> Iterable[str]:
             done.setdefault(action, []).append(entry.record.task or "")
     if "interrupt" in done:
         yield f"healthy work was interrupted: {done['interrupt']}"
-    for action, times in (("open-issue", 1), ("split-defect", 1), ("release", 2), ("park", 2)):
+    for action, times in (("open-issue", 1), ("split-defect", 1), ("release", 1), ("park", 2)):
         if len(done.get(action, [])) != times:
             yield f"{action} was done {len(done.get(action, []))} times, not {times}"
     if (silence := longest_silence(ports, SILENT)) < LEAST_SILENCE:

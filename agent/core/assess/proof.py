@@ -29,6 +29,11 @@ _DIGESTS: Final = {
     ProofKind.PROD_DIGEST: "in production",
 }
 """The kinds whose value is a digest, and where that digest is."""
+_AFTER_BUILD: Final = frozenset({
+    ProofKind.DIGEST_RECORDED, ProofKind.DEV_DIGEST, ProofKind.PROD_DIGEST,
+    ProofKind.NO_SOURCE_REBUILD, ProofKind.LIVE_HEALTH, ProofKind.LIVE_VERSION,
+})  # fmt: skip
+"""What a delivery shows only once its artifact was built."""
 
 _SENTENCES: Final[Mapping[ProofKind, tuple[str, str]]] = {
     ProofKind.COMMIT_PUSHED: ("a commit was pushed", "no commit was pushed"),
@@ -148,12 +153,23 @@ def assess(task: Task, policy: CompletionPolicy) -> Proof:
             climbed.add(criterion.proof)
     rungs = [_rung(kinds, task) for kinds in wanted]
     rungs += _identities(task)
-    open_states = {rung.state for rung in rungs} - {"proven"}
+    open_states = {rung.state for rung in _due(rungs)} - {"proven"}
     state: RungState = next((one for one in _WORST_FIRST if one in open_states), "proven")
     criteria, unmet = _criteria(task)
     doubts = [doubt for rung in rungs if (doubt := _doubt(rung, task, policy)) is not None]
     first = min(doubts, key=lambda doubt: doubt.ask_at, default=None)
     return Proof(state, tuple(rungs), criteria, unmet, first)
+
+
+def _due(rungs: Sequence[Rung]) -> Sequence[Rung]:
+    """Those that can be judged: while a build is on its way, nothing that follows it can be there.
+
+    So a slow CI is not held against the task whose image it has not made.
+    """
+    on_its_way = any(
+        rung.state == "unknown" and rung.kinds == (ProofKind.ARTIFACT_BUILT,) for rung in rungs
+    )
+    return [rung for rung in rungs if not on_its_way or _AFTER_BUILD.isdisjoint(rung.kinds)]
 
 
 def _doubt(rung: Rung, task: Task, policy: CompletionPolicy) -> Doubt | None:

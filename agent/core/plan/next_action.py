@@ -12,7 +12,7 @@ from agent.core.assess.assessment import TaskAssessment
 from agent.core.assess.failures import Failure
 from agent.core.assess.judgement import agent_gone
 from agent.core.assess.liveness import WORKING
-from agent.core.assess.proof import commit_of, denial, newest
+from agent.core.assess.proof import commit_of, denial, newest, pushed_commit
 from agent.core.model.actions import Action, Proposal
 from agent.core.model.nouns import SETTLED, TERMINAL, Defect, ProofKind, Remedy, Status, Task
 from agent.core.model.text import visible
@@ -77,7 +77,8 @@ def _out_of_the_way(defect: Defect) -> bool:
 
 def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
     how = "fixed" if defect.status == "fixed" else "bridged"
-    if not assessed.task.session_continuable:
+    again = _was_stopped_in_the_judgement(assessed.task)
+    if not again and not assessed.task.session_continuable:
         return _do(
             assessed, Action.HAND_OVER, f"{defect.id} is {how}, but the task cannot continue"
         )
@@ -85,8 +86,20 @@ def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
         return _leave(
             assessed, f"{defect.id} is {how}; another task is released first to test that"
         )
+    if again:
+        # Its work is done and pushed: another attempt would have nothing to add.
+        judge = _judge(assessed, f"{defect.id} is {how}; what was pushed is judged again")
+        return judge.model_copy(update={"defect": defect.id})
     reason = f"{defect.id} is {how}; the task continues under its own identity"
     return _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
+
+
+def _was_stopped_in_the_judgement(task: Task) -> bool:
+    """Whether the agent had done its part, and the defect was met by its judgement alone."""
+    judge, pushed = task.judge, pushed_commit(task)
+    if task.status is not Status.SUCCEEDED or judge is None or judge.verdict != "fail":
+        return False
+    return judge.commit is not None and pushed in (None, judge.commit)
 
 
 def _finished(assessed: TaskAssessment, now: datetime, most_attempts: int) -> Proposal:
@@ -123,35 +136,46 @@ def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     A quarter of real attempts that ran out of time had done all that was asked.
     """
     task = assessed.task
-    if assessed.judged == "ordered":
+    if assessed.judged.state == "ordered" and assessed.judged.overdue:
+        since = f"{task.judging_since:%Y-%m-%d %H:%M:%SZ}"
+        why = f"no judge host has judged it since {since}: start one with `wavekeeper judge`"
+        return _do(assessed, Action.HAND_OVER, why)
+    if assessed.judged.state == "ordered":
         how = "is at work on it" if task.judging == "running" else "has not taken it yet"
         return _leave(assessed, f"it is being judged; a judge host {how}")
-    if assessed.judged == "unjudged":
+    if assessed.judged.state == "unjudged":
         if assessed.proof.doubt is not None:
             return _unknown(assessed, now)
         return _leave(assessed, "it is unknown whether anything was pushed")
-    if assessed.judged != "missing":
+    if assessed.judged.state != "missing":
         return None
-    if assessed.too_heavy:
+    commit = pushed_commit(task)
+    what = f"{commit[:12]} was pushed" if commit else "the attempt ended"
+    return _judge(assessed, f"{what}; a judge host runs the acceptance commands")
+
+
+def _judge(assessed: TaskAssessment, reason: str) -> Proposal:
+    if assessed.judged.too_heavy:
         why = "its acceptance commands are too heavy for the master"
         return _leave(assessed, f"{why}; a judge host elsewhere has to run them")
-    pushed = newest(ProofKind.COMMIT_PUSHED, task.evidence)
-    commit = pushed.value if pushed is not None else None
-    what = f"{commit[:12]} was pushed" if commit else "the attempt ended"
-    judge = _do(assessed, Action.JUDGE, f"{what}; a judge host runs the acceptance commands")
-    base = pushed.base if pushed is not None else None
-    return judge.model_copy(update={"commit": commit, "base": base, "heavy": assessed.heavy})
+    pushed = newest(ProofKind.COMMIT_PUSHED, assessed.task.evidence)
+    update = {
+        "commit": pushed.value if pushed is not None else None,
+        "base": pushed.base if pushed is not None else None,
+        "heavy": assessed.judged.heavy,
+    }
+    return _do(assessed, Action.JUDGE, reason).model_copy(update=update)
 
 
 def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """Completion quality comes first: proven work is accepted, however its attempt ended."""
     proof = assessed.proof
-    if proof.state == "proven" and assessed.judged in ("none", "passed"):
+    if proof.state == "proven" and assessed.judged.state in ("none", "passed"):
         if agent_gone(assessed.task) is not True:
             return None
         if proof.criteria == "met":
             why = "all evidence is observed and every criterion is met"
-            if assessed.shown == "no":
+            if assessed.judged.shown == "no":
                 why = f"{why}, but {denial(ProofKind.CHANGE_SHOWN)}: a person looks at the change"
             return _do(assessed, Action.ACCEPT, why)
         if proof.criteria == "needs-review":
@@ -159,8 +183,8 @@ def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
         if proof.criteria in ("none", "cannot-tell"):
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
-    unknown = proof.state == "unknown" and assessed.judged != "unknown"
-    if assessed.task.status is Status.SUCCEEDED and unknown:
+    good = assessed.task.status is Status.SUCCEEDED or assessed.judged.state == "passed"
+    if good and proof.state == "unknown" and assessed.judged.state != "unknown":
         return _unknown(assessed, now)
     return None
 
