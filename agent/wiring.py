@@ -232,7 +232,8 @@ def note_refusal(settings: Settings, mark: str, command: str) -> None:
         before = state.waves.notes().get(note)
         if before is not None and now - RefusedCommand.model_validate_json(before).at < _AGAIN:
             return
-        body = {"command": command, "mark": one_line(mark)[:_SHOWN]}
+        shown = redactor(settings).text(one_line(mark))[:_SHOWN]
+        body = {"command": command, "mark": shown}
         tick = state.journal.last_tick()
         state.journal.append([Record(kind="refused", at=now, tick=tick, task=name, body=body)])
         state.waves.note({note: said.model_dump_json()})
