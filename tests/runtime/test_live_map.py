@@ -330,7 +330,8 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     plain = json.loads(one)
     assert list(plain) == [
         "schema", "now", "mode", "supervisor", "waves", "sentence", "suspended", "lanes", "queues",
-        "counts", "needsYou", "damaged", "remote", "refused", "agents", "unread", "blockers", "tasks",
+        "counts", "needsYou", "damaged", "remote", "refused", "agents", "unread", "blockers",
+        "tasks",
     ]  # fmt: skip
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
