@@ -1,11 +1,12 @@
 """What judges: the paths that acceptance commands run or read by name.
 
 Where an attempt changed one of them, it changed its own judge. That can be right (a new test is
-part of the task), so it is shown and decides nothing.
+part of the task), so it is shown. It shows nothing of the change, though, if the commands pass only
+with what the attempt made of a judge that was there before: what they run is put back to see that.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -70,6 +71,13 @@ _COLLECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "mvnw": (r"(.*/)?src/test/.*",),
 }
 """The tests that a runner finds by itself; of no use where the command line names some."""
+_INDIRECT: Final = frozenset(
+    {"make", "just", "tox", "nox", "gradle", "gradlew", "cmake", "coverage", "pre-commit"}
+)
+"""Programs that run other ones, which are named in a file."""
+_INTERPRETER: Final = re.compile(
+    r"(ba|da|z|k)?sh|python[\d.]*|pypy[\d.]*|node|deno|bun|ruby|perl|php|lua|Rscript"
+)
 _NAMES_MANY: Final = frozenset({"", ".", "..."})
 """Words for the whole repository, which would make everything a judge."""
 
@@ -84,6 +92,23 @@ def changed_judges(
     """
     judges = [_Judges(argv, links) for argv in commands]
     return tuple(sorted({path for path in changed if any(one.has(path) for one in judges)}))
+
+
+def to_put_back(
+    commands: Iterable[Sequence[str]],
+    changed: Iterable[str],
+    links: Mapping[str, str],
+    before: Container[str],
+) -> tuple[str, ...]:
+    """Those of the `changed` paths without which the commands are judges of the base, sorted.
+
+    `before` has every path of the base. What a command only reads by name is its subject. A test
+    that is new is not put back where the command had none to run; whatever is new beside one that
+    it had, what configures its runner and what takes the runner's own name is.
+    """
+    judges = [_Judges(argv, links) for argv in commands]
+    paths = list(changed)
+    return tuple(sorted({path for one in judges for path in paths if one.undone(path, before)}))
 
 
 def configures(argv: Sequence[str], path: str) -> bool:
@@ -107,6 +132,13 @@ class _Judges:
         self._named = {
             found for name in _names(argv, words) for found in (name, *_resolved(name, links))
         }
+        self._run = {
+            found for name in _executed(argv, words) for found in (name, *_resolved(name, links))
+        }
+        self._shadows = set(_module_paths(self._runner))
+        self._is_indirect = self._runner not in _COLLECTS and (
+            self._runner in _INDIRECT or bool(self._run)
+        )
         named = self._runner in _BY_PATH and any(map(_is_test, pairwise(words)))
         self._collects = () if named else _COLLECTS.get(self._runner, ())
 
@@ -116,6 +148,23 @@ class _Judges:
         if configures(self._argv, path):
             return True
         return any(re.fullmatch(pattern, path) for pattern in self._collects)
+
+    def undone(self, path: str, before: Container[str]) -> bool:
+        """Whether `path`, which was changed, is put back for what was there before to judge."""
+        if configures(self._argv, path) or path in self._shadows:
+            return True
+        collects = self._collects
+        if self._is_indirect:
+            if any(re.fullmatch(one, path) for one in _CONFIGURES["pytest"]):
+                return True
+            collects = tuple(one for patterns in _COLLECTS.values() for one in patterns)
+        if any(re.fullmatch(one, path) for one in collects):
+            return path in before
+        if not any(path == name or path.startswith(f"{name}/") for name in self._run):
+            return False
+        return path in before or any(
+            name in before for name in self._run if not name.endswith("/__init__.py")
+        )
 
 
 _ORDERED: Final = frozenset(
@@ -149,6 +198,27 @@ def _names(argv: Sequence[str], words: Sequence[str]) -> Iterator[str]:
         modules = list(words[:1])
     modules += _after_m(argv)
     for module in modules:
+        yield from _module_paths(module)
+
+
+def _executed(argv: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    """Every path that the command may run: what its words only name is its subject."""
+    for before, word in pairwise(("", *argv)):
+        name = before.rpartition("/")[2]
+        if re.search(r"\s", word):
+            for script in re.split(r"[;&|()`\n]+|\$\(", word):
+                inner = script.split()
+                yield from _executed(inner, program(inner))
+        elif not word.startswith("-") and (
+            ("/" in word and not before) or _INTERPRETER.fullmatch(name) or before in ("-f", "-C")
+        ):
+            yield from filter(None, [_plain(word)])
+    if words and words[0] in _BY_PATH:
+        plain = [word for word in words[1:] if not word.startswith("-")]
+        if words[0] == "unittest":
+            plain = [path for word in plain for path in (word, *_module_paths(word))]
+        yield from filter(None, (_plain(word.partition("::")[0]) for word in plain))
+    for module in _after_m(argv):
         yield from _module_paths(module)
 
 
