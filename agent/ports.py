@@ -398,6 +398,16 @@ class Remote(Protocol):
         """
 
 
+class OwnCommits(Protocol):
+    """What was committed in a task's own worktree on this machine."""
+
+    def made_in(self, task: str) -> frozenset[str]:
+        """The commits, by their full names; none where there is no such worktree.
+
+        An agent can write what this is read from: it may hide a commit, so it accuses nobody else.
+        """
+
+
 class DiffSource(Protocol):
     """What a task's branch changed, as the remote shows it."""
 

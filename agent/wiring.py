@@ -232,7 +232,8 @@ def note_refusal(settings: Settings, mark: str, command: str) -> None:
         before = state.waves.notes().get(note)
         if before is not None and now - RefusedCommand.model_validate_json(before).at < _AGAIN:
             return
-        body = {"command": command, "mark": one_line(mark)[:_SHOWN]}
+        shown = redactor(settings).text(one_line(mark))[:_SHOWN]
+        body = {"command": command, "mark": shown}
         tick = state.journal.last_tick()
         state.journal.append([Record(kind="refused", at=now, tick=tick, task=name, body=body)])
         state.waves.note({note: said.model_dump_json()})
@@ -317,6 +318,7 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             probes=probes_of(settings.services, git, judgements, given),
             judgements=judgements,
             remote=git,
+            own_commits=GitWorktrees(remote(settings), settings.worker.workspace, places.clone),
             diffs=git,
             writer=_writer_of(settings.model, prompts, key),
             machine=machine,

@@ -202,13 +202,34 @@ def _count(waiting: Sequence[object]) -> str:
 def _isolation(settings: Settings) -> str | Check:
     """Whether agents are kept apart here; bubblewrap is tried."""
     if isolation.choose(settings.worker.isolation) == "bubblewrap":
-        return "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+        own = settings.worker
+        if missing := [str(one) for one in (*own.readable, *own.writable) if not one.exists()]:
+            said = f"{missing[0]} is not there, so no agent can read or write it"
+            fix = f"make it, or correct `readable` and `writable` under [worker] in {NAME}"
+            return Check(name="isolation", state="warn", said=said, fix=fix)
+        return _credentials(settings)
     why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
     if why is None:
         fix = f"write {word} under [worker] in {NAME}: it works here"
     else:
         said += f" (bubblewrap does not work here: {why})"
         fix = "install the package bubblewrap, and allow user namespaces to others than root"
+    return Check(name="isolation", state="warn", said=said, fix=fix)
+
+
+def _credentials(settings: Settings) -> str | Check:
+    """Whether an agent behind bubblewrap was given anything that it could push with."""
+    works = "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+    given = settings.agent.settings if settings.agent is not None else settings.worker
+    named = [getattr(given, name, ()) for name in ("variables", "environment")]
+    local = wiring.boundary(settings).remotes
+    if local or any((*named, settings.worker.readable, settings.worker.writable)):
+        return works
+    said = f"{works}; it has no credentials of yours either, so a push may fail"
+    fix = (
+        'name what it needs under [worker]: variables = ["SSH_AUTH_SOCK"], or in `readable` the '
+        "files with them"
+    )
     return Check(name="isolation", state="warn", said=said, fix=fix)
 
 

@@ -191,7 +191,7 @@ def _evidence(shown: Account) -> Iterable[str]:
             yield f"    {_MARK[item.holds]}     {item.kind}{value}{detail}"
     if shown.claimed:
         yield "    --     the worker's own words were not used as evidence"
-    for said in shown.judgement:
+    for said in (*shown.judgement, *shown.remote):
         yield f"    --     {said}"
 
 

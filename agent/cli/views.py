@@ -58,13 +58,13 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
     headings = True
     for group, heading in _GROUPS.items():
         tasks = [task for task in here.tasks if task.group == group]
-        damaged = here.damaged if group == "needs-you" else ()
-        if not (tasks or damaged):
+        beside = _beside_tasks(here) if group == "needs-you" else []
+        if not (tasks or beside):
             continue
         yield Text("")
-        yield console.text(f"{heading} ({len(tasks) + len(damaged)})", "bold")
-        for one in damaged:
-            yield _below(console, f"{one.kind} {one.id} cannot be read: {one.why}")
+        yield console.text(f"{heading} ({len(tasks) + len(beside)})", "bold")
+        for said in beside:
+            yield _below(console, said)
         if not tasks:
             continue
         shown = tasks[-_DONE_SHOWN:] if group == "done" else tasks
@@ -73,6 +73,12 @@ def page(console: Console, here: LiveMap) -> Iterable[RenderableType]:
         if len(shown) < len(tasks):
             yield _below(console, f"and {len(tasks) - len(shown)} more; --json shows all")
     yield from _blockers(console, here.blockers)
+
+
+def _beside_tasks(here: LiveMap) -> list[str]:
+    """What needs a person and is no task's own state."""
+    damaged = [f"{one.kind} {one.id} cannot be read: {one.why}" for one in here.damaged]
+    return [*damaged, *here.remote]
 
 
 def _warnings(console: Console, here: LiveMap) -> Iterable[RenderableType]:
@@ -93,7 +99,7 @@ def prompt(here: LiveMap) -> str:
     at_risk = sum(one.group == "working" and _mark(one) == "!" for one in here.tasks)
     waves = ",".join(wave.id for wave in here.waves) or "-"
     parts = [f"wavekeeper {waves} {here.lanes.busy}/{here.lanes.limit}"]
-    needs_you = here.counts.needs_you + len(here.damaged)
+    needs_you = here.counts.needs_you + len(_beside_tasks(here))
     parts += [f"{mark}{count}" for mark, count in (("?", needs_you), ("!", at_risk)) if count]
     return " ".join(parts)
 
@@ -133,7 +139,7 @@ def _lanes(here: LiveMap) -> str:
 
 def _counts(here: LiveMap) -> str:
     counts = here.counts
-    asked = counts.needs_you + len(here.damaged)
+    asked = counts.needs_you + len(_beside_tasks(here))
     needs = f"{asked} need{'s' if asked == 1 else ''} you"
     return f"{needs}, {counts.working} working, {counts.waiting} waiting, {counts.done} done"
 

@@ -18,6 +18,7 @@ from agent.ports import (
     Journal,
     Judgements,
     Machine,
+    OwnCommits,
     PolicySource,
     References,
     Remedies,
@@ -49,6 +50,8 @@ class Ports:
     """None: nobody judges, so what has acceptance commands is never accepted."""
     remote: Remote | None = None
     """None: nobody notes where the branches are before an attempt."""
+    own_commits: OwnCommits | None = None
+    """None: no worktree of an agent is on this machine."""
     machine: Machine | None = None
     """None: nobody watches it."""
     policies: PolicySource | None = None

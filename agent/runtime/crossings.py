@@ -40,6 +40,7 @@ from agent.ports import (
     DiffSource,
     Drafter,
     EvidenceProbe,
+    Heads,
     Issue,
     Issues,
     Journal,
@@ -49,6 +50,7 @@ from agent.ports import (
     References,
     Remedied,
     Remedies,
+    Remote,
     Reviewer,
     TaskQueue,
     WorkSource,
@@ -81,6 +83,7 @@ def clean_ports(ports: Ports, secrets: Redactor) -> Ports:
         references=through(_References, ports.references),
         diffs=through(_Diffs, ports.diffs),
         judgements=through(_Judgements, ports.judgements),
+        remote=through(_Remote, ports.remote),
     )
 
 
@@ -192,8 +195,8 @@ class _Source(_Crossing):
     def beat(self, lease: Lease, events: Sequence[NewEvent], *, extend: float) -> Beat:
         try:
             cleaned = [self._secrets.all(one) for one in events]
-        except Exception:  # noqa: BLE001 - the lease counts, the words of this moment do not
-            cleaned = []
+        except Exception as error:  # noqa: BLE001 - the lease counts, the words of this moment do not
+            cleaned = [NewEvent(at=events[-1].at, kind="text", text=_unread(error))]
         return self._inner.beat(lease, cleaned, extend=extend)
 
     def finish(self, lease: Lease, report: Report) -> Any:  # noqa: ANN401 - as the port's
@@ -232,6 +235,14 @@ class _Probe(_Crossing):
 
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
         return tuple(self._secrets.all(one) for one in self._inner.probe(spec, view, now))
+
+
+class _Remote(_Crossing):
+    _inner: Remote
+
+    def foreign(self, since: str, heads: Heads, accepted: Sequence[str]) -> Sequence[str] | None:
+        lines = self._inner.foreign(since, heads, accepted)
+        return None if lines is None else [self._secrets.text(one) for one in lines]
 
 
 class _Diffs(_Crossing):

@@ -5,6 +5,7 @@ from typing import Final
 
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.proof import commit_of
+from agent.core.assess.remote_watch import pushed_to_default
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import SENDS_PROMPT, Action, Proposal
 from agent.core.model.nouns import CommandResult, Usage
@@ -144,6 +145,7 @@ def _request(
         last_error=task.last_error,
         commit=None if splitting else commit_of(task.evidence),
         previous=None if first else task.prompt,
+        beside=None if first else pushed_to_default(task, assessment.snapshot),
         fixed=_what_was_fixed(assessed, proposal),
         replaces=task_record.spec.id if proposal.action is Action.REPLACE else None,
     )

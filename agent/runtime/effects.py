@@ -417,8 +417,10 @@ def _remember_accepted(
     ports.store.add_outcome(
         Outcome(task=task_record.spec.id, result="accepted", attributable=True, at=at), key=key
     )
-    # Whoever went past a bridge has not shown that the fix holds.
-    if (fixed := _defect(ports, task_record.spec.fixes)) is not None:
+    # Whoever went past a bridge has not shown that the fix holds. Where its issue was closed
+    # before, it counts as fixed already, and whatever has shown that it holds came after that.
+    fixed = _defect(ports, task_record.spec.fixes)
+    if fixed is not None and fixed.status != "fixed":
         ports.store.save_defect(fixed.model_copy(update={"status": "fixed", "proven_by": None}))
     passed = _defect(ports, task_record.blocked_by)
     if passed is not None and task_record.canary and passed.proven_by is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.approval import asking
+from agent.core.assess import remote_watch
 from agent.core.assess.assessment import assess
 from agent.core.assess.judgement import notes
 from agent.core.journal.records import Entry, TaskRecord, request_in
@@ -92,6 +93,8 @@ class Account(Noun):
     evidence: tuple[Evidence, ...] = ()
     judgement: tuple[str, ...] = ()
     """What a person should know of how it was judged, one sentence each."""
+    remote: tuple[str, ...] = ()
+    """What happened on the git remote beside its work, as the last tick saw it."""
     claimed: bool = False
     """The worker said something of its own; it was not used as evidence."""
     attempts: int | None = None
@@ -162,6 +165,7 @@ def account(
         asked=request_in(body),
         evidence=seen.evidence if seen else (),
         judgement=notes(seen) if seen else (),
+        remote=_remote(journal, task),
         claimed=bool(seen and seen.final_response),
         attempts=seen.attempt if seen else None,
         charged=len(task_record.charged) if task_record else 0,
@@ -254,6 +258,17 @@ def _not_chosen(snapshot: Snapshot | None, proposal: Proposal, policy: Policy) -
     assessment = assess(snapshot, policy)
     facts, answer = planner.clear(assessment, proposal)
     return asking.list_alternatives(assessment, Decision(proposal, answer, facts))
+
+
+def _remote(journal: Journal, task: str | None) -> tuple[str, ...]:
+    """Of this task, and of the default branch."""
+    last = None
+    for entry in journal.entries(kinds=("tick",)):
+        last = entry
+    snapshot = journal.snapshot(str(last.record.body["snapshot"])) if last is not None else None
+    if snapshot is None:
+        return ()
+    return tuple(said for about, said in remote_watch.reports(snapshot) if about in (task, None))
 
 
 def _policy_of(journal: Journal, entry: Entry) -> str | None:

@@ -1,6 +1,6 @@
 """Step 1 of the tick: read what changed and build one immutable snapshot. It decides nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -8,9 +8,11 @@ from agent.core.approval.requests import add_declined
 from agent.core.assess.assessment import durable
 from agent.core.assess.judgement import MUST_SHOW
 from agent.core.assess.liveness import polls_before
+from agent.core.assess.proof import commit_of
 from agent.core.journal.records import Damaged, TaskRecord, WaveRecord
 from agent.core.model.nouns import (
     TERMINAL,
+    BranchMoved,
     ControlPlane,
     Defect,
     Evidence,
@@ -21,6 +23,7 @@ from agent.core.model.nouns import (
     Outcome,
     ProofKind,
     Queue,
+    RemoteSeen,
     Snapshot,
     Status,
     Supervisor,
@@ -33,6 +36,7 @@ from agent.core.model.policy import LivenessPolicy, Policy
 from agent.core.model.queueing import Changes, Cursor, Judgement, TaskView
 from agent.errors import (
     QueueUnavailableError,
+    RemoteUnavailableError,
     UnreadableAnswerError,
     UnusableStoreError,
     describe_error,
@@ -59,6 +63,9 @@ class Observer:
         """Tasks of which the queue said nothing that can be relied on, and why."""
         self._damaged: Sequence[Damaged] = ()
         """What the state holds and nobody can read; whatever rests on it waits for a person."""
+        self._open: set[str] | None = None
+        self._accepted: list[TaskRecord] = []
+        """The accepted tasks, read again when the open ones are others."""
         self._seen: Snapshot | None = None
         """The last snapshot, with every single task that was looked at again since."""
         self._spent: Mapping[str, str] = {}
@@ -94,6 +101,9 @@ class Observer:
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
         around = self._around(now, reachable=reachable)
+        if self._probing and (seen := self._watch(task_records.values(), now)) is not None:
+            around["remote"] = seen
+            tasks = [self._with_pushes(one, seen) for one in tasks]
         self._seen = Snapshot(**around, defects=tuple(self._defects()), tasks=tuple(tasks))
         return self._seen
 
@@ -111,7 +121,8 @@ class Observer:
             evidence = None if probe else known.evidence if known is not None else ()
             fresh = self._task(task_record, now, evidence, reachable=reachable)
             if known is not None:
-                fresh = fresh.model_copy(update={"declined": known.declined})
+                kept = {"declined": known.declined, "pushed_to_default": known.pushed_to_default}
+                fresh = fresh.model_copy(update=kept)
             tasks = tuple(fresh if one.id == task else one for one in before.tasks)
             tasks = tasks if known is not None else (*tasks, fresh)
         open_issues = {one.id: one.issue_open for one in before.defects}
@@ -309,6 +320,46 @@ class Observer:
             for one in self._ports.store.defects()
         ]
 
+    def _watch(self, open_records: Collection[TaskRecord], now: datetime) -> RemoteSeen | None:
+        """What happened on the remote beside the tasks' own work. None: it cannot be seen."""
+        remote, waves = self._ports.remote, {one.wave for one in open_records}
+        since = next((one.started_from for one in open_records if one.started_from), None)
+        if remote is None or not waves:
+            return None
+        if (names := {one.spec.id for one in open_records}) != self._open:
+            settled = self._ports.store.task_records(settled=True)
+            self._accepted = [one for one in settled if one.status == "accepted"]
+            self._open = names
+        accepted = [one for one in self._accepted if one.wave in waves]
+        since = next((one.started_from for one in accepted if one.started_from), since)
+        try:
+            heads = remote.heads(now)
+        except RemoteUnavailableError:
+            return None
+        commits = {one.spec.id: commit_of(one.evidence) for one in accepted}
+        foreign: Sequence[str] | None = ()
+        if since is not None and since.default is not None:
+            foreign = remote.foreign(since.default, heads, [one for one in commits.values() if one])
+        moved = []
+        for one in accepted:
+            commit = commits[one.spec.id]
+            fate = remote.fate(one.spec.branch, commit, heads) if commit else None
+            if commit and fate in ("moved-on", "rewritten", "deleted"):
+                task, branch = one.spec.id, one.spec.branch
+                moved.append(BranchMoved(task=task, branch=branch, commit=commit, fate=fate))
+        return RemoteSeen(
+            default_name=heads.default_name, foreign=tuple(foreign or ()), moved=tuple(moved)
+        )
+
+    def _with_pushes(self, task: Task, seen: RemoteSeen) -> Task:
+        """The task, with what its own worktree made of the default branch."""
+        if self._ports.own_commits is None or not seen.foreign or task.attempt is None:
+            return task
+        short = [line.partition(" ")[0] for line in seen.foreign]
+        made = self._ports.own_commits.made_in(task.id)
+        own = tuple(one for one in short if any(full.startswith(one) for full in made))
+        return task.model_copy(update={"pushed_to_default": own}) if own else task
+
     def _low_memory(self) -> bool | None:
         machine = self._ports.machine
         free = machine.free_memory() if machine is not None else None
@@ -477,7 +528,8 @@ def _judged(judgement: Judgement | None, now: datetime) -> dict[str, Any]:
         return {}
     if judgement.record is not None:
         return {"judge": _clamped(judgement.record, now, "at")}
-    return {"judging": "running" if judgement.host is not None else "ordered"}
+    how = "running" if judgement.host is not None else "ordered"
+    return {"judging": how, "judging_since": _by(now, judgement.ordered_at)}
 
 
 def _unknown_since(item: Evidence, before: Evidence | None, now: datetime) -> Evidence:

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from agent.core.approval.requests import ApprovalRequest
+from agent.core.assess import remote_watch
 from agent.core.assess.assessment import Assessment, TaskAssessment
 from agent.core.assess.liveness import WORKING
 from agent.core.journal.records import SETTLED_RECORDS, Damaged, Record, TaskRecord, WaveRecord
@@ -199,6 +200,8 @@ class LiveMap(Noun):
     needs_you: tuple[str, ...] = ()
     damaged: tuple[Damaged, ...] = ()
     """What of the supervisor's own state a person has to repair, because nobody can read it."""
+    remote: tuple[str, ...] = ()
+    """What happened on the git remote beside the tasks' own work, one sentence each."""
     refused: tuple[RefusedCommand, ...] = ()
     """The last of each task: while the task is open, and for a day."""
     agents: str | None = None
@@ -286,6 +289,7 @@ def live_map(
         counts=Counts(**{group.replace("-", "_"): counted[group] for group in GROUPS}),
         needs_you=tuple(one.id for one in tasks if one.group == "needs-you"),
         damaged=tuple(known_troubles.damaged),
+        remote=tuple(said for _, said in remote_watch.reports(assessment.snapshot)),
         refused=tuple(known_troubles.refused),
         unread=tuple(one.id for one in tasks if one.unread),
         blockers=tuple(_blockers(assessment)),
@@ -417,6 +421,8 @@ def _group(
     ):
         return "needs-you"
     if decision is not None and planner.waits_after_failures(assessed, decision.proposal):
+        return "needs-you"
+    if assessed is not None and assessed.judged.too_heavy and assessed.judged.state == "missing":
         return "needs-you"
     if request is not None:
         decision = None

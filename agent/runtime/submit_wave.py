@@ -3,7 +3,7 @@
 Nothing enters a queue here; the supervisor submits planned tasks as the window allows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.journal.records import TaskRecord, WaveRecord
@@ -27,7 +27,9 @@ def plan(
 ) -> tuple[list[TaskRecord], list[Refusal]]:
     """Each task with its prompt, and the tasks that are refused."""
     task_records, refusals = [], []
-    for spec in specs:
+    branches = {one.id: one.branch for one in specs if one.commit == "required"}
+    for written in specs:
+        spec = _with_where_it_builds_on(written, branches)
         request = DraftRequest(kind="initial", spec=spec, goal=wave.goal, attempt=1)
         prompt = drafter.draft(request)
         if findings := (*unprovable(spec, policy), *lint(prompt, spec)):
@@ -36,6 +38,18 @@ def plan(
             TaskRecord(spec=spec, wave=wave.id, prompt=prompt, changed_at=wave.submitted_at),
         )
     return task_records, refusals
+
+
+def _with_where_it_builds_on(spec: TaskSpec, branches: Mapping[str, str]) -> TaskSpec:
+    """What it depends on was accepted on a branch, and may not be merged when it starts."""
+    found = [
+        f"This builds on the work of task {one}. That is on the branch {branches[one]} of `origin` "
+        f"until it is merged: `git fetch origin {branches[one]}`, and merge it where the default "
+        "branch does not have it."
+        for one in spec.depends_on
+        if one in branches
+    ]
+    return spec.model_copy(update={"context": (*spec.context, *found)}) if found else spec
 
 
 def unprovable(spec: TaskSpec, policy: CompletionPolicy) -> tuple[Finding, ...]:

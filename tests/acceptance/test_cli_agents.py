@@ -34,7 +34,7 @@ def project(template, tmp_path, monkeypatch):
 
 ACTS = (
     "approve", "approve A-1 --digest 0123", "reject A-1 -m no", "defer A-1", "submit w.toml",
-    "run --once", "work", "policy lock --policies .", "policy rules --revoke R-1",
+    "run --once", "work", "judge", "policy lock --policies .", "policy rules --revoke R-1",
 )  # fmt: skip
 
 
@@ -141,3 +141,26 @@ def test_bubblewrap_is_tried(project, monkeypatch, works):
             assert (ended.returncode, "install the package bubblewrap" in ended.stderr) == (2, True)
     finally:
         isolation.fault.cache_clear()
+
+
+@pytest.mark.skipif(isolation.fault() is not None, reason=f"no boundary here: {isolation.fault()}")
+@pytest.mark.parametrize(
+    ("remote", "more", "state"),
+    [
+        pytest.param("../origin.git", "", "ok", id="a remote of this machine"),
+        pytest.param("https://127.0.0.1:9/x.git", "", "warn", id="no credentials"),
+        pytest.param(
+            "https://127.0.0.1:9/x.git", 'variables = ["SSH_AUTH_SOCK"]\n', "ok", id="a variable"
+        ),
+        pytest.param(
+            "https://127.0.0.1:9/x.git", 'readable = ["w.toml"]\n', "ok", id="a file with keys"
+        ),
+        pytest.param(
+            "../origin.git", 'writable = ["absent"]\n', "warn", id="a folder that is not there"
+        ),
+    ],
+)
+def test_doctor_asks_what_an_agent_could_push_with(project, remote, more, state):
+    project.write("wavekeeper.toml", f'remote = "{remote}"\n{WORKER.format("bubblewrap")}{more}')
+    found = {one["name"]: one for one in json.loads(here("doctor", "--json").stdout)["checks"]}
+    assert found["isolation"]["state"] == state

@@ -35,8 +35,19 @@ def judgements(project):
         yield kept
 
 
-def ordered(kept, script="test -e README.md", **changed):
-    command = Command(argv=("sh", "-c", script), **changed)
+@contextmanager
+def started(project, *arguments):
+    """The program, and what it says; it does not outlive the block."""
+    said = project.state / "said"
+    with said.open("wb") as file, project.start(*arguments, stdout=file) as program:
+        try:
+            yield program, lambda: said.read_text().splitlines()
+        finally:
+            program.kill()
+
+
+def ordered(kept, script="test -e README.md"):
+    command = Command(argv=("sh", "-c", script))
     order = JudgementOrder(task="T-1", attempt=1, wave="w1", branch="main", commands=(command,))
     kept.order(order, key="k")
 
@@ -53,35 +64,34 @@ def record(kept):
         pytest.param(["work", "--name", "h1"], "h1+work", id="beside-work"),
     ],
 )
-def test_what_was_ordered_is_judged_until_a_signal_comes(project, tmp_path, arguments, host):
-    with judgements(project) as kept, (tmp_path / "told").open("wb") as told:
+def test_what_was_ordered_is_judged_until_a_signal_comes(project, arguments, host):
+    with judgements(project) as kept:
         ordered(kept)
-        with project.start(*arguments, stdout=told) as program:
+        with started(project, *arguments) as (program, said):
             found = until(lambda: record(kept), seconds=40)
             program.send_signal(signal.SIGTERM)
             assert program.wait(30) == 143
     assert (found.verdict, found.host) == ("pass", host)
-    lines = (tmp_path / "told").read_text().splitlines()
-    assert "T-1 attempt 1: judged pass" in lines
+    assert "T-1 attempt 1: judged pass" in said()
     assert not list((project.state / "judge/checkouts").iterdir())
 
 
-def test_a_judge_that_is_stopped_gives_back_what_it_had(project, tmp_path):
-    with judgements(project) as kept, (tmp_path / "told").open("wb") as told:
-        ordered(kept, f"touch {tmp_path}/begun; sleep 60")
-        with project.start("judge", "--name", "j1", stdout=told) as program:
-            until((tmp_path / "begun").exists, seconds=40)
+def test_a_judge_that_is_stopped_gives_back_what_it_had(project):
+    with judgements(project) as kept:
+        ordered(kept, "sleep 60")
+        with started(project, "judge", "--name", "j1") as (program, said):
+            until(lambda: "T-1 attempt 1: judging" in said(), seconds=40)
             program.send_signal(signal.SIGINT)
             assert program.wait(30) == 130
         assert record(kept) is None
         assert kept.claim("j2", lease=60, heavy=False) is not None
 
 
-def test_work_without_a_judge_leaves_judging_to_others(project, tmp_path):
-    with judgements(project) as kept, (tmp_path / "told").open("wb") as told:
+def test_work_without_a_judge_leaves_judging_to_others(project):
+    with judgements(project) as kept:
         ordered(kept)
-        with project.start("work", "--name", "h1", "--no-judge", stdout=told) as program:
-            until(lambda: b"worker host h1" in (tmp_path / "told").read_bytes(), seconds=40)
+        with started(project, "work", "--name", "h1", "--no-judge") as (program, said):
+            until(lambda: any(line.startswith("worker host h1") for line in said()), seconds=40)
             program.send_signal(signal.SIGTERM)
             assert program.wait(30) == 143
         assert kept.hosts() == []

@@ -205,6 +205,7 @@ def test_an_honest_agent_commits_and_pushes_as_the_person(machine: Machine) -> N
 
 
 @works
+@pytest.mark.long
 def test_what_one_attempt_leaves_the_next_one_finds(machine: Machine) -> None:
     ended(machine.run("git checkout -q -b mine; echo x >new; git add new; git commit -q -m kept"))
     second = machine.runner().start(machine.spec("git log -1 --format=%s mine; ls $HOME", 2))
@@ -212,6 +213,7 @@ def test_what_one_attempt_leaves_the_next_one_finds(machine: Machine) -> None:
 
 
 @works
+@pytest.mark.long
 @pytest.mark.parametrize(
     "turned",
     [
@@ -255,12 +257,14 @@ def test_an_agent_is_asked_before_it_is_killed(machine: Machine, *, adopted: boo
 
 
 @works
+@pytest.mark.long
 def test_an_agent_that_a_signal_ended(machine: Machine) -> None:
     end = ended(machine.run("kill -SEGV $$"))
     assert (end.code, end.signal) == (None, signal.SIGSEGV)
 
 
 @works
+@pytest.mark.long
 def test_a_killed_shim_takes_the_agent_with_it(machine: Machine) -> None:
     run = machine.run("trap '' TERM; exec sleep 87654")
     found = until(lambda: sleeping("87654"))
@@ -273,6 +277,7 @@ def test_a_killed_shim_takes_the_agent_with_it(machine: Machine) -> None:
 
 
 @works
+@pytest.mark.long
 def test_an_older_attempt_is_swept(machine: Machine) -> None:
     run = machine.run("exec sleep 76543")
     until(lambda: sleeping("76543"))
@@ -281,6 +286,7 @@ def test_an_older_attempt_is_swept(machine: Machine) -> None:
 
 
 @works
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -313,6 +319,7 @@ def test_an_agent_elsewhere_on_this_machine_is_found_with_its_modules(machine: M
 
 
 @works
+@pytest.mark.long
 def test_a_person_may_let_it_see_and_write_more(machine: Machine) -> None:
     for name in ("in", "out"):
         (machine.place / name).mkdir()
@@ -358,6 +365,7 @@ def test_a_check_has_a_network_only_if_that_is_configured(
 
 
 @works
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
@@ -375,6 +383,7 @@ def test_how_a_check_ends(machine: Machine, argv: list[str], code: int, words: s
 
 
 @works
+@pytest.mark.long
 def test_a_check_that_the_boundary_fails_is_no_verdict(machine: Machine) -> None:
     folder = machine.place / "readable"
     folder.mkdir()
@@ -414,12 +423,58 @@ def test_the_environment_is_an_allow_list(
 
 @works
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_it_works_for_those_who_are_not_root() -> None:
-    script = "from agent.adapters.agents import isolation; print(isolation.fault())"
+def test_it_works_for_those_who_are_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the namespaces that they would be given."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 65534)
+        argv = [*isolation._namespaces(), *isolation._system(network=True)]
+    front = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     said = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-         shutil.which("bwrap") or "", "--unshare-user-try", "--unshare-pid", "--cap-drop", "ALL",
-         "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "id", "-u"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (script and said.stdout.strip(), said.stderr) == ("65534", "")
+        [*front, shutil.which("bwrap") or "", *argv, "--", "sh", "-c", "id -u; cat /etc/shadow"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.stdout, "/etc/shadow" in said.stderr) == ("65534\n", True)
+
+
+@works
+@pytest.mark.long
+def test_a_remote_of_this_machine_that_borrows_its_objects(machine: Machine) -> None:
+    shared = machine.place / "shared.git"
+    git(machine.place, "clone", "-q", "--bare", "--shared", str(machine.remote), str(shared))
+    trees = GitWorktrees(str(shared), machine.place / "work2", machine.state / "clone2")
+    machine.cwd = trees.prepare("t1", "work/t1")
+    run = machine.run(
+        "echo x >x; git add x; git commit -q -m x; git push -q origin HEAD:refs/heads/w; git log",
+        clones=machine.state / "clone2",
+        remotes=(shared,),
+    )
+    assert ended(run).last_error is None
+    assert git(shared, "show", "w:x") == "x"
+
+
+@works
+@pytest.mark.long
+def test_what_a_person_sets_is_stronger_than_what_is_private(machine: Machine) -> None:
+    own = machine.place / "own"
+    own.mkdir()
+    machine.env |= {"XDG_CONFIG_HOME": str(own), "HOME": str(own)}
+    run = machine.run('echo x >$HOME/kept; echo "$XDG_CONFIG_HOME"', writable=(own,))
+    assert ended(run).final_response == str(own)
+    assert (own / "kept").exists()
+
+
+@works
+@pytest.mark.long
+def test_the_persons_ssh_agent_where_it_is_named(machine: Machine) -> None:
+    (machine.home / ".ssh" / "known_hosts").write_text("example.org ssh-ed25519 AAAA\n")
+    path = machine.home / "agent.sock"
+    script = "import os, socket; socket.socket(socket.AF_UNIX).connect(os.environ['SSH_AUTH_SOCK'])"
+    asks = f"python3 -c {shlex.quote(script)} && cat $HOME/.ssh/known_hosts; ls $HOME/.ssh"
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(path))
+        agent.listen()
+        machine.env["SSH_AUTH_SOCK"] = str(path)
+        end = ended(machine.run(asks))
+    assert end.final_response == "example.org ssh-ed25519 AAAA\nknown_hosts"

@@ -5,9 +5,10 @@ import pytest
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.core.model.nouns import Command, CommandResult, JudgeRecord
+from agent.core.model.queueing import Judgement, JudgementOrder
 from tests.adapters.evidence_contract import EvidenceContract
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
-from tests.adapters.service_world import NOW, view
+from tests.adapters.service_world import NOW
 from tests.adapters.waves_contract import spec
 
 CHECK = Command(argv=("make", "check"))
@@ -36,29 +37,37 @@ class TestGit(EvidenceContract):
         return GitEvidence(str(tmp_path / "none.git"), tmp_path / "blind", DOCUMENTS)
 
 
+class Judgements:
+    """What judge hosts were asked, and what they found; None: nothing yet."""
+
+    def __init__(self, record):
+        self._record = record
+
+    def latest(self, task, attempt):
+        if self._record is None:
+            return None
+        order = JudgementOrder(
+            task=task, attempt=attempt, wave="w1", branch=BRANCH, commands=(CHECK,)
+        )
+        return Judgement(order=order, ordered_at=NOW, record=self._record)
+
+
 class TestJudge(EvidenceContract):
-    """Its world is the view it is given; without a judge record there is nothing to see."""
+    """Its world is what a judge host found; without that there is nothing to see."""
 
     remote = False
 
     @pytest.fixture
     def task(self):
-        return spec()
+        return spec().model_copy(update={"acceptance_commands": (CHECK,)})
 
     @pytest.fixture
     def probe(self):
-        return JudgeEvidence()
-
-    @pytest.fixture
-    def ended(self, request):
-        ended = view()
-        order = ended.order.model_copy(update={"acceptance_commands": (CHECK,)})
-        if "blind" in request.fixturenames:
-            return ended.model_copy(update={"order": order})
         seen = CommandResult(argv=CHECK.argv, exit_code=0, ok=True)
-        judge = JudgeRecord(verdict="pass", at=NOW, commit="c0ffee", commands=(seen,))
-        return ended.model_copy(update={"order": order, "judge": judge})
+        return JudgeEvidence(
+            Judgements(JudgeRecord(verdict="pass", at=NOW, commit="c0ffee", commands=(seen,)))
+        )
 
     @pytest.fixture
     def blind(self):
-        return JudgeEvidence()
+        return JudgeEvidence(Judgements(None))

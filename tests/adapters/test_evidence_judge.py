@@ -4,7 +4,8 @@ import pytest
 
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.core.model.nouns import Command, CommandResult, JudgeRecord
-from agent.core.model.queueing import Order, TaskView
+from agent.core.model.queueing import Judgement, JudgementOrder, Order, TaskView
+from agent.errors import QueueUnavailableError
 from agent.ports import EvidenceProbe
 from tests.adapters.waves_contract import spec
 
@@ -26,20 +27,41 @@ def judged(*results, verdict="pass", reason=None):
     return JudgeRecord(verdict=verdict, at=JUDGED, commit=COMMIT, commands=results, reason=reason)
 
 
-def probed(commands, judge):
-    view = TaskView(
-        id="a",
-        queue="delivery",
-        state="succeeded",
-        attempt=2,
-        prompt="Do a.",
-        order=Order(kind="code-change", branch="wave/a", acceptance_commands=commands),
-        created_at=NOW,
-        updated_at=NOW,
-        judge=judge,
-    )
-    probe: EvidenceProbe = JudgeEvidence()
-    found = probe.probe(spec("a"), view, NOW)
+class Kept:
+    """What a judge host was asked about the attempt, and what it said; None: it was not asked."""
+
+    def __init__(self, record, commands=(TEST,)):
+        order = JudgementOrder(task="a", attempt=2, wave="w", branch="wave/a", commands=commands)
+        self.judgement = record and Judgement(order=order, ordered_at=JUDGED, record=record)
+
+    def latest(self, task, attempt):
+        assert (task, attempt) == ("a", 2)
+        return self.judgement
+
+
+class Away:
+    def latest(self, _task, _attempt):
+        raise QueueUnavailableError("the file is locked")
+
+
+VIEW = TaskView(
+    id="a",
+    queue="delivery",
+    state="succeeded",
+    attempt=2,
+    prompt="Do a.",
+    order=Order(kind="code-change", branch="wave/a"),
+    created_at=NOW,
+    updated_at=NOW,
+    # What the queue's own judge says is never read.
+    judge=JudgeRecord(verdict="pass", at=NOW, commit="f" * 40),
+)
+
+
+def probed(commands, judge, kept=None):
+    probe: EvidenceProbe = JudgeEvidence(kept or Kept(judge))
+    task = spec("a", acceptance_commands=[one.model_dump() for one in commands])
+    found = probe.probe(task, VIEW, NOW)
     assert {one.kind for one in found} <= probe.kinds
     return {str(one.kind): one for one in found}
 
@@ -206,7 +228,7 @@ def test_blocked_workflow_proceeds(commands, judge, holds, detail):
 
 
 def test_without_such_a_command_nothing_is_said_of_a_blocked_workflow():
-    assert set(probed([TEST], judged(ran(TEST)))) == {"checks-passed"}
+    assert set(probed([TEST], judged(ran(TEST)))) == {"checks-passed", "change-shown"}
 
 
 @pytest.mark.parametrize(
@@ -229,3 +251,34 @@ def test_a_long_command_line_is_cut():
     assert detail is not None
     assert len(detail) < 300
     assert detail.endswith("...` exited with 1")
+
+
+BASE = "b" * 40
+SHOWN = [
+    pytest.param({"base": None}, None, "were not tried on the base", id="no base"),
+    pytest.param({"shown": None}, None, "already is not known", id="the base could not be tried"),
+    pytest.param({"shown": False}, False, "every command that passes now passed on bbbb",
+                 id="green before"),
+    pytest.param({"shown": True, "base_commands": (ran(LINT), ran(TEST, 1))}, True,
+                 "`pytest -q -k 'not slow'` failed on bbbbbbbbbbbb and passes now",
+                 id="red before"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "holds", "detail"), SHOWN)
+def test_whether_the_change_is_shown(more, holds, detail):
+    judge = judged(ran(TEST), ran(LINT)).model_copy(update={"base": BASE, **more})
+    found = probed([TEST, LINT], judge)["change-shown"]
+    assert (found.holds, found.value) == (holds, COMMIT)
+    assert detail in found.detail
+
+
+def test_a_judgement_that_shows_nothing_is_unknown():
+    said = judged(ran(TEST), verdict="unknown", reason="no test ran")
+    found = probed([TEST], said)["checks-passed"]
+    assert (found.holds, found.detail) == (None, "no test ran")
+
+
+def test_judgements_that_cannot_be_read_are_unknown():
+    found = probed([TEST], None, Away())
+    assert {(one.holds, one.detail) for one in found.values()} == {(None, "the file is locked")}

@@ -399,3 +399,20 @@ def test_hosts_and_agents_share_one_clone(remote: Path) -> None:
     for one in hosts:
         one.join()
     assert faults == []
+
+
+def test_what_was_committed_in_a_worktree_is_told_from_what_came_into_it(
+    remote: Path, seed: Path
+) -> None:
+    trees = another(remote)
+    assert trees.made_in("t1") == frozenset()
+    path = trees.prepare("t1", "work/t1")
+    assert trees.made_in("t1") == frozenset()
+    own = commit(path, "mine")
+    amended = commit(path, "mine, too")
+    theirs = commit(seed, "somebody else's")
+    push(seed, "main")
+    git(path, "fetch", "-q", "origin")
+    git(path, "reset", "-q", "--hard", theirs)
+    assert trees.made_in("t1") == {own, amended}
+    assert trees.made_in("t2") == frozenset()

@@ -99,7 +99,7 @@ SHOWN = [
 
 @pytest.mark.parametrize(("task", "expected"), SHOWN)
 def test_whether_anything_shows_the_change(task, expected):
-    assert assess(w.world(task), w.policy()).tasks["T-1"].shown == expected
+    assert assess(w.world(task), w.policy()).tasks["T-1"].judged.shown == expected
 
 
 GONE = [

@@ -24,7 +24,12 @@ from agent.errors import NothingDoneError
 from agent.ports import Issue, Proposed
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Supervision
-from agent.runtime.crossings import clean_drafter, clean_ports, clean_source
+from agent.runtime.crossings import (
+    clean_drafter,
+    clean_judge_source,
+    clean_ports,
+    clean_source,
+)
 from agent.runtime.replay import Session, replay
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker
@@ -120,35 +125,37 @@ def pushed(project, task):
     return git(project.folder, "rev-parse", "HEAD")
 
 
-def reports(project):
-    now = datetime.now(UTC)
-
-    def judged(task, *, ok):
-        ran = CommandResult(
-            argv=("python3", "services/mailer/check.py"), exit_code=not ok, output=ASSERTED, ok=ok
-        )
-        return JudgeRecord(
-            verdict="pass" if ok else "fail", at=now, commit=pushed(project, task), commands=(ran,)
-        )
-
-    said = {"final_response": f"All done. {LEAK}"}
-    return {
-        "T-1": lambda: Report(state="failed", last_error=LEAK, **said),
-        "T-2": lambda: Report(state="failed", judge=judged("T-2", ok=False), **said),
-        "T-3": lambda: Report(state="succeeded", judge=judged("T-3", ok=True), **said),
-    }
-
-
 def worked(project, settings):
-    """A worker host that ends what it can claim as the reports say."""
-    ends = reports(project)
+    """A worker host on which one attempt fails, and the others push and say so."""
+    said = {"final_response": f"All done. {LEAK}"}
     with wiring.open_work(settings) as source:
         while lease := source.claim("h", ["main", "infra"], lease=60):
-            if lease.task not in ends or lease.attempt > 1:
+            if lease.task not in ("T-1", "T-2", "T-3") or lease.attempt > 1:
                 continue
             source.beat(lease, [NewEvent(at=datetime.now(UTC), kind="text", text=LEAK)], extend=60)
-            source.judging(lease)
-            assert source.finish(lease, ends[lease.task]()) == "taken"
+            report = Report(state="failed", last_error=LEAK, **said)
+            if lease.task != "T-1":
+                pushed(project, lease.task)
+                report = Report(state="succeeded", **said)
+            assert source.finish(lease, report) == "taken"
+
+
+def judged(settings):
+    """A judge host for which the check of T-2 fails, and every other passes."""
+    with wiring.open_judgements(settings) as kept:
+        source = clean_judge_source(kept, wiring.redactor(settings))
+        while lease := source.claim("j", lease=60, heavy=True):
+            order, ok = lease.order, lease.order.task != "T-2"
+            ran = tuple(
+                CommandResult(argv=one.argv, exit_code=not ok, output=ASSERTED, ok=ok)
+                for one in order.commands
+            )
+            record = JudgeRecord(
+                verdict="pass" if ok else "fail", at=datetime.now(UTC), commit=order.commit,
+                commands=ran, reason=ASSERTED, base=order.base, base_commands=ran, shown=ok,
+                host="j",
+            )  # fmt: skip
+            assert source.finish(lease, record)
 
 
 def project_of(folder, model, github):
@@ -172,10 +179,13 @@ def played(project):
         Ticker(ports, auto).tick()
         worked(project, settings)
         Ticker(ports, auto).tick()
+        Ticker(ports, auto).tick()
+        judged(settings)
         Ticker(ports, replace(auto, mode="approve")).tick()
         cards = list(ports.approvals.requests(live=True))
         for _ in range(4):
             Ticker(ports, auto).tick()
+            judged(settings)
         views = [ports.queue.get(one.spec.id) for one in ports.store.task_records()]
     return cards, [one for one in views if one is not None]
 
@@ -367,7 +377,7 @@ def test_an_attempt_ends_and_says_nothing_that_cannot_be_searched():
     source.beat(None, [event], extend=1)
     source.finish(None, Report(state="succeeded", final_response="words of a worker", session="s"))
     (_, (_, events), _), (_, (_, report), _) = inner.asked
-    assert events == []
+    assert ["could not be searched for secrets" in one.text for one in events] == [True]
     assert (report.state, report.session, report.final_response) == ("failed", "s", None)
     assert "could not be searched for secrets" in report.last_error
 
@@ -375,6 +385,7 @@ def test_an_attempt_ends_and_says_nothing_that_cannot_be_searched():
 UNCLEANED = {
     "clock": "it has no text",
     "machine": "it has no text",
+    "own_commits": "it gives names of commits and nothing else",
     "policies": "they are a person's, and decide",
     "store": "what is saved was cleaned where it came in",
     "state": "it holds the store, the journal and the approvals",
@@ -394,18 +405,32 @@ def test_no_port_is_forgotten(tmp_path):
     assert same == set(UNCLEANED)
 
 
+def test_a_judgement_that_cannot_be_searched_is_none():
+    inner = Kept(answer=True)
+    ran = CommandResult(argv=("make",), exit_code=0, output="words of a worker", ok=True)
+    record = JudgeRecord(verdict="pass", at=datetime.now(UTC), commands=(ran,), shown=True)
+    clean_judge_source(inner, Broken()).finish(None, record)
+    ((_, (_, handed_in), _),) = inner.asked
+    assert (handed_in.verdict, handed_in.commands) == ("unknown", ())
+    assert "words of a worker" not in str(handed_in)
+
+
 def test_what_comes_in_is_cleaned_before_anybody_sees_it(tmp_path):
     found = Evidence(
         id="e", kind=ProofKind.COMMIT_PUSHED, origin="observed", value="c" * 40, detail=LEAK
     )
     secrets = Redactor({"SHOP_TOKEN": VALUE})
-    ports = ports_around(tmp_path, secrets, probes=(Kept([found]),), diffs=Kept(LEAK))
+    ports = ports_around(
+        tmp_path, secrets, probes=(Kept([found]),), diffs=Kept(LEAK), remote=Kept([LEAK])
+    )
     (probe,) = ports.probes
     assert probe.kinds == Kept.kinds
     (item,) = probe.probe(spec(), None, None)
     assert "[removed: SHOP_TOKEN]" in item.detail
     assert item.value == "c" * 40
     assert "[removed: github-token]" in ports.diffs.diff(spec(), "c" * 40)
+    (line,) = ports.remote.foreign("c" * 40, None, ())
+    assert "[removed: github-token]" in line
 
 
 def test_what_a_document_and_an_issue_are_given_is_clean(tmp_path):

@@ -27,6 +27,7 @@ from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.remedies.settings import RemedySettings
 from agent.errors import (
     ChangedMeanwhileError,
+    GuardRefusesError,
     IssuesUnavailableError,
     QueueUnavailableError,
     UnusableStoreError,
@@ -75,6 +76,10 @@ OUTSIDE: dict[str, tuple[type[Exception], frozenset[str]]] = {
 }
 WHILE = 12
 """Calls of the same port that fail in a row when the fault lasts."""
+PAUSE = 7
+"""Ticks in which what failed a few times in the same way is tried once more."""
+MINUTES = 5
+"""For so long a fault of git or a file lasts at most."""
 
 
 @dataclass
@@ -245,7 +250,7 @@ def test_an_error_at_any_call_changes_nothing_in_the_end(calm, tmp_path, after, 
 BROKEN = {
     ("T-2", 1): Turn(commit="d" * 40, checks=MISSING),
     **{(f"T-{n}", 1): Turn(commit="d" * 40, checks="No space left on device") for n in (3, 4)},
-    **{(f"fix-d-{n}", attempt): Turn(vanish=True) for n in (1, 2) for attempt in (1, 2, 3)},
+    **{(f"fix-d-{n}", attempt): Turn(vanish=True) for n in (1, 2) for attempt in range(1, 7)},
 }
 
 
@@ -311,19 +316,24 @@ def run_outside(
     )
     later = (spec(f"T-{n}", depends_on=("T-2",)) for n in (3, 4))
     world.submit(spec("T-1"), spec("T-2"), *later)
-    person, ticker, idle = Answering(world.world, POLICY, "ana@host"), world.ticker(), False
+    person, ticker = Answering(world.world, POLICY, "ana@host"), world.ticker()
+    lasts = idle = 0
     with failing(fault, folder):
-        for _ in range(80):
+        for _ in range(120):
             try:
-                idle = not ticker.tick().changed
+                idle = 0 if ticker.tick().done else idle + 1
             except UnusableStoreError:
-                idle = False
+                idle = 0
+            # What fails in the same way is tried less and less often: a fault ends with time too.
+            lasts += fault.left > 0
+            if lasts >= MINUTES:
+                fault.left = 0
             world.clock.move(61)
             world.host()
             for request in person.waiting():
-                with suppress(ChangedMeanwhileError):
+                with suppress(ChangedMeanwhileError, GuardRefusesError):
                     person.approve(request, via="panel", looked=3.5)
-            if idle and world.settled() and not world.world.journal.unresolved():
+            if idle > PAUSE and world.settled() and not world.world.journal.unresolved():
                 break
     return world, fault
 

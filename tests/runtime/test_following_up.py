@@ -11,7 +11,7 @@ from agent.core.model.nouns import Defect
 from agent.core.plan.defects import narrower_of
 from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft, is_self_contained
-from agent.runtime.effects import EFFECTS
+from agent.runtime.effects import EFFECTS, Happened
 from agent.runtime.observe import Observer
 from tests.simulation.small_world import POLICY, SmallWorld, Turn, spec
 
@@ -67,6 +67,20 @@ def test_whoever_mends_a_defect_by_hand_closes_its_issue_and_the_wave_goes_on(tm
     assert world.outcome() == ends | dict.fromkeys(("T-1", "T-2"), ("accepted", 2))
     released = [task for action, task in world.actions() if action == "release"]
     assert released == ["T-1", "T-2"]
+
+
+def test_a_fix_that_was_proven_before_it_was_accepted_stays_proven(tmp_path):
+    """Accepting it closes the issue first; if that fails on the way, the issue may be closed."""
+    world = SmallWorld(tmp_path, {})
+    defect = Defect(id="D-1", fingerprint="f", status="fixed", issue="0001", proven_by="T-9")
+    world.world.store.save_defect(defect)
+    world.submit(spec(fixes="D-1"))
+    accepted = EFFECTS[Action.ACCEPT]
+    proposal = Proposal(action=Action.ACCEPT, task="T-1", attempt=1, reason="it is done")
+    happened = Happened("accepted")
+    with world.world.state.transaction():
+        accepted.remember(world.world, proposal, "key", world.clock.now(), happened)
+    assert world.world.store.defects() == [defect]
 
 
 def proposed(world: SmallWorld, **over: object) -> Proposal:

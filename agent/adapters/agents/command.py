@@ -88,7 +88,7 @@ class CommandRunner:
         prompt = folder / "prompt"
         source = str(prompt) if self._prompt == "stdin" else "-"
         command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
-        env, role = self._environment(spec.mark), "shim"
+        env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _replace(prompt, spec.prompt.encode())
@@ -97,7 +97,6 @@ class CommandRunner:
                 room = isolation.Room(spec.cwd.absolute(), folder, env)
                 argv = self._bubblewrap.agent(command, self._argv, room, task_of(spec.mark), prompt)
                 self._bubblewrap.furnish(folder, env)
-                env, role = self._bubblewrap.environment(env), "keeper"
             shim = subprocess.run(
                 [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *argv],
                 env={**env, isolation.KEEPER: role},
@@ -183,13 +182,17 @@ class CommandRunner:
             room = isolation.Room(cwd.absolute(), Path(own), env)
             inside = self._bubblewrap.check(argv, room, readable, status.fileno())
             self._bubblewrap.furnish(room.private, env)
-            keeper = {**self._bubblewrap.environment(env), isolation.KEEPER: "keeper"}
-            yield _Apart(inside, keeper, status)
+            yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
 
     def _environment(self, mark: str) -> dict[str, str]:
+        """The whole environment; bubblewrap is started with it as well.
+
+        It is process 1 inside, whose environment everybody in there can read.
+        """
         task, attempt, _ = mark.split("/", 2)
+        kept = isolation.environment()
         return {
-            **isolation.environment(),
+            **(kept if self._bubblewrap is None else self._bubblewrap.environment(kept)),
             **self._env,
             "WAVEKEEPER_MARK": mark,
             "WAVEKEEPER_TASK": task,

@@ -53,7 +53,9 @@ _TOOLCHAINS: Final = (
     ".local/share/mise", ".local/share/uv", ".local/share/pipx", ".local/pipx",
 )  # fmt: skip
 """Of a home: what the programs in PATH need, and no secret is kept in."""
-_OF_A_PROGRAM: Final = ("bin", "sbin", "lib", "lib64", "libexec", "include", "pyvenv.cfg")
+_ENVIRONMENTS: Final = ("pyvenv.cfg", "conda-meta")
+"""What is in a folder that was made for programs alone."""
+_OF_A_PROGRAM: Final = ("bin", "sbin", "lib", "lib64", "libexec", "include")
 """Beside a folder `bin`: the rest of what was installed with it."""
 _HOPS: Final = 8
 """Symbolic links and interpreters that are followed from a program."""
@@ -92,7 +94,8 @@ def fault() -> str | None:
     program = shutil.which("bwrap")
     if program is None:
         return "bwrap is not on PATH"
-    argv = [program, *_namespaces(), *_system(network=False), "--unshare-net", "--", "true"]
+    front = (program, "--json-status-fd", "1", *_namespaces(), "--unshare-net")
+    argv = [*front, *_system(network=False), "--", "true"]
     try:
         ended = process.run(argv, process.Bounds(_TRIAL), env=environment(), name="bwrap")
     except process.ProgramError as error:
@@ -151,7 +154,7 @@ class Room:
     private: Path
     """On this machine: a folder for its home and its temporary files, made by `furnish`."""
     env: Mapping[str, str]
-    """Its whole environment, as it would be without a boundary."""
+    """Its whole environment."""
 
 
 class Bubblewrap:
@@ -180,10 +183,7 @@ class Bubblewrap:
                 shutil.copyfile(source, target)
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The same environment, in which home and temporary folder are its own.
-
-        Bubblewrap is started with it, too: it is process 1 inside, whose environment can be read.
-        """
+        """What is kept of `env`, in which home and temporary folder are its own."""
         kept = {k: v for k, v in env.items() if not _HOMES.fullmatch(k) or v == os.devnull}
         return {**kept, "HOME": str(self._home), "TMPDIR": _TEMPORARY}
 
@@ -322,7 +322,8 @@ def _installed_with(folder: Path) -> Iterator[Path]:
     if folder.name == "shims":  # pyenv and its like: each program asks the whole of it
         yield folder.parent
     elif folder.name in ("bin", "sbin"):
-        yield from (folder.parent / name for name in _OF_A_PROGRAM)
+        whole = any((folder.parent / name).exists() for name in _ENVIRONMENTS)
+        yield from [folder.parent] if whole else [folder.parent / name for name in _OF_A_PROGRAM]
     else:
         yield folder
 
@@ -356,7 +357,7 @@ def _git_folder(worktree: Path) -> Path | None:
     if pointer.is_symlink() or not pointer.is_file():
         return None
     text = pointer.read_text(encoding="utf-8", errors="replace")
-    return Path(text.removeprefix("gitdir:").strip())
+    return Path(os.path.normpath(text.removeprefix("gitdir:").strip()))
 
 
 def _worktree(worktree: Path, clones: Path | None, task: str) -> Arguments:
@@ -369,7 +370,7 @@ def _worktree(worktree: Path, clones: Path | None, task: str) -> Arguments:
     if folder.parent == own / "worktrees":
         objects = str(shared / "objects")
         yield from ("--ro-bind", objects, objects, "--bind", str(own), str(own))
-    elif folder.parent == shared / "worktrees":
+    elif folder == shared / "worktrees" / task:
         # Of an earlier version, in which the worktrees of all tasks hung on one clone.
         yield from ("--ro-bind", str(shared), str(shared))
         for one in (shared / "objects", folder):

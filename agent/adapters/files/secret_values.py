@@ -6,17 +6,13 @@ so: PATH and HOME stand in such lists as well.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
 from agent.adapters.files.config import Settings
-from agent.adapters.files.toml import Variable
+from agent.adapters.files.toml import names_variables
 from agent.backends import Chosen
 from agent.core.model.secrets import is_secret_name
-
-_MARK: Final = get_args(Variable)[-1]
-"""What makes the type: pydantic keeps it with the field, or inside of its annotation."""
 
 
 def secret_values(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +32,7 @@ def _variables(value: object) -> Iterator[tuple[str, str | None]]:
         case BaseModel():
             for name, field in type(value).model_fields.items():
                 own = getattr(value, name)
-                if _names_variables(field.annotation, field.metadata):
+                if names_variables(field.annotation, field.metadata):
                     yield from _named(own)
                 else:
                     yield from _variables(own)
@@ -57,12 +53,3 @@ def _named(own: object) -> Iterator[tuple[str, str | None]]:
             yield from ((str(name), str(one)) for name, one in own.items() if is_secret_name(name))
         case tuple() | list():
             yield from ((str(name), None) for name in own if is_secret_name(str(name)))
-
-
-def _names_variables(annotation: Any, metadata: list[Any]) -> bool:  # noqa: ANN401 - any type
-    if _MARK in metadata:
-        return True
-    if get_origin(annotation) is Annotated:
-        inner, *more = get_args(annotation)
-        return _names_variables(inner, more)
-    return any(_names_variables(one, []) for one in get_args(annotation))

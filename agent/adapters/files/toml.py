@@ -358,7 +358,7 @@ def variables_in(value: object) -> Iterator[str]:
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
             found = getattr(value, name)
-            if _is_variable(field.annotation, field.metadata):
+            if names_variables(field.annotation, field.metadata):
                 yield from (found,) if isinstance(found, str) else (found or ())
             else:
                 yield from variables_in(found)
@@ -369,7 +369,11 @@ def variables_in(value: object) -> Iterator[str]:
             yield from variables_in(one)
 
 
-def _is_variable(kind: object, metadata: Iterable[object]) -> bool:
+def names_variables(kind: object, metadata: Iterable[object]) -> bool:
+    """Whether a field of this annotation holds names of variables, alone or in a list or a table.
+
+    `metadata`: what pydantic took out of the annotation and keeps with the field.
+    """
     if any(getattr(one, "func", None) is _variable for one in metadata):
         return True
-    return any(_is_variable(one, getattr(one, "__metadata__", ())) for one in get_args(kind))
+    return any(names_variables(one, getattr(one, "__metadata__", ())) for one in get_args(kind))

@@ -54,6 +54,10 @@ class GitWorktrees:
         self._clean = self._state / "checkouts.git"
         self._is_open = False
 
+    def made_in(self, task: str) -> frozenset[str]:
+        """Port `OwnCommits`, from the worktree's own log of where HEAD was."""
+        return _made(_git_folder(self._folder / task) / "logs" / "HEAD")
+
     def prepare(self, task: str, branch: str, continues: str | None = None) -> Path:
         path, own = self._folder / task, self._agents / f"{task}.git"
         with self._locked():
@@ -189,6 +193,20 @@ class GitWorktrees:
                 yield
         except OSError as error:
             raise WorktreeError(f"{error.strerror or error}: {error.filename}") from error
+
+
+def _made(log: Path) -> frozenset[str]:
+    """The commits that were made, as git notes where HEAD was: `OLD NEW WHO WHEN<tab>WHAT`."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    entries = (line.partition("\t") for line in lines)
+    return frozenset(
+        head.split(" ")[1]
+        for head, _, what in entries
+        if what.startswith(("commit", "cherry-pick"))
+    )
 
 
 def _add(clone: Path, path: Path, commit: str) -> None:

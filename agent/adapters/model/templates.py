@@ -121,6 +121,7 @@ def _facts(request: DraftRequest) -> dict[str, Any]:
         "missing": _listed((*unknown, *request.missing)),
         "evidence": _listed([_evidence(one) for one in request.evidence]),
         "failed": _quoted(request.failed),
+        "beside": _quoted(request.beside),
         "fixed": _quoted(request.fixed),
         "replaces": one_line(request.replaces) if request.replaces else None,
         "read": _read(request.slots),

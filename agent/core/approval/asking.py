@@ -142,7 +142,7 @@ def _warnings(assessed: TaskAssessment | None, decision: Decision) -> tuple[Warn
         found.append(("production-adjacent", "the task works close to production"))
     if action is Action.REPLACE:
         found.append(("second-identity", "the work continues under another task id"))
-    if action is Action.ACCEPT and assessed.shown == "no":
+    if action is Action.ACCEPT and assessed.judged.shown == "no":
         found.append(("nothing-shows-it", "nothing shows that it works: look at the change"))
     if action is Action.ACCEPT:
         found += [("judgement", said) for said in judgement.notes(task)]

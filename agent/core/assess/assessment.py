@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.core.assess import failures, judgement, liveness, proof, window
 from agent.core.assess.failures import Failure
-from agent.core.assess.judgement import JudgeState, Shown
+from agent.core.assess.judgement import Judged
 from agent.core.assess.liveness import Liveness
 from agent.core.assess.proof import Proof
 from agent.core.assess.window import Lanes
@@ -29,12 +29,7 @@ class TaskAssessment:
     task: Task
     liveness: Liveness
     proof: Proof
-    judged: JudgeState
-    shown: Shown
-    heavy: bool
-    """Its commands may exhaust the memory of a machine."""
-    too_heavy: bool
-    """They may not run here, because this is the master."""
+    judged: Judged
     failure: Failure | None
     defect: Defect | None
     """The defect it waits for, or whose fingerprint its failure has."""
@@ -113,10 +108,7 @@ def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None)
             task,
             alive[task.id],
             proofs[task.id],
-            judgement.state(task, policy.completion),
-            judgement.shown(task, proofs[task.id]),
-            heavy := judgement.is_heavy(task, policy.completion),
-            heavy and snapshot.supervisor.host == "master",
+            judgement.assess(task, proofs[task.id], snapshot, policy.completion),
             failed[task.id],
             defects[task.id],
             first_of_cause=first.get(causes[task.id] or "") == task.id,

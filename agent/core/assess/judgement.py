@@ -10,10 +10,12 @@ accept three wrong results in four.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal
 
 from agent.core.assess.proof import Proof, in_force, newest, pushed_commit
-from agent.core.model.nouns import ProofKind, Status, Task, TaskKind
+from agent.core.model.nouns import ProofKind, Snapshot, Status, Task, TaskKind
 from agent.core.model.policy import CompletionPolicy
 from agent.core.model.text import code
 
@@ -35,6 +37,33 @@ _CHECKED: Final = frozenset({TaskKind.CODE_CHANGE, TaskKind.INFRASTRUCTURE})
 """Kinds that count as having commands where nobody says which."""
 MUST_SHOW: Final = frozenset({TaskKind.CODE_CHANGE, TaskKind.DOCUMENTATION})
 """Kinds of which a change must be shown; what the others deliver is seen at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was assessed of a task's judgement."""
+
+    state: JudgeState
+    shown: Shown
+    heavy: bool
+    """Its commands may exhaust the memory of a machine."""
+    too_heavy: bool
+    """They may not run here, because this is the master."""
+    overdue: bool
+    """It was ordered, and did not come within the time that something may stay unknown."""
+
+
+def assess(task: Task, proof: Proof, snapshot: Snapshot, policy: CompletionPolicy) -> Judged:
+    """How far it is judged, what shows the change, and where its commands may run."""
+    heavy, since = is_heavy(task, policy), task.judging_since
+    patience = timedelta(seconds=policy.ask_after)
+    return Judged(
+        state(task, policy),
+        shown(task, proof),
+        heavy=heavy,
+        too_heavy=heavy and snapshot.supervisor.host == "master",
+        overdue=since is not None and snapshot.now - since >= patience,
+    )
 
 
 def state(task: Task, policy: CompletionPolicy) -> JudgeState:

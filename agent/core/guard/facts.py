@@ -181,7 +181,7 @@ def _result(situation: Situation) -> str:
         return "unread"
     if task.status is not None and _STATUS[task.status] in ("finished", "cancelled"):
         is_judged = (
-            assessed.judged not in ("unjudged", "missing", "ordered")
+            assessed.judged.state not in ("unjudged", "missing", "ordered")
             or situation.proposal.action in _BEFORE_IT_IS_JUDGED
         )
         return "read" if task.inspected and is_judged else "unread"
@@ -223,7 +223,7 @@ def _truth(situation: Situation) -> str:
 
 def _judge(situation: Situation) -> str:
     """What a judge host found of exactly what was pushed; `none`: there is nothing to run."""
-    judged = situation.assessed.judged if situation.assessed else "unknown"
+    judged = situation.assessed.judged.state if situation.assessed else "unknown"
     return judged if judged in FACTS["judge"] else "unknown"
 
 
@@ -231,7 +231,7 @@ def _shown(situation: Situation) -> str:
     """Whether something shows the change. Who approves has looked at it: a person's word."""
     if situation.assessed is None:
         return "unknown"
-    shown = situation.assessed.shown
+    shown = situation.assessed.judged.shown
     return "person" if shown == "no" and situation.approved else shown
 
 
@@ -247,9 +247,9 @@ def _load(situation: Situation) -> str:
     """Whether the commands are too heavy for this machine. On a worker none is."""
     if situation.assessed is None:
         return "unknown"
-    if situation.assessed.heavy and situation.snapshot.supervisor.host is None:
+    if situation.assessed.judged.heavy and situation.snapshot.supervisor.host is None:
         return "unknown"
-    return "heavy" if situation.assessed.too_heavy else "light"
+    return "heavy" if situation.assessed.judged.too_heavy else "light"
 
 
 def _backlog(situation: Situation) -> str:

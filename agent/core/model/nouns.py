@@ -333,12 +333,16 @@ class Task(Noun):
     """What a judge host found of the current attempt."""
     judging: Literal["ordered", "running"] | None = None
     """How far the judgement that was ordered is. None: none is under way."""
+    judging_since: AwareDatetime | None = None
+    """When it was ordered."""
     queue_judge: JudgeRecord | None = None
     """What the queue's own judge says: a witness that can lower, never proof."""
     tree_gone: bool | None = None
     """Whether no process of the current attempt can be alive any more."""
     baseline: Baseline | None = None
     """Where its branch and the default branch were before the current attempt."""
+    pushed_to_default: tuple[str, ...] = ()
+    """Commits of the default branch that were made in this task's own worktree, shortened."""
     acceptance_commands: tuple[Command, ...] | None = None
     shown_by: Literal["check", "push"] | None = None
     """`push`: the wave file waives that a check, a reviewer or a person shows the change."""
@@ -468,6 +472,25 @@ class Wave(Noun):
     id: str | None = None
 
 
+class BranchMoved(Noun):
+    """A branch that is not as it was when its task was accepted."""
+
+    task: TaskId
+    branch: str
+    commit: str
+    """What was accepted."""
+    fate: Literal["moved-on", "rewritten", "deleted"]
+
+
+class RemoteSeen(Noun):
+    """What happened on the git remote beside the tasks' own work."""
+
+    default_name: str
+    foreign: tuple[str, ...] = ()
+    """Commits of the default branch, since the first attempt, that no accepted task explains."""
+    moved: tuple[BranchMoved, ...] = ()
+
+
 class Supervisor(Noun):
     """The supervisor's own condition."""
 
@@ -496,6 +519,8 @@ class Snapshot(Noun):
     queues: tuple[Queue, ...] = ()
     defects: tuple[Defect, ...] = ()
     remedies: tuple[Remedy, ...] = ()
+    remote: RemoteSeen | None = None
+    """None: nobody has looked, or it cannot be seen now."""
     tasks: tuple[Task, ...] = ()
 
     @model_validator(mode="after")

@@ -136,14 +136,18 @@ def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     A quarter of real attempts that ran out of time had done all that was asked.
     """
     task = assessed.task
-    if assessed.judged == "ordered":
+    if assessed.judged.state == "ordered" and assessed.judged.overdue:
+        since = f"{task.judging_since:%Y-%m-%d %H:%M:%SZ}"
+        why = f"no judge host has judged it since {since}: start one with `wavekeeper judge`"
+        return _do(assessed, Action.HAND_OVER, why)
+    if assessed.judged.state == "ordered":
         how = "is at work on it" if task.judging == "running" else "has not taken it yet"
         return _leave(assessed, f"it is being judged; a judge host {how}")
-    if assessed.judged == "unjudged":
+    if assessed.judged.state == "unjudged":
         if assessed.proof.doubt is not None:
             return _unknown(assessed, now)
         return _leave(assessed, "it is unknown whether anything was pushed")
-    if assessed.judged != "missing":
+    if assessed.judged.state != "missing":
         return None
     commit = pushed_commit(task)
     what = f"{commit[:12]} was pushed" if commit else "the attempt ended"
@@ -151,14 +155,14 @@ def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
 
 
 def _judge(assessed: TaskAssessment, reason: str) -> Proposal:
-    if assessed.too_heavy:
+    if assessed.judged.too_heavy:
         why = "its acceptance commands are too heavy for the master"
         return _leave(assessed, f"{why}; a judge host elsewhere has to run them")
     pushed = newest(ProofKind.COMMIT_PUSHED, assessed.task.evidence)
     update = {
         "commit": pushed.value if pushed is not None else None,
         "base": pushed.base if pushed is not None else None,
-        "heavy": assessed.heavy,
+        "heavy": assessed.judged.heavy,
     }
     return _do(assessed, Action.JUDGE, reason).model_copy(update=update)
 
@@ -166,12 +170,12 @@ def _judge(assessed: TaskAssessment, reason: str) -> Proposal:
 def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
     """Completion quality comes first: proven work is accepted, however its attempt ended."""
     proof = assessed.proof
-    if proof.state == "proven" and assessed.judged in ("none", "passed"):
+    if proof.state == "proven" and assessed.judged.state in ("none", "passed"):
         if agent_gone(assessed.task) is not True:
             return None
         if proof.criteria == "met":
             why = "all evidence is observed and every criterion is met"
-            if assessed.shown == "no":
+            if assessed.judged.shown == "no":
                 why = f"{why}, but {denial(ProofKind.CHANGE_SHOWN)}: a person looks at the change"
             return _do(assessed, Action.ACCEPT, why)
         if proof.criteria == "needs-review":
@@ -179,8 +183,8 @@ def _by_completion(assessed: TaskAssessment, now: datetime) -> Proposal | None:
         if proof.criteria in ("none", "cannot-tell"):
             why = "there are no criteria" if proof.criteria == "none" else _doubt(assessed.task)
             return _do(assessed, Action.HAND_OVER, f"the evidence is complete but {why}")
-    unknown = proof.state == "unknown" and assessed.judged != "unknown"
-    if assessed.task.status is Status.SUCCEEDED and unknown:
+    good = assessed.task.status is Status.SUCCEEDED or assessed.judged.state == "passed"
+    if good and proof.state == "unknown" and assessed.judged.state != "unknown":
         return _unknown(assessed, now)
     return None
 

@@ -61,6 +61,8 @@ class DraftRequest(Noun):
     """The last commit that was seen on the remote branch."""
     previous: str | None = None
     """The prompt of the last attempt."""
+    beside: str | None = None
+    """What the task's own worktree did on the remote beside its branch, in one sentence."""
     fixed: str | None = None
     """For `release` and `reference`: which defect was fixed, and how that was proven."""
     replaces: str | None = None
