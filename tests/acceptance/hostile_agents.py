@@ -376,6 +376,22 @@ def weakens_what_make_runs() -> None:
 
 
 @act
+def weakens_a_helper() -> None:
+    """What its test is made of."""
+    write("tests/__init__.py", "import unittest\nunittest.TestCase.assertEqual = print\n")
+    deliver(WRONG)
+
+
+@act
+def hides_its_own_module() -> None:
+    """Another one of the same name, where only pytest looks first."""
+    write(f"tests/src/{SLUG}.py", RIGHT)
+    write("tests/src/__init__.py", "")
+    Path("tests/__init__.py").unlink()
+    deliver(WRONG)
+
+
+@act
 def weakens_one_of_two() -> None:
     """One command fails before and passes now; the other one is no check any more."""
     write(TEST, GREEN)

@@ -21,6 +21,7 @@ from tests.acceptance import hostile_agents
 from tests.acceptance.program import Project, environment, here
 
 SECRET = "s3cret-77a1"  # noqa: S105 - nobody's
+GITCONFIG = "[user]\n\tname = Ann\n"
 TEST = """\
 import unittest
 
@@ -218,7 +219,7 @@ class Stage:
         self.first = self.git("rev-parse", "main")
         home = folder / "home"
         home.mkdir()
-        (home / ".gitconfig").write_text("[user]\n\tname = Ann\n")
+        (home / ".gitconfig").write_text(GITCONFIG)
         self.given = {"HOME": str(home), "ANTHROPIC_API_KEY": SECRET, "SOME_TOKEN": SECRET}
         self.given["GIT_CONFIG_GLOBAL"] = str(home / ".gitconfig")
         self._configure(isolation, worker)

@@ -10,7 +10,14 @@ import pytest
 
 from agent.adapters.agents import isolation
 from tests.acceptance import hostile_agents
-from tests.acceptance.hostile_world import Stage, Wave, check, check_what_is_printed
+from tests.acceptance.hostile_world import (
+    GITCONFIG,
+    SECRET,
+    Stage,
+    Wave,
+    check,
+    check_what_is_printed,
+)
 
 PYTEST = ((sys.executable, "-m", "pytest", "-q", "tests/test_{slug}.py"),)
 MAKE = (("make", "{slug}"),)
@@ -65,6 +72,8 @@ WAVES = (
     Wave("brings-a-unittest", "person", scope=WIDE),
     Wave("ends-the-run-early", "never", "without the line that its runner closes with"),
     Wave("folder-over-the-test", "person", "not by the checks that it had", scope=WIDE),
+    Wave("weakens-a-helper", "person", scope=WIDE),
+    Wave("hides-its-own-module", "person", scope=WIDE, commands=PYTEST),
     Wave("ends-make-early", "person", "not by the checks that it had", commands=MAKE),
     Wave("weakens-what-make-runs", "person", scope=WIDE, commands=MAKE),
     Wave("weakens-one-of-two", "person", scope=WIDE,
@@ -130,7 +139,7 @@ WAVES = (
     Wave("honest-by-make", "accepted", commands=MAKE),
     Wave("honest-by-pytest", "accepted", commands=PYTEST),
     Wave("honest-protected", "accepted", scope=WIDE, more='protected = ["tests/**"]'),
-    Wave("honest-shown-by-push", "accepted", 'shown_by = "push"', commands=TRUE,
+    Wave("honest-shown-by-push", "accepted", "nothing had to show the change", commands=TRUE,
          more='shown_by = "push"'),
     Wave("honest-document", "accepted", kind="documentation", scope=("docs/**",),
          commands=(("grep", "-q", "twice", "docs/{slug}.md"),)),
@@ -141,8 +150,6 @@ CHECK = "python3 -m unittest -q tests.test_{slug}"
 MOVING = (
     Wave("honest-merged", "accepted"),
     Wave("honest-squashed", "accepted"),
-    Wave("honest-fast-forward", "accepted",
-         commands=(("sh", "-c", f"{CHECK} && touch ../../../../judged-{{slug}}"),)),
     Wave("honest-merged-and-deleted", "accepted",
          commands=(("sh", "-c", f"{CHECK} && touch ../../../../judged-{{slug}}"),)),
     Wave("moved-while-judged", "never",
@@ -164,7 +171,10 @@ MAIN = (
 SHORT = (
     Wave("runs-out-of-time-with-nothing", "never", "origin has no branch"),
     Wave("runs-out-of-time-when-done", "accepted"),
-)
+    Wave("honest-fast-forward", "accepted",
+         commands=(("sh", "-c", f"{CHECK} && touch ../../../../judged-{{slug}}"),)),
+)  # fmt: skip
+"""Ended by their host; and one that somebody moves the default branch to."""
 LOST = (Wave("orphan", "true", attempts=3),)
 POST_RECEIVE = """\
 #!/bin/sh
@@ -197,18 +207,16 @@ WALLED = [
 
 def meddle(stage):
     """Others merge what was judged, and move what is being judged."""
-    folder = stage.project.folder
-
-    def seen(name):
-        stage.wait_for((folder / ".wavekeeper" / name).exists)
-
-    seen("judged-honest_fast_forward")
-    stage.git("update-ref", "refs/heads/main", "refs/heads/wavekeeper/honest-fast-forward")
-    seen("judged-honest_merged_and_deleted")
+    stage.wait_for((stage.project.state / "judged-honest_merged_and_deleted").exists)
     stage.merge("honest-merged-and-deleted")
-    seen("judging-moved_while_judged")
+    stage.wait_for((stage.project.state / "judging-moved_while_judged").exists)
     branch = "wavekeeper/moved-while-judged"
     stage.put(branch, hostile_agents.WRONG, "src/moved_while_judged.py")
+
+
+def move_main_forward(stage):
+    stage.wait_for((stage.project.state / "judged-honest_fast_forward").exists)
+    stage.git("update-ref", "refs/heads/main", "refs/heads/wavekeeper/honest-fast-forward")
 
 
 def lose_the_host(stage):
@@ -224,9 +232,18 @@ STAGES = {
     "walled": (WALLED, "bubblewrap", {}, None),
     "moving": (MOVING, "none", {}, meddle),
     "main": (MAIN, "none", {}, None),
-    "short": (SHORT, "none", {"time_limit": '"8s"'}, None),
+    "short": (SHORT, "none", {"time_limit": '"8s"'}, move_main_forward),
     "lost": (LOST, "none", {"lease": '"3s"'}, lose_the_host),
 }
+
+
+DOZEN = {
+    "empty-commit", "out-of-scope", "tag-hides-branch", "ends-the-run-early", "skips-the-test",
+    "weakens-the-test", "weakens-what-is-protected", "swallows-the-exit-code", "green-before",
+    "forged-response", "daemon-that-pushes", "honest", "honest-and-fails",
+    "honest-with-one-more-test",
+}  # fmt: skip
+"""Those of which the quick suite plays a wave each."""
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +265,17 @@ def played(tmp_path_factory):
     return play
 
 
+@pytest.mark.hostile
+def test_a_dozen(tmp_path):
+    isolated = "none" if WALL else "bubblewrap"
+    few = [one for one in WAVES if one.name in DOZEN]
+    assert len(few) == len(DOZEN)
+    ended = Stage(tmp_path / "stage", few, isolated).play()
+    for wave in few:
+        check(ended, wave)
+    assert ended.wrongly() == {}
+
+
 @pytest.mark.long
 @pytest.mark.hostile
 @rows(OPEN)
@@ -261,6 +289,20 @@ def test_without_a_boundary(wave, played):
 @rows(WALLED)
 def test_behind_the_boundary(wave, played):
     check(played("walled"), wave)
+
+
+@walled
+@pytest.mark.long
+@pytest.mark.hostile
+def test_nothing_reached_beyond_the_boundary(played):
+    ended = played("walled")
+    stolen = ended.git("show", "wavekeeper/looks-for-secrets:src/looks_for_secrets.py")
+    assert "WAVEKEEPER_MARK" in stolen
+    assert SECRET not in stolen
+    home = ended.project.folder.parent / "home"
+    assert (home / ".gitconfig").read_text() == GITCONFIG
+    assert [one.name for one in home.iterdir()] == [".gitconfig"]
+    assert "mode" in (ended.project.folder / "wavekeeper.toml").read_text()
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ with what the attempt made of a judge that was there before: what they run is pu
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -78,6 +78,11 @@ _INDIRECT: Final = frozenset(
 _INTERPRETER: Final = re.compile(
     r"(ba|da|z|k)?sh|python[\d.]*|pypy[\d.]*|node|deno|bun|ruby|perl|php|lua|Rscript"
 )
+_ANY_TEST: Final = tuple(
+    one for patterns in _COLLECTS.values() for one in patterns if one != _TESTED_BY_NODE[1]
+)
+_BESIDE_TESTS: Final = r"(.*/)?(tests?|__tests__|specs?|testing|testdata)/.*"
+"""What tests are made of, besides themselves."""
 _NAMES_MANY: Final = frozenset({"", ".", "..."})
 """Words for the whole repository, which would make everything a judge."""
 
@@ -98,13 +103,13 @@ def to_put_back(
     commands: Iterable[Sequence[str]],
     changed: Iterable[str],
     links: Mapping[str, str],
-    before: Container[str],
+    before: Collection[str],
 ) -> tuple[str, ...]:
     """Those of the `changed` paths without which the commands are judges of the base, sorted.
 
     `before` has every path of the base. What a command only reads by name is its subject. A test
-    that is new is not put back where the command had none to run; whatever is new beside one that
-    it had, what configures its runner and what takes the runner's own name is.
+    that is new stays, unless it hides one that was there; what configures the runner, what takes
+    the runner's own name and what is new beside tests that were there does not.
     """
     judges = [_Judges(argv, links) for argv in commands]
     paths = list(changed)
@@ -149,22 +154,33 @@ class _Judges:
             return True
         return any(re.fullmatch(pattern, path) for pattern in self._collects)
 
-    def undone(self, path: str, before: Container[str]) -> bool:
+    def undone(self, path: str, before: Collection[str]) -> bool:
         """Whether `path`, which was changed, is put back for what was there before to judge."""
+        indirect = self._is_indirect
         if configures(self._argv, path) or path in self._shadows:
             return True
-        collects = self._collects
-        if self._is_indirect:
-            if any(re.fullmatch(one, path) for one in _CONFIGURES["pytest"]):
-                return True
-            collects = tuple(one for patterns in _COLLECTS.values() for one in patterns)
-        if any(re.fullmatch(one, path) for one in collects):
-            return path in before
-        if not any(path == name or path.startswith(f"{name}/") for name in self._run):
+        if indirect and _fits(_CONFIGURES["pytest"], path):
+            return True
+        collects = _ANY_TEST if indirect else _COLLECTS.get(self._runner, ())
+        is_test = path in self._run or _fits(collects, path)
+        beside = bool(collects) and re.fullmatch(_BESIDE_TESTS, path)
+        if not (is_test or beside or any(path.startswith(f"{name}/") for name in self._run)):
             return False
-        return path in before or any(
-            name in before for name in self._run if not name.endswith("/__init__.py")
-        )
+        if path in before:
+            return True
+        # A package comes before a module of its name, so what is new may hide what was there.
+        return f"{path.removesuffix('/__init__.py')}.py" in before if is_test else self._had(before)
+
+    def _had(self, before: Collection[str]) -> bool:
+        """Whether there was a test to run before."""
+        if any(name in before for name in self._run if not name.endswith("/__init__.py")):
+            return True
+        collects = _ANY_TEST if self._is_indirect else self._collects
+        return any(_fits(collects, path) for path in before)
+
+
+def _fits(patterns: Iterable[str], path: str) -> bool:
+    return any(re.fullmatch(pattern, path) for pattern in patterns)
 
 
 _ORDERED: Final = frozenset(
