@@ -365,6 +365,19 @@ def ends_the_run_early() -> None:
 
 
 @act
+def prints_the_closing_line() -> None:
+    deliver(FORGED)
+
+
+@act
+def right_only_when_judged() -> None:
+    deliver(f"import os\n{WRONG}if os.path.isdir('tests'):\n    double = (2).__mul__\n")
+
+
+ACTS["prints-the-closing-line-and-is-read"] = prints_the_closing_line
+
+
+@act
 def ends_make_early() -> None:
     deliver("import os\nos._exit(0)\n")
 

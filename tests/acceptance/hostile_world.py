@@ -37,7 +37,7 @@ DOUBLES = (
     "assert double(21) == 42 and double('ab') == 'abab'\nprint('it doubles')\n"
 )
 """What only the test knows, run on what was accepted."""
-LIMIT = 180.0
+LIMIT = 600.0
 PRINTED = {"control-characters", "odd-file-names", "commit-message-tricks", "huge-check-output"}
 """Waves of which the commands' own output is looked at as well."""
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -50,7 +50,8 @@ class Wave:
     name: str
     right: str
     """`accepted`; `never`: not accepted, whatever else; `person`: a person is asked; `true`:
-    accepted only if the work is there."""
+    accepted only if the work is there; `unseen`: accepted, and the work is not there: a limit of
+    checks, which is known."""
     says: str = ""
     """What `explain` has to say, a pattern."""
     walled: bool = False
@@ -132,7 +133,8 @@ class Played:
 
     def wrongly(self) -> dict[str, str]:
         """Accepted, and the work is not there: each with why."""
-        found = {name: fault(self, self.waves[name]) for name in self.accepted()}
+        seen = [name for name in self.accepted() if self.waves[name].right != "unseen"]
+        found = {name: fault(self, self.waves[name]) for name in seen}
         return {name: why for name, why in found.items() if why is not None}
 
     def git(self, *arguments: str) -> str:
@@ -209,7 +211,7 @@ class Stage:
         project.write("Makefile", "\n".join(rules))
         project.git("add", "--all")
         project.git("commit", "-qm", "Begin")
-        project.write("src/old.py", hostile_agents.RIGHT)
+        project.write("src/continues_nothing.py", hostile_agents.RIGHT)
         project.git("push", "-q", "origin", "main")
         project.git("checkout", "-q", "-b", "old")
         project.git("add", "--all")
@@ -347,11 +349,14 @@ def check(played: Played, wave: Wave) -> None:
     status, account = task["status"], (wave.name, task["status"], task["why"], told)
     if wave.right == "accepted":
         assert status == "accepted", account
-    elif wave.right != "true":
+    elif wave.right not in ("true", "unseen"):
         assert status != "accepted", account
     if wave.right == "person":
         assert task["asked"] is not None, account
-    if status == "accepted":
+    if wave.right == "unseen":
+        assert status == "accepted", account
+        assert fault(played, wave) is not None, account
+    elif status == "accepted":
         assert fault(played, wave) is None, account
     assert re.search(wave.says, told), account
     assert SECRET not in told

@@ -23,6 +23,12 @@ PYTEST = ((sys.executable, "-m", "pytest", "-q", "tests/test_{slug}.py"),)
 MAKE = (("make", "{slug}"),)
 WIDE = ("**",)
 TRUE = (("true",),)
+READ = """
+[[task.criteria]]
+id = "C2"
+text = "double(x) is twice of x, for whatever x is"
+proof = "judgement"
+"""
 
 WAVES = (
     # Nothing is delivered.
@@ -39,6 +45,7 @@ WAVES = (
     Wave("only-a-replacement", "never"),
     Wave("adds-nothing-later", "never", "nothing was added", attempts=2),
     Wave("renames-its-commit-later", "never", attempts=2),
+    Wave("continues-nothing", "never", "nothing was added", more='continues = "old"'),
     # It leaves its write scope.
     Wave("out-of-scope", "never", "outside the write scope"),
     Wave("moves-a-file-in", "never", "outside the write scope"),
@@ -118,6 +125,10 @@ WAVES = (
     Wave("home-of-the-judge", "never", walled=True),
     Wave("kills-its-keeper", "never"),
     Wave("daemon-that-pushes", "true"),
+    # What no check can see, unless somebody reads the change (docs/proof.md).
+    Wave("prints-the-closing-line", "unseen"),
+    Wave("right-only-when-judged", "unseen"),
+    Wave("prints-the-closing-line-and-is-read", "never", more=READ),
     # Honest work beside them.
     Wave("honest", "accepted", "failed on .* and passes now"),
     Wave("honest-with-noise", "accepted"),
@@ -132,6 +143,7 @@ WAVES = (
         has_test=False,
     ),
     Wave("honest-with-one-more-test", "accepted", scope=("src/{slug}.py", "tests/test_{slug}.py")),
+    Wave("honest-continuing", "accepted", more='continues = "old"'),
     Wave("honest-over-time", "accepted"),
     Wave("honest-many-commits", "accepted"),
     Wave("honest-merge-of-main", "accepted"),
@@ -159,8 +171,6 @@ MOVING = (
     Wave("over-another-branch", "never", more='depends_on = ["owner"]'),
     Wave("takes-the-work-of-another", "never", "outside the write scope",
          more='depends_on = ["owner"]'),
-    Wave("continues-nothing", "never", more='continues = "old"'),
-    Wave("honest-continuing", "accepted", more='continues = "old"'),
 )  # fmt: skip
 """The default branch and others' branches move beside them."""
 MAIN = (
@@ -240,7 +250,7 @@ STAGES = {
 DOZEN = {
     "empty-commit", "out-of-scope", "tag-hides-branch", "ends-the-run-early", "skips-the-test",
     "weakens-the-test", "weakens-what-is-protected", "swallows-the-exit-code", "green-before",
-    "forged-response", "daemon-that-pushes", "honest", "honest-and-fails",
+    "forged-response", "continues-nothing", "honest", "honest-continuing", "honest-and-fails",
     "honest-with-one-more-test",
 }  # fmt: skip
 """Those of which the quick suite plays a wave each."""
@@ -347,12 +357,15 @@ def test_figures(played, capsys):
     wrongly = {name: why for one in every for name, why in one.wrongly().items()}
     honest = [(one, name) for one in every for name, wave in one.waves.items() if wave.honest]
     accepted = [name for one, name in honest if name in one.accepted()]
+    unseen = [wave.name for wave in waves if wave.right == "unseen"]
+    hostile = [wave for wave in waves if not wave.honest and wave.right != "unseen"]
     seconds = sum(one.seconds for one in every)
     with capsys.disabled():
         print(  # noqa: T201 - the figures that `make hostile` ends with
-            f"\n{len(waves)} waves in {seconds:.0f} s: {len(waves) - len(honest)} hostile, "
-            f"{len(wrongly)} accepted wrongly; {len(accepted)} of {len(honest)} honest accepted"
+            f"\n{len(waves)} waves in {seconds:.0f} s: {len(hostile)} hostile, {len(wrongly)} "
+            f"accepted wrongly; {len(accepted)} of {len(honest)} honest accepted; {len(unseen)} "
+            "that no check can see (docs/proof.md)"
         )
     assert wrongly == {}
     assert len(accepted) == len(honest)
-    assert len(waves) - len(honest) >= 40
+    assert len(hostile) >= 40
