@@ -16,6 +16,7 @@ import pytest
 
 from agent import wiring
 from agent.adapters.files.config import read_settings
+from agent.adapters.state.db import State
 from agent.runtime.explain import account, decision_about
 from tests.acceptance import hostile_agents
 from tests.acceptance.program import Project, environment, here
@@ -259,7 +260,8 @@ class Stage:
                 self.start("work", "--name", "h1")
                 if beside is not None:
                     beside(self)
-                self.wait_for(self.is_over)
+                with State(self.project.state / "state.db") as state:
+                    self.wait_for(lambda: self.is_over(state))
             finally:
                 for one in self.programs:
                     one.send_signal(signal.SIGTERM)
@@ -273,7 +275,7 @@ class Stage:
         while not look():
             assert time.monotonic() < deadline, self.log()
             assert self.programs[0].poll() is None, self.log()
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
@@ -307,24 +309,16 @@ class Stage:
             argv, check=True, capture_output=True, text=True, input=given, env=environment(**more)
         ).stdout.strip()
 
-    def status(self) -> dict[str, dict[str, object]]:
-        ended = here("status", "--json")
-        if ended.returncode != 0:
-            return {}
-        return {one["id"]: one for one in json.loads(ended.stdout)["tasks"]}
-
-    def is_over(self) -> bool:
+    def is_over(self, state: State) -> bool:
         """Whether every task is settled, or waits for a person."""
-        tasks = self.status()
-        return bool(tasks) and all(
-            one["status"] in ("accepted", "handed-over") or one["asked"] is not None
-            for name, one in tasks.items()
-            if name in self.waves
-        )
+        asked = {one.proposal.task for one in state.approvals.requests(live=True)}
+        open_ = {one.spec.id for one in state.waves.task_records(settled=False)}
+        return open_ <= asked
 
     def _ended(self, seconds: float) -> Played:
         played = Played(self.project, self.waves, self.first, seconds=seconds)
-        played.tasks = self.status()
+        listed = json.loads(here("status", "--json").stdout)["tasks"]
+        played.tasks = {one["id"]: one for one in listed}
         played.log = self.log()
         assert here("verify").returncode == 0
         settings = read_settings(Path("wavekeeper.toml"))
