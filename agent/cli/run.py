@@ -1,6 +1,7 @@
 """`wavekeeper run`: supervise, and show what happens: a live table, or one line per change."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, get_args
 
@@ -9,12 +10,12 @@ from agent.adapters.files.config import Settings
 from agent.cli.console import Console, OutputLostError
 from agent.cli.stopping import Stop, signals
 from agent.cli.views import picture
+from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Action, Cleared, word
 from agent.core.model.durations import seconds
 from agent.core.model.nouns import Mode
 from agent.core.plan.planner import Decision
 from agent.errors import UnusableStoreError, UserError
-from agent.ports import WaveStore
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.executor import Done
 from agent.runtime.status import StatusReader
@@ -45,8 +46,9 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
 
         def until(result: TickResult) -> bool:
             # After a change one more look, so that what was learnt is still written down.
-            settled = not result.changed and not ports.store.task_records(settled=False)
-            return asked.once or (asked.until_done and settled)
+            left = ports.store.task_records(settled=False)
+            over = not left or (how.mode == "auto" and all_wait_for_a_person(left, result))
+            return asked.once or (asked.until_done and over and not result.changed)
 
         with signals(stop), console.live():
             wiring.loop(settings, ports, how, show.tell, show.report).run(
@@ -56,7 +58,16 @@ def run(console: Console, settings: Settings, asked: Asked) -> int:
             raise show.lost
         if stop.exit_code is not None:
             return stop.exit_code
-        return _ending(console, ports.store) if asked.until_done else 0
+        return _ending(console, ports) if asked.until_done else 0
+
+
+def all_wait_for_a_person(left: Sequence[TaskRecord], result: TickResult) -> bool:
+    """Whether nothing goes on before a question is answered. In `auto` nobody may be there."""
+    waiting = {task for task in result.requests if task is not None}
+    behind = [one for one in left if one.status == "planned" and one.spec.depends_on]
+    for _ in behind:
+        waiting |= {one.spec.id for one in behind if waiting & set(one.spec.depends_on)}
+    return bool(left) and {one.spec.id for one in left} <= waiting
 
 
 def was_answered(ports: Ports) -> bool:
@@ -180,16 +191,22 @@ def _not_done(one: Decision, request: str | None) -> str:
     return f"{proposal.task or 'window'} {proposal.action} proposed: {proposal.reason} ({why})"
 
 
-def _ending(console: Console, store: WaveStore) -> int:
+def _ending(console: Console, ports: Ports) -> int:
     """Say how the wave ended; 0 only if every task was accepted."""
-    task_records, unreadable = store.task_records(), store.unreadable()
+    task_records, unreadable = ports.store.task_records(), ports.store.unreadable()
+    asked = {one.proposal.task: one for one in ports.approvals.requests(live=True)}
     left = [one for one in task_records if one.status != "accepted"]
     if not (task_records or unreadable):
         console.line("no wave here yet; `wavekeeper submit WAVE.toml` plans one")
     elif not (left or unreadable):
         console.line(f"every task is accepted, {len(task_records)} of {len(task_records)}")
     for one in left:
-        console.line(f"{one.spec.id} is not accepted: {one.status}, {one.why or 'no reason noted'}")
+        question = asked.get(one.spec.id)
+        if question is not None:
+            why = f"{question.id} waits for you (`wavekeeper approve`): {question.proposal.reason}"
+        else:
+            why = f"{one.status}, {one.why or 'no reason noted'}"
+        console.line(f"{one.spec.id} is not accepted: {why}")
     for task, why in unreadable.items():
         console.line(f"{task} is not accepted: it cannot be read: {why}")
     return 1 if left or unreadable else 0

@@ -235,7 +235,7 @@ class _Judging:
         commit = checkouts.find(order.branch, order.commit)
         if commit is None:
             return self._unknown(self._missing())
-        base = order.base and checkouts.find(None, order.base)
+        base = order.base and checkouts.find(order.branch, order.base)
         if order.base and base is None and order.protected:
             why = f"commit {order.base} is no longer on origin, so nothing is protected by it"
             return self._unknown(why, commit)

@@ -101,10 +101,12 @@ class Observer:
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
         around = self._around(now, reachable=reachable)
-        if self._probing and (seen := self._watch(task_records.values(), now)) is not None:
-            around["remote"] = seen
-            tasks = [self._with_pushes(one, seen) for one in tasks]
-        self._seen = Snapshot(**around, defects=tuple(self._defects()), tasks=tuple(tasks))
+        watched = self._watch(task_records.values(), now) if self._probing else None
+        if watched is not None:
+            tasks = [self._with_pushes(one, watched) for one in tasks]
+        self._seen = Snapshot(
+            **around, remote=watched, defects=tuple(self._defects()), tasks=tuple(tasks)
+        )
         return self._seen
 
     def look_again(self, task: str | None, *, probe: bool) -> Snapshot:

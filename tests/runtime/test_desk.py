@@ -88,7 +88,7 @@ def test_nothing_is_done_before_somebody_says_yes(world):
 def test_a_whole_wave_with_every_question_answered(tmp_path):
     troubles = {
         ("T-1", 1): Turn(commit=None),
-        ("T-2", 1): Turn(commit="a" * 40, checks=MISSING),
+        ("T-2", 1): Turn(error=MISSING),
         ("T-3", 1): Turn(commit="b" * 40, checks=MISSING),
     }
     world = Asked(tmp_path, troubles).begin(*(spec(f"T-{one}") for one in (1, 2, 3)))
@@ -107,7 +107,7 @@ def test_a_whole_wave_with_every_question_answered(tmp_path):
 
 
 def test_one_question_per_cause(tmp_path):
-    troubles = {(f"T-{one}", 1): Turn(commit="a" * 40, checks=MISSING) for one in (1, 2, 3)}
+    troubles = {(f"T-{one}", 1): Turn(error=MISSING) for one in (1, 2, 3)}
     world = Asked(tmp_path, troubles).begin(*(spec(f"T-{one}") for one in (1, 2, 3)))
     seen = []
     for _ in range(25):
@@ -125,7 +125,7 @@ def test_one_question_per_cause(tmp_path):
 
 
 def test_a_no_holds_until_its_grounds_change(tmp_path):
-    world = failing(tmp_path)
+    world = failing(tmp_path, Turn(commit=None, checks="3 failed"))
     (request,) = world.person.waiting()
     world.person.reject(request, "use the fake clock", via="panel", looked=2.0)
     said = world.tick().decisions[0].proposal
@@ -133,6 +133,8 @@ def test_a_no_holds_until_its_grounds_change(tmp_path):
     assert said.reason == f"retry was rejected by ana@host ({request.id}): use the fake clock"
     assert world.waiting() == {}
     world.remote.heads[spec().branch] = "e" * 40  # something new is on the remote
+    world.tick()
+    world.judge()
     world.tick()
     (again,) = world.person.waiting()
     assert again.follows == request.id

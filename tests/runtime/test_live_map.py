@@ -245,9 +245,10 @@ def test_a_shared_fault_is_a_blocker_with_its_issue_and_who_waits(tmp_path):
     ticker = world.ticker()
     ticker.tick()
     world.host()
-    for _ in range(4):
+    for _ in range(6):
         ticker.tick()
         world.clock.move(61)
+        world.judge()
     (blocker,) = look(world).blockers
     assert (blocker.id, blocker.status, blocker.reason) == ("D-1", "recorded", "missing-tool")
     assert (blocker.issue, blocker.fixed_by) == ("0001", "fix-d-1")
@@ -329,7 +330,8 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     plain = json.loads(one)
     assert list(plain) == [
         "schema", "now", "mode", "supervisor", "waves", "sentence", "suspended", "lanes", "queues",
-        "counts", "needsYou", "damaged", "refused", "agents", "unread", "blockers", "tasks",
+        "counts", "needsYou", "damaged", "remote", "refused", "agents", "unread", "blockers",
+        "tasks",
     ]  # fmt: skip
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
@@ -346,7 +348,7 @@ def test_every_task_is_in_one_group_whatever_its_state(tmp_path):
     world = SmallWorld(tmp_path, script)
     world.submit(*(spec(f"T-{number}") for number in range(1, 8)))
     ticker = world.ticker()
-    for _ in range(30):
+    for _ in range(40):
         ticker.tick()
         world.clock.move(61)
         world.host()

@@ -1,9 +1,9 @@
-"""Detached git worktrees for agents, and clean checkouts for the judge.
+"""Detached git worktrees for agents, and clean checkouts for reference documents.
 
 The remote is the only source of truth: every read of a branch asks the remote itself, by its
 address. Each worktree hangs on a bare clone of its own, in which its agent may do what it likes.
 All of them, and the clone that the checkouts hang on, borrow the objects of one more clone, which
-no agent can write: what a commit holds is the same for the judge as on the remote. The user's own
+no agent can write: what a commit holds is the same for everybody as on the remote. The user's own
 checkout is never touched.
 """
 

@@ -81,7 +81,9 @@ def state(task: Task, policy: CompletionPolicy) -> JudgeState:
     if pushed is not None or (task.acceptance_commands and not _pushes(task, policy)):
         return "missing"
     last = newest(ProofKind.COMMIT_PUSHED, task.evidence, holds=None)
-    return "unjudged" if last is None or last.holds is None else "nothing"
+    if last is None or last.holds is None or (last.holds and last.value is None):
+        return "unjudged"
+    return "nothing"
 
 
 def _has_commands(task: Task) -> bool:
