@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # Constraints for pip: `make test-lowest` pins what is installed.
 CONSTRAINTS ?=
 
-.PHONY: demo demo-delivery test test-long test-pythons test-lowest lint verify mutants check bench cassettes cassettes-live clean
+.PHONY: demo demo-delivery test test-long hostile test-pythons test-lowest lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -30,6 +30,10 @@ test: $(VENV)/ready
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m long
+
+# Ends with how many of the waves were accepted wrongly, and how many honest ones were accepted.
+hostile: $(VENV)/ready
+	$(BIN)/python -m pytest -q -m hostile tests/acceptance/test_hostile_waves.py
 
 # Each Python has an environment of its own; all are tried, so that one run names every one that fails.
 test-pythons: $(VENV)/ready

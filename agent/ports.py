@@ -248,6 +248,8 @@ class Prepared:
     """Those that are not checked out as they are in the commit, sorted."""
     links: Mapping[str, str] = field(default_factory=dict)
     """The symbolic links of commit and base, each with its target as it is written."""
+    before: frozenset[str] = frozenset()
+    """All paths of the base."""
 
 
 class CleanCheckout(Protocol):

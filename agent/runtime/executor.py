@@ -160,6 +160,10 @@ class Executor:
                 f"origin has a branch {spec.branch} already, and what was there before is no work "
                 "of this task; delete or rename that branch"
             )
+        if baseline.branch is None and spec.continues is not None:
+            # Its work begins there, so whatever that branch has already is none of it.
+            begun = remote.baseline(spec.continues, now).branch
+            baseline = baseline.model_copy(update={"branch": begun})
         return proposal.model_copy(update={"baseline": baseline})
 
     def settle(self, tick: int) -> list[Done]:

@@ -18,7 +18,7 @@ from typing import Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from agent.core.assess.check_results import SameFailure, assess, change_shown, conclude, failed
-from agent.core.assess.judging_files import changed_judges, configures
+from agent.core.assess.judging_files import changed_judges, configures, to_put_back
 from agent.core.assess.write_scopes import covers
 from agent.core.model.actions import digest
 from agent.core.model.nouns import Command, CommandResult, JudgeRecord
@@ -275,6 +275,8 @@ class _Judging:
             except UnusableCommitError as error:
                 notes.append(f"nothing could be run on the base: {one_line(str(error))}")
             shown = change_shown(commands, before, results)
+            if shown:
+                shown = self._by_what_was_there(base, prepared, before)
         elif order.base is not None and base is None:
             notes.append(f"the base {order.base} is no longer on origin")
         return JudgeRecord(
@@ -292,6 +294,24 @@ class _Judging:
             restored=prepared.restored,
             host=host.settings.name,
         )
+
+    def _by_what_was_there(
+        self, base: str, judged: Prepared, before: tuple[CommandResult, ...]
+    ) -> bool:
+        """Whether the change shows as well if the attempt did not change what judges it."""
+        order = self._order
+        paths = to_put_back(
+            [one.argv for one in order.commands], judged.changed, judged.links, judged.before
+        )
+        own = set(paths).difference(judged.restored)
+        if not own:
+            return True
+        prepared = self._host.checkouts.prepare(judged.commit, base, (*order.protected, *own))
+        if not own.issubset(prepared.restored):
+            return False
+        results, _ = self._results(prepared, lambda done: not done.ok)
+        passes = conclude(order.commands, results)[0] == "pass"
+        return passes and change_shown(order.commands, before, results) is True
 
     def _before(
         self, base: str, judged: Prepared, after: tuple[CommandResult, ...]

@@ -96,6 +96,21 @@ def test_a_change_is_not_shown_by_what_does_not_pass_now():
     assert change_shown([PLAIN], [ran(PLAIN, 1)], [ran(PLAIN, 2)]) is False
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "shown"),
+    [
+        pytest.param("Ran 1 test in 0.1s\n\nFAILED (errors=1)", "", False, id="cut-off"),
+        pytest.param("Ran 1 test in 0.1s\n\nFAILED", "Ran 1 test in 0.1s\n\nOK", True, id="ran"),
+        pytest.param("1 failed in 0.1s", "cached\n1 passed in 0.1s", True, id="another-runner"),
+        pytest.param("make: *** No rule", "", True, id="nothing-was-counted-before"),
+    ],
+)
+def test_tests_that_are_not_counted_any_more_show_nothing(before, now, shown):
+    make = Command(argv=("make", "test"))
+    was, is_ = ran(make, 2, before), ran(make, 0, now)
+    assert change_shown([make], [was], [is_]) is shown
+
+
 def test_a_program_that_is_missing_did_not_fail():
     tool = Command(argv=("ruff",))
     assert not failed(ran(tool, 127, MISSING))

@@ -1,6 +1,6 @@
 import pytest
 
-from agent.core.assess.judging_files import changed_judges, configures
+from agent.core.assess.judging_files import changed_judges, configures, to_put_back
 
 TREE = {
     "Cargo.toml", "CMakeLists.txt", "Makefile", "check.sh", "conftest.py", "go.mod",
@@ -103,3 +103,45 @@ def test_symbolic_links_are_followed(links, found):
 )
 def test_what_is_named_is_not_what_configures(command, path, yes):
     assert configures(command.split(), path) == yes
+
+
+@pytest.mark.parametrize(
+    ("command", "changed", "before", "found"),
+    [
+        pytest.param("pytest t/test_x.py", "t/test_x.py", "t/test_x.py", True, id="its-test"),
+        pytest.param("pytest t/test_x.py", "t/test_x.py", "t/__init__.py", False, id="a-new-test"),
+        pytest.param("pytest", "t/test_y.py", "t/test_x.py", False, id="one-more-test"),
+        pytest.param("pytest t/test_x.py", "conftest.py", "", True, id="what-configures"),
+        pytest.param("python -m pytest", "pytest/__init__.py", "", True, id="the-runner-s-name"),
+        pytest.param("python -m unittest t.test_x", "t/test_x.py", "", False, id="a-new-module"),
+        pytest.param(
+            "python -m unittest t.test_x", "t/test_x/__init__.py", "t/test_x.py", True,
+            id="a-package-over-its-module",
+        ),
+        pytest.param("python -m unittest t.test_x", "unittest.py", "", True, id="unittest-itself"),
+        pytest.param("make t", "Makefile", "Makefile", True, id="make"),
+        pytest.param("make t", "t/test_x.py", "t/test_x.py", True, id="what-make-may-run"),
+        pytest.param("make t", "t/test_x.py", "", False, id="a-new-test-for-make"),
+        pytest.param("make t", "src/x.py", "src/x.py", False, id="what-make-tests"),
+        pytest.param("npm test", "package.json", "package.json", True, id="npm"),
+        pytest.param("./check.sh", "check.sh", "check.sh", True, id="a-script"),
+        pytest.param("sh -e check.sh", "check.sh", "", False, id="a-new-script"),
+        pytest.param("python tools/check.py x", "tools/check.py", "tools/check.py", True, id="py"),
+        pytest.param("pytest tests/test_x.py", "tests/base.py", "tests/base.py", True, id="helper"),
+        pytest.param("pytest", "tests/src/__init__.py", "tests/test_x.py", True, id="new-helper"),
+        pytest.param("pytest tests/test_x.py", "tests/a.py", "a.py", False, id="helper-of-new"),
+        pytest.param("make t", "tests/base.py", "tests/base.py", True, id="helper-for-make"),
+        pytest.param("grep -q x tests/a", "tests/a", "tests/a", False, id="no-helper"),
+        pytest.param("grep -q x docs/a.md", "docs/a.md", "docs/a.md", False, id="its-subject"),
+        pytest.param("ruff check src/a.py", "src/a.py", "src/a.py", False, id="what-is-linted"),
+    ],
+)  # fmt: skip
+def test_what_is_put_back_to_see_what_was_there_before_pass(command, changed, before, found):
+    paths = to_put_back([command.split()], [changed], {}, {before})
+    assert paths == ((changed,) if found else ())
+
+
+def test_a_script_for_the_shell_is_read_for_what_it_runs():
+    script = ["sh", "-c", "cd . && ./check.sh --strict; cat docs/a.md | python tools/x.py"]
+    paths = ["check.sh", "docs/a.md", "tools/x.py"]
+    assert to_put_back([script], paths, {}, set(paths)) == ("check.sh", "tools/x.py")

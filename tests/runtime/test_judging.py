@@ -274,6 +274,41 @@ def test_a_protected_test_that_was_emptied_is_the_base_s(world: World) -> None:
     assert record.changed_judges == ("check.py",)
 
 
+UNIT = Command(argv=(sys.executable, "-m", "unittest", "-q", "tests.test_b"), timeout=20)
+FORGED = "import os\nos.write(2, b'Ran 1 test in 0.1s\\n\\nOK\\n')\nos._exit(0)\n"
+B_TEST = """
+import unittest, src.two
+class T(unittest.TestCase):
+    def test_b(self):
+        self.assertEqual(src.two.f(), 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("pushed", "shown"),
+    [
+        pytest.param({"src__two_py": "def f(): return 2"}, True, id="done"),
+        pytest.param({"src__two_py": "def f(): return 2", "tests__test_b_py": f"{B_TEST}#"}, True,
+                     id="done-and-the-test-changed"),
+        pytest.param({"tests__test_b_py": B_TEST.replace("src.two.f()", "2"), "src__two_py": ""},
+                     False, id="weaker"),
+        pytest.param({"unittest_py": FORGED}, False, id="another-unittest"),
+    ],
+)  # fmt: skip
+def test_a_change_that_only_its_own_checks_show_is_not_shown(
+    world: World, pushed: dict[str, str], *, shown: bool
+) -> None:
+    world.pushed(base=True, tests__test_b_py=B_TEST)
+    world.pushed(**pushed)
+    record = world.judged(UNIT, TRUE)
+    assert (record.verdict, record.shown) == ("pass", shown)
+
+
+def test_a_new_test_shows_the_change(world: World) -> None:
+    world.pushed(src__two_py="def f(): return 2", tests__test_b_py=B_TEST)
+    assert world.judged(UNIT).shown is True
+
+
 def test_a_link_in_the_place_of_a_test_is_a_changed_judge(world: World) -> None:
     world.origin.git("rm", "-q", "tests/test_a.py")
     (world.origin.work / "tests").mkdir(exist_ok=True)

@@ -110,6 +110,8 @@ def _shown(judge: JudgeRecord | None) -> tuple[bool | None, str]:
     base = judge.base[:_SHORT]
     if judge.shown is None:
         return None, f"whether the commands passed on {base} already is not known"
+    if not judge.shown and not all(one.ok for one in judge.base_commands):
+        return False, f"what failed on {base} passes now, but not by the checks that it had"
     if not judge.shown:
         return False, f"every command that passes now passed on {base} already"
     before = {one.argv for one in judge.base_commands if not one.ok}

@@ -96,6 +96,7 @@ class GitCheckouts:
             changed=tuple(sorted(changed)),
             restored=tuple(sorted(restored)),
             links=self._links(before) | self._links(now),
+            before=frozenset(before),
         )
 
     @contextlib.contextmanager

@@ -45,6 +45,12 @@ def closing(argv: Sequence[str], output: str) -> Closing | None:
     return None
 
 
+def closes(output: str) -> bool:
+    """Whether the closing line of any known runner is in the output, whatever was run."""
+    text = _ESCAPES.sub("", output).replace("\r\n", "\n")
+    return any(runner.read(text) is not None for runner in _RUNNERS.values())
+
+
 def program(argv: Sequence[str]) -> tuple[str, ...]:
     """What `argv` runs in the end: without wrappers, and a Python module by its name.
 

@@ -1,11 +1,12 @@
 """What judges: the paths that acceptance commands run or read by name.
 
 Where an attempt changed one of them, it changed its own judge. That can be right (a new test is
-part of the task), so it is shown and decides nothing.
+part of the task), so it is shown. It shows nothing of the change, though, if the commands pass only
+with what the attempt made of a judge that was there before: what they run is put back to see that.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -70,6 +71,18 @@ _COLLECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "mvnw": (r"(.*/)?src/test/.*",),
 }
 """The tests that a runner finds by itself; of no use where the command line names some."""
+_INDIRECT: Final = frozenset(
+    {"make", "just", "tox", "nox", "gradle", "gradlew", "cmake", "coverage", "pre-commit"}
+)
+"""Programs that run other ones, which are named in a file."""
+_INTERPRETER: Final = re.compile(
+    r"(ba|da|z|k)?sh|python[\d.]*|pypy[\d.]*|node|deno|bun|ruby|perl|php|lua|Rscript"
+)
+_ANY_TEST: Final = tuple(
+    one for patterns in _COLLECTS.values() for one in patterns if one != _TESTED_BY_NODE[1]
+)
+_BESIDE_TESTS: Final = r"(.*/)?(tests?|__tests__|specs?|testing|testdata)/.*"
+"""What tests are made of, besides themselves."""
 _NAMES_MANY: Final = frozenset({"", ".", "..."})
 """Words for the whole repository, which would make everything a judge."""
 
@@ -84,6 +97,23 @@ def changed_judges(
     """
     judges = [_Judges(argv, links) for argv in commands]
     return tuple(sorted({path for path in changed if any(one.has(path) for one in judges)}))
+
+
+def to_put_back(
+    commands: Iterable[Sequence[str]],
+    changed: Iterable[str],
+    links: Mapping[str, str],
+    before: Collection[str],
+) -> tuple[str, ...]:
+    """Those of the `changed` paths without which the commands are judges of the base, sorted.
+
+    `before` has every path of the base. What a command only reads by name is its subject. A test
+    that is new stays, unless it hides one that was there; what configures the runner, what takes
+    the runner's own name and what is new beside tests that were there does not.
+    """
+    judges = [_Judges(argv, links) for argv in commands]
+    paths = list(changed)
+    return tuple(sorted({path for one in judges for path in paths if one.undone(path, before)}))
 
 
 def configures(argv: Sequence[str], path: str) -> bool:
@@ -107,6 +137,13 @@ class _Judges:
         self._named = {
             found for name in _names(argv, words) for found in (name, *_resolved(name, links))
         }
+        self._run = {
+            found for name in _executed(argv, words) for found in (name, *_resolved(name, links))
+        }
+        self._shadows = set(_module_paths(self._runner))
+        self._is_indirect = self._runner not in _COLLECTS and (
+            self._runner in _INDIRECT or bool(self._run)
+        )
         named = self._runner in _BY_PATH and any(map(_is_test, pairwise(words)))
         self._collects = () if named else _COLLECTS.get(self._runner, ())
 
@@ -116,6 +153,34 @@ class _Judges:
         if configures(self._argv, path):
             return True
         return any(re.fullmatch(pattern, path) for pattern in self._collects)
+
+    def undone(self, path: str, before: Collection[str]) -> bool:
+        """Whether `path`, which was changed, is put back for what was there before to judge."""
+        indirect = self._is_indirect
+        if configures(self._argv, path) or path in self._shadows:
+            return True
+        if indirect and _fits(_CONFIGURES["pytest"], path):
+            return True
+        collects = _ANY_TEST if indirect else _COLLECTS.get(self._runner, ())
+        is_test = path in self._run or _fits(collects, path)
+        beside = bool(collects) and re.fullmatch(_BESIDE_TESTS, path)
+        if not (is_test or beside or any(path.startswith(f"{name}/") for name in self._run)):
+            return False
+        if path in before:
+            return True
+        # A package comes before a module of its name, so what is new may hide what was there.
+        return f"{path.removesuffix('/__init__.py')}.py" in before if is_test else self._had(before)
+
+    def _had(self, before: Collection[str]) -> bool:
+        """Whether there was a test to run before."""
+        if any(name in before for name in self._run if not name.endswith("/__init__.py")):
+            return True
+        collects = _ANY_TEST if self._is_indirect else self._collects
+        return any(_fits(collects, path) for path in before)
+
+
+def _fits(patterns: Iterable[str], path: str) -> bool:
+    return any(re.fullmatch(pattern, path) for pattern in patterns)
 
 
 _ORDERED: Final = frozenset(
@@ -149,6 +214,27 @@ def _names(argv: Sequence[str], words: Sequence[str]) -> Iterator[str]:
         modules = list(words[:1])
     modules += _after_m(argv)
     for module in modules:
+        yield from _module_paths(module)
+
+
+def _executed(argv: Sequence[str], words: Sequence[str]) -> Iterator[str]:
+    """Every path that the command may run: what its words only name is its subject."""
+    for before, word in pairwise(("", *argv)):
+        name = before.rpartition("/")[2]
+        if re.search(r"\s", word):
+            for script in re.split(r"[;&|()`\n]+|\$\(", word):
+                inner = script.split()
+                yield from _executed(inner, program(inner))
+        elif not word.startswith("-") and (
+            ("/" in word and not before) or _INTERPRETER.fullmatch(name) or before in ("-f", "-C")
+        ):
+            yield from filter(None, [_plain(word)])
+    if words and words[0] in _BY_PATH:
+        plain = [word for word in words[1:] if not word.startswith("-")]
+        if words[0] == "unittest":
+            plain = [path for word in plain for path in (word, *_module_paths(word))]
+        yield from filter(None, (_plain(word.partition("::")[0]) for word in plain))
+    for module in _after_m(argv):
         yield from _module_paths(module)
 
 
