@@ -19,7 +19,7 @@ from agent.adapters.files.config import read_settings
 from agent.adapters.state.db import State
 from agent.runtime.explain import account, decision_about
 from tests.acceptance import hostile_agents
-from tests.acceptance.program import Project, environment, here
+from tests.acceptance.program import Ended, Project, environment, here
 
 SECRET = "s3cret-77a1"  # noqa: S105 - nobody's
 GITCONFIG = "[user]\n\tname = Ann\n"
@@ -212,6 +212,9 @@ class Stage:
         project.write("Makefile", "\n".join(rules))
         project.git("add", "--all")
         project.git("commit", "-qm", "Begin")
+        project.write("src/starts_from_the_past.py", hostile_agents.RIGHT)
+        project.git("add", "--all")
+        project.git("commit", "-qm", "By somebody else")
         project.write("src/continues_nothing.py", hostile_agents.RIGHT)
         project.git("push", "-q", "origin", "main")
         project.git("checkout", "-q", "-b", "old")
@@ -250,10 +253,7 @@ class Stage:
             patch.chdir(self.project.folder)
             for name, value in environment(**self.given).items():
                 patch.setenv(name, value)
-            head = '[wave]\nid = "w1"\ngoal = "Twice of everything"\n'
-            wave = head + "".join(one.toml() for one in self.waves.values())
-            (self._folder / "w.toml").write_text(wave)
-            ended = here("submit", str(self._folder / "w.toml"))
+            ended = self.submit(self.waves.values(), "w1")
             assert ended.returncode == 0, ended.stderr
             try:
                 self.start("run", "--interval", "0.2s")
@@ -268,6 +268,11 @@ class Stage:
                 for one in self.programs:
                     one.wait(30)
             return self._ended(time.monotonic() - begun)
+
+    def submit(self, waves: Iterable[Wave], name: str) -> Ended:
+        head = f'[wave]\nid = "{name}"\ngoal = "Twice of everything"\n'
+        (self._folder / "w.toml").write_text(head + "".join(one.toml() for one in waves))
+        return here("submit", str(self._folder / "w.toml"))
 
     def wait_for(self, look: Callable[[], bool]) -> None:
         """Until `look` is true, as long as the supervisor runs."""

@@ -100,6 +100,7 @@ WAVES = (
         commands=(("test", "-e", "README.md"), ("python3", "-c", "import src.spare")),
         green=True,
     ),
+    Wave("starts-from-the-past", "person", "passed on .* already"),
     Wave("documents-and-fails", "never", kind="documentation", scope=("docs/**",),
          commands=(("grep", "-q", "twice", "docs/{slug}.md"),)),
     Wave("document-without-a-reader", "never", kind="documentation", scope=("docs/**",),
@@ -185,6 +186,10 @@ SHORT = (
          commands=(("sh", "-c", f"{CHECK} && touch ../../../../judged-{{slug}}"),)),
 )  # fmt: skip
 """Ended by their host; and one that somebody moves the default branch to."""
+FIX = (
+    Wave("needs-a-tool", "never", "exited with 3", commands=(("hostile-lint", "src/{slug}.py"),)),
+)
+"""A fix of the machine that ends one failure by another one."""
 LOST = (Wave("orphan", "true", attempts=3),)
 POST_RECEIVE = """\
 #!/bin/sh
@@ -243,6 +248,7 @@ STAGES = {
     "moving": (MOVING, "none", {}, meddle),
     "main": (MAIN, "none", {}, None),
     "short": (SHORT, "none", {"time_limit": '"8s"'}, move_main_forward),
+    "fix": (FIX, "none", {"path": '["toolbox"]'}, None),
     "lost": (LOST, "none", {"lease": '"3s"'}, lose_the_host),
 }
 
@@ -283,6 +289,29 @@ def test_a_dozen(tmp_path):
     for wave in few:
         check(ended, wave)
     assert ended.wrongly() == {}
+
+
+REFUSED = (
+    ('branch = "old"', "was there before is no work of this task"),
+    ('branch = "main"', "is origin's default branch"),
+    ('branch = "old/on"', "cannot be pushed beside"),
+    ('branch = "taken"', "belongs to"),
+    ('branch = "taken/on"', "cannot be pushed beside"),
+    ('continues = "gone"', "no branch 'gone' to continue"),
+    ('branch = "refs/../main"', "no branch name that git takes"),
+    ('branch = "-f"', "no branch name that git takes"),
+    ('protected = ["!tests/**"]', "has none"),
+)
+
+
+@pytest.mark.hostile
+def test_what_is_never_planned(tmp_path, monkeypatch):
+    stage = Stage(tmp_path / "stage", [Wave("honest", "accepted", more='branch = "taken"')], "none")
+    monkeypatch.chdir(stage.project.folder)
+    assert stage.submit(stage.waves.values(), "w1").returncode == 0
+    for line, why in REFUSED:
+        ended = stage.submit([Wave("other", "never", more=line)], "w2")
+        assert (ended.returncode, why in ended.stderr) == (2, True), (line, ended.stderr)
 
 
 @pytest.mark.long
@@ -333,6 +362,13 @@ def test_pushing_to_the_default_branch(wave, played):
 @rows(SHORT)
 def test_a_short_time_limit(wave, played):
     check(played("short"), wave)
+
+
+@pytest.mark.long
+@pytest.mark.hostile
+@rows(FIX)
+def test_a_fix_that_fails_otherwise(wave, played):
+    check(played("fix"), wave)
 
 
 @pytest.mark.long

@@ -130,6 +130,16 @@ def test_every_attempt_is_compared_with_where_the_task_started(origin):
     assert scope.detail == "2 changed paths, all in the write scope"
 
 
+def test_who_starts_from_the_past_is_judged_by_what_was_there(origin):
+    origin.on_main("src/there.py")
+    origin.sent()
+    origin.branch(BRANCH, "main~1")
+    head = origin.more("src/one.py")
+    commit, scope = origin.probe()
+    assert (commit.holds, commit.value, commit.base) == (True, head, origin.noted.start.default)
+    assert scope.detail == "1 changed path, all in the write scope"
+
+
 def test_a_continued_branch_is_compared_with_what_it_was(origin):
     before = origin.pushed("other/one.py")
     origin.sent()

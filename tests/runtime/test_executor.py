@@ -8,7 +8,7 @@ from agent.core.assess import proof
 from agent.core.guard.guard import STALE_CLEARANCE
 from agent.core.journal.records import Record
 from agent.core.model.actions import VERBS, Action, Cleared, Proposal
-from agent.core.model.nouns import Status
+from agent.core.model.nouns import Baseline, Status
 from agent.core.plan import planner
 from agent.errors import QueueUnavailableError, UnusableStoreError
 from agent.runtime.context import Supervision
@@ -287,3 +287,31 @@ def test_every_action_that_acts_has_an_effect_or_is_left_to_a_person():
     """Nothing else has one, but for reading a result: that is written down as well."""
     carried_out = {action for action, verb in VERBS.items() if verb.acts and not verb.by_hand}
     assert EFFECTS.keys() == carried_out | {Action.INSPECT}
+
+
+class Remote:
+    """Where branches are."""
+
+    def __init__(self, **heads):
+        self.heads = heads
+
+    def baseline(self, branch, _now):
+        return Baseline(branch=self.heads.get(branch), default="d" * 40)
+
+
+@pytest.mark.parametrize(
+    ("heads", "noted"),
+    [
+        pytest.param({"old": "a" * 40}, "a" * 40, id="what-it-continues"),
+        pytest.param({"old": "a" * 40, "own": "b" * 40}, "b" * 40, id="its-own-once-it-is-there"),
+        pytest.param({}, None, id="nothing-is-there"),
+    ],
+)
+def test_what_a_task_goes_on_from_is_noted_before_it_is_sent(tmp_path, heads, noted):
+    small = SmallWorld(tmp_path, {})
+    small.submit(spec(branch="own", continues="old"))
+    how = Supervision(policy=POLICY, mode="auto", interval=300.0)
+    ports = replace(small.world, remote=Remote(**heads))
+    retry = Proposal(action=Action.RETRY, task="T-1", reason="it failed")
+    sent = Executor(ports, how, Observer(ports, how))._with_baseline(retry, small.clock.now())
+    assert sent.baseline.branch == noted

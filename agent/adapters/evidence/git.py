@@ -217,7 +217,8 @@ class GitEvidence:
         if isinstance(change, str):
             found = _nothing(change)
         else:
-            pushed = _pushed(holds=True, detail=change.where, value=change.head, base=change.base)
+            base = self._judged_from(change.base, noted.start)
+            pushed = _pushed(holds=True, detail=change.where, value=change.head, base=base)
             found = pushed, self._scope(spec, change.paths, change.head)
         self._known[spec.id] = (asked, found)
         return found
@@ -281,6 +282,16 @@ class GitEvidence:
             known = self._has(start.default) and not self._is_ancestor(head, start.default)
             before = start.default if known else None
         return before and self._merge_base(before, head)
+
+    def _judged_from(self, base: str, start: Baseline | None) -> str:
+        """The commit on which the checks are tried, to see that they failed before the task.
+
+        Whoever starts from further back than the default branch was could bring what it had.
+        """
+        if start is None or start.branch is not None or start.default is None or not base:
+            return base
+        known = self._has(start.default) and self._is_ancestor(base, start.default)
+        return start.default if known else base
 
     def _compared(self, head: str, base: str, heads: Heads, where: str) -> _Change:
         left = base or self._git("hash-object", "-t", "tree", "--stdin").strip()
