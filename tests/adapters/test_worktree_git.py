@@ -416,3 +416,15 @@ def test_what_was_committed_in_a_worktree_is_told_from_what_came_into_it(
     git(path, "reset", "-q", "--hard", theirs)
     assert trees.made_in("t1") == {own, amended}
     assert trees.made_in("t2") == frozenset()
+
+
+def test_a_lock_that_a_killed_git_left_does_not_stop_the_next_attempt(remote: Path) -> None:
+    trees = another(remote)
+    path = trees.prepare("t1", "work/t1")
+    folder = Path(git(path, "rev-parse", "--absolute-git-dir"))
+    common = Path(git(path, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    for lock in (folder / "index.lock", folder / "HEAD.lock", common / "refs" / "x.lock"):
+        lock.touch()
+    assert trees.prepare("t1", "work/t1") == path
+    assert commit(path, "goes on")
+    assert not [*common.rglob("*.lock")]

@@ -62,6 +62,10 @@ class GitWorktrees:
         path, own = self._folder / task, self._agents / f"{task}.git"
         with self._locked():
             if self._is_made(path, own):
+                # Nothing of an earlier attempt runs any more: a lock is of a git that was killed.
+                for folder in (_git_folder(path), own):
+                    for lock in folder.rglob("*.lock"):
+                        lock.unlink(missing_ok=True)
                 if own.exists():
                     self._configure(own)
                 return path
