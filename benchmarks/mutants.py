@@ -32,6 +32,7 @@ TESTS = (
     "tests/core/test_guard.py",
     "tests/core/test_guard_lint.py",
     "tests/core/test_facts.py",
+    "tests/core/test_judgement.py",
     "tests/core/test_injection.py",
     "tests/core/test_gate.py",
     "tests/adapters/test_policy_files.py",
