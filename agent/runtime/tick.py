@@ -79,6 +79,13 @@ class TickResult:
         return any(one.result == "done" for one in self.done)
 
 
+def _cause_in(intent: Record) -> str | None:
+    """The fingerprint of the cause that was to be recorded; None: it is another action."""
+    proposal = intent.body.get("proposal")
+    cause = proposal.get("cause") if isinstance(proposal, dict) else None
+    return cause.get("fingerprint") if isinstance(cause, dict) else None
+
+
 class Ticker:
     """Runs ticks, one at a time. The numbers go on where the journal left off."""
 
@@ -105,14 +112,18 @@ class Ticker:
             self._remember_polls(decisions)
         self._executor.begin(assessment)
         done = list(settled)
-        # What an earlier action did is not known yet: nothing is put on top of it.
-        unsure = {record.task for record in self._ports.journal.unresolved()}
+        # What an earlier action did is not known yet: nothing is put on top of it, and what another
+        # task may have recorded already is not recorded again.
+        unresolved = self._ports.journal.unresolved()
+        unsure = {record.task for record in unresolved}
+        recording = {_cause_in(record) for record in unresolved}
         cleared = [
             (one, one.decision.clearance)
             for one in everything
             if isinstance(one.decision.clearance, Cleared)
             and one.decision.proposal.action is not Action.LEAVE_ALONE
             and one.decision.proposal.task not in unsure
+            and not ((cause := one.decision.proposal.cause) and cause.fingerprint in recording)
         ]
         done += self._carried_out(cleared, stop)
         self._end()
@@ -239,7 +250,9 @@ class Ticker:
             )
             if count != (task_record.at_risk_polls, task_record.at_risk_counted_at):
                 update = {"at_risk_polls": count[0], "at_risk_counted_at": count[1]}
-            if assessed.task.evidence != task_record.evidence:
+            # Of a task that cannot be read none was seen, which takes nothing away.
+            seen = assessed.task.unreadable is None
+            if seen and assessed.task.evidence != task_record.evidence:
                 update["evidence"] = assessed.task.evidence
             if update:
                 store.save(task_record.model_copy(update=update))

@@ -69,6 +69,7 @@ CALLS: dict[str, tuple[type[Exception], frozenset[str]]] = {
         ),
     ),
     "issues": (IssuesUnavailableError, frozenset({"find", "open", "comment", "close"})),
+    "judgements": (QueueUnavailableError, frozenset({"order", "ordered", "latest"})),
 }
 OUTSIDE: dict[str, tuple[type[Exception], frozenset[str]]] = {
     "remedies": (UnusableStoreError, frozenset({"carry_out", "done"})),
@@ -312,7 +313,10 @@ def run_outside(
         world.world,
         remedies=CommandRemedies({"install-it": remedy}, folder / "notes", wait=time.sleep),
         references=GitReferences(trees, bare, DOCUMENTS),
-        probes=(Routed(world.remote, by_git, world.remote.kinds), JudgeEvidence()),
+        probes=(
+            Routed(world.remote, by_git, world.remote.kinds),
+            JudgeEvidence(world.judgements),
+        ),
     )
     later = (spec(f"T-{n}", depends_on=("T-2",)) for n in (3, 4))
     world.submit(spec("T-1"), spec("T-2"), *later)

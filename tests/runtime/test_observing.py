@@ -11,7 +11,7 @@ from agent.adapters.common.lock import FileLock
 from agent.core.model.nouns import Defect, Status
 from agent.core.model.queueing import Receipt
 from agent.core.queue.rules import Halt, Retry
-from agent.errors import UnusableStoreError
+from agent.errors import QueueUnavailableError, UnusableStoreError
 from agent.runtime.context import Supervision
 from agent.runtime.loop import Loop
 from agent.runtime.observe import Observer
@@ -98,6 +98,23 @@ def parked(folder) -> SmallWorld:
 def test_a_parked_task_shows_the_queues_word_beside_the_supervisors(tmp_path):
     task = seen(parked(tmp_path), "T-1")
     assert (task.status, task.held, task.word) == (Status.SUCCEEDED, "parked", "parked")
+
+
+class Mute:
+    """Judgements that cannot be read just now."""
+
+    def latest(self, task, attempt):
+        raise QueueUnavailableError(f"the judgement of {task} attempt {attempt} cannot be read")
+
+
+def test_a_tick_in_which_a_task_cannot_be_read_takes_no_evidence_away(tmp_path):
+    """What is parked is not probed again, and is judged again at the commit that was seen."""
+    world = parked(tmp_path)
+    kept = world.world.store.task_record("T-1").evidence
+    world.wrap = lambda ports: replace(ports, judgements=Mute())
+    (task,) = (one for one in world.ticker().tick().snapshot.tasks if one.id == "T-1")
+    assert "cannot be read" in task.unreadable
+    assert world.world.store.task_record("T-1").evidence == kept != ()
 
 
 def test_a_parked_task_that_somebody_starts_again_is_read_and_judged(tmp_path):

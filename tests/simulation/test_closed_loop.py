@@ -10,13 +10,16 @@ from tests.simulation.closed_loop import Lanes, Task, Walk
 
 TASK = {
     "the same work runs twice", "work that was over begins again", "a live worker is stopped",
-    "accepted without evidence", "two submits under way", "replaced although it can go on",
+    "accepted without evidence", "accepted unjudged", "accepted, and nothing shows the change",
+    "accepted while its agent may write", "a heavy check runs on the master",
+    "acted on a result before it was judged",
+    "two submits under way", "replaced although it can go on",
     "sent into a known defect", "a defect is mended that nobody wrote down",
     "sent back without an attempt left", "acted on an unread result", "acted while suspended",
 }  # fmt: skip
 LANES = {
     "widened while slipping", "widened over overlapping scopes", "widened past the maximum",
-    "more lanes busy than there are",
+    "more lanes busy than there are", "new work goes out beside an unread result",
 }  # fmt: skip
 
 
@@ -45,11 +48,13 @@ def test_the_guard_lets_none_of_it_happen_and_nothing_gets_stuck():
 
 def test_a_decision_that_is_carried_out_later_would_let_it_happen():
     """Why the executor looks again: the world moves between deciding and acting."""
-    wrongs, _, _ = walked(meanwhile=True)
-    assert wrongs >= {
-        "a live worker is stopped", "accepted without evidence", "the same work runs twice",
-        "widened while slipping", "acted while suspended",
+    of_a_task = {
+        "a live worker is stopped", "accepted without evidence", "accepted unjudged",
+        "the same work runs twice", "acted while suspended",
     }  # fmt: skip
+    of_lanes = {"widened while slipping", "new work goes out beside an unread result"}
+    for first, wrongs in ((Task(), of_a_task), (Lanes(), of_lanes)):
+        assert Walk(first, meanwhile=True).run(enough=wrongs).wrongs >= wrongs
 
 
 def test_looking_again_directly_before_the_effect_lets_none_of_it_happen():
@@ -59,14 +64,16 @@ def test_looking_again_directly_before_the_effect_lets_none_of_it_happen():
 
 
 def test_no_luck_is_needed_to_reach_an_end():
-    """Neither proof that turns up, nor a defect that others mend, nor another's hand."""
+    """Neither proof or a judge that turns up, nor a defect that others mend, nor another's hand."""
 
     def luck(before, after):
         if not isinstance(before, Task):
             return False
         by_hand = before.status == "finished" and after.status == "queued" and not after.sending
         mended = before.defect == "recorded" and after.defect == "fixed"
-        return by_hand or mended or (before.proof, after.proof) == ("claimed", "proven")
+        judged = before.judged == "ordered" and after.judged in ("passed", "failed")
+        proven = (before.proof, after.proof) == ("claimed", "proven")
+        return by_hand or mended or judged or proven
 
     _, _, (walk, _) = walked()
     assert walk.stuck(luck) == set()
