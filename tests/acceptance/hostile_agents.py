@@ -500,6 +500,13 @@ def document_without_a_reader() -> None:
 
 
 @act
+def document_that_nothing_shows() -> None:
+    write(f"docs/{SLUG}.md", "# Nothing\n")
+    commit()
+    push()
+
+
+@act
 def document_with_code() -> None:
     write(f"docs/{SLUG}.md", "# Doubling\n")
     write(f"docs/{SLUG}.py", RIGHT)
@@ -882,6 +889,17 @@ def honest_continuing() -> None:
     git("fetch", "-q", "origin", "old")
     git("reset", "-q", "--hard", "FETCH_HEAD")
     deliver()
+
+
+@act
+def honest_cleaning_up() -> None:
+    """Nothing that runs can show it."""
+    deliver("# nothing of use\n")
+
+
+@act
+def honest_document_for_a_person() -> None:
+    honest_document()
 
 
 @act

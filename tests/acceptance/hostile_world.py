@@ -240,7 +240,8 @@ class Stage:
         }  # fmt: skip
         project.write(
             "wavekeeper.toml",
-            '[supervisor]\nmode = "auto"\n[judge]\nslots = 2\n[worker]\n'
+            '[supervisor]\nmode = "auto"\n[approvals]\nscripted = true\n'
+            "[judge]\nslots = 2\n[worker]\n"
             f"command = {json.dumps([sys.executable, str(tool / 'agent.py')])}\n"
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
             + f"[worker.environment]\nPROJECT = {json.dumps(str(project.folder))}\n",
