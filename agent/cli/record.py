@@ -168,10 +168,7 @@ def _lines(shown: Account, policy: str, broken: str | None, agents: str | None) 
         by = f", approval {step.by}" if step.by else ""
         why = f" ({step.reason})" if step.reason else ""
         yield f"  {step.at:%H:%M:%S} {step.action} {step.result}{by}: {step.said}{why}"
-    for said in shown.persons:
-        yield f"  person   {_person(said)}"
-    if not shown.persons:
-        yield "  person   nobody was asked, or nobody has answered"
+    yield from _persons(shown)
     if shown.not_chosen:
         yield f"  instead  not chosen: {', '.join(shown.not_chosen)}"
     if agents is not None:
@@ -181,6 +178,16 @@ def _lines(shown: Account, policy: str, broken: str | None, agents: str | None) 
     if shown.policy is not None and shown.policy != policy:
         yield f"  policy   decided under {shown.policy[:_SHORT]}, in force now {policy[:_SHORT]}"
     yield f"see: wavekeeper log --task {shown.task or 'T'}   wavekeeper verify"
+
+
+def _persons(shown: Account) -> Iterable[str]:
+    """What persons said, and what agents tried in their name."""
+    for said in shown.persons:
+        yield f"  person   {_person(said)}"
+    if not shown.persons:
+        yield "  person   nobody was asked, or nobody has answered"
+    for one in shown.refused:
+        yield f"  refused  `wavekeeper {one.command}` came from its agent at {one.at:%H:%M:%SZ}"
 
 
 def _evidence(shown: Account) -> Iterable[str]:

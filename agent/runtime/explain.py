@@ -17,6 +17,7 @@ from agent.core.plan import planner
 from agent.core.plan.planner import Decision
 from agent.errors import UserError
 from agent.ports import Journal
+from agent.runtime.status import RefusedCommand
 
 _VERDICTS: Final = {
     "accepted": "accepted",
@@ -103,6 +104,8 @@ class Account(Noun):
     """What models have used up for this task, over all its attempts. Workers' own are not known."""
     steps: tuple[Step, ...] = ()
     persons: tuple[PersonSaid, ...] = ()
+    refused: tuple[RefusedCommand, ...] = ()
+    """What its agents tried in a person's name."""
     not_chosen: tuple[str, ...] = ()
     record: int
     digest: str
@@ -172,6 +175,7 @@ def account(
         tokens=task_record.spent if task_record else 0,
         steps=tuple(_steps(journal, task)),
         persons=tuple(_persons(journal, task)),
+        refused=tuple(_refused(journal, task)),
         not_chosen=_not_chosen(snapshot, proposal, policy),
         record=entry.sequence,
         digest=entry.digest,
@@ -248,6 +252,15 @@ def _persons(journal: Journal, task: str | None) -> list[PersonSaid]:
             | {"at": entry.record.at, "request": request_in(entry.record.body)}
         )
         for entry in journal.entries(task=task, kinds=("answered",))
+    ]
+
+
+def _refused(journal: Journal, task: str | None) -> list[RefusedCommand]:
+    if task is None:
+        return []
+    return [
+        RefusedCommand(command=str(one.record.body["command"]), task=task, at=one.record.at)
+        for one in journal.entries(task=task, kinds=("refused",))
     ]
 
 

@@ -109,6 +109,9 @@ class Loop:
         """Until the next tick is due: after `soon` seconds, or when a judgement has come in."""
         left = self._supervision.interval if soon is None else soon
         asked = self._judging()
+        if not asked:
+            stop.wait(left)
+            return
         while left > 0 and not stop.wait(min(left, SOON)):
             left -= SOON
             if asked - (asked := self._judging()):

@@ -88,6 +88,9 @@ def test_what_was_refused_needs_a_person(project, monkeypatch):
     page = here("status").stdout
     assert "refused: `wavekeeper approve` came from an agent of T-1 at " in page
     assert "its agent ran `wavekeeper approve`, which was refused" in page
+    assert (
+        "  refused  `wavekeeper approve` came from its agent at " in here("explain", "T-1").stdout
+    )
     assert len(project.records("refused")) == 1
     assert "refused T-1: `wavekeeper approve` came from the agent T-1/1/0123abcd" in (
         here("log").stdout

@@ -73,6 +73,7 @@ def test_doctor_finds_nothing_wrong_with_a_code_queue_that_works(project, servic
     project.write("wavekeeper.toml", settings(service, command=standin.PROGRAM))
     code, found = checks()
     assert code == 0
+    assert found.pop("judge")["said"] == "no judge host was here yet"
     assert {one["state"] for one in found.values()} == {"ok"}
     assert "2 queues; no diagnostics" in found["code queue by command line"]["said"]
     assert found["proxy"]["said"] == "command line and proxy say the same"

@@ -76,7 +76,7 @@ def test_a_task_is_submitted_worked_on_proven_and_accepted(hostile, project, tmp
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     done = [line.split()[4].rstrip(":") for line in lines if " T-1 " in line]
-    assert done == ["submit", "inspect", "accept"]
+    assert done == ["submit", "inspect", "judge", "accept"]
     assert lines[-1] == "every task is accepted, 1 of 1"
     assert log.read_text().splitlines()[:3] == [
         "worker host host-1: main, infra",

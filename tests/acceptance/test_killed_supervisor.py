@@ -102,6 +102,7 @@ def test_a_wave_survives_a_supervisor_that_is_killed_again_and_again(tmp_path):
     )
     expected = [("submit", f"T-{n}") for n in range(1, 5)]
     expected += [("accept", f"T-{n}") for n in range(1, 5)] + [("retry", "T-2")]
+    expected += [("judge", task) for task in ("T-1", "T-2", "T-2", "T-3", "T-4")]
     assert done == Counter(expected)
     status = json.loads(project.run("status", "--json").stdout)
     assert {task["status"] for task in status["tasks"]} == {"accepted"}

@@ -21,6 +21,16 @@ from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin
 from tests.adapters.loopback import Reply, served
 from tests.adapters.service_world import LATE, TASK, services, view
 
+
+class Unasked:
+    """Judge hosts of whom nothing was asked."""
+
+    def latest(self, _task, _attempt):
+        return None
+
+
+UNASKED = Unasked()
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -96,7 +106,7 @@ def test_one_tick_asks_each_place_once_about_the_commit_that_git_shows(server, t
     }
     git = GitEvidence(str(origin.bare), tmp_path / "mirror", DOCUMENTS)
     configured = services(tmp_path, CONFIGURED.format(url=server.url))
-    probes = wiring.probes_of(configured, git, Context(state=tmp_path, now=lambda: LATE))
+    probes = wiring.probes_of(configured, git, UNASKED, Context(state=tmp_path, now=lambda: LATE))
     task = TASK.model_copy(update={"branch": BRANCH})
     found = [item for one in probes for item in one.probe(task, view(), LATE)]
     named = {item.kind: item.value for item in found if item.holds}
@@ -109,7 +119,7 @@ def test_one_tick_asks_each_place_once_about_the_commit_that_git_shows(server, t
 
 def test_without_services_nobody_is_asked(tmp_path):
     git = GitEvidence("nowhere", tmp_path, DOCUMENTS)
-    probes = wiring.probes_of({}, git, Context(state=tmp_path, now=lambda: LATE))
+    probes = wiring.probes_of({}, git, UNASKED, Context(state=tmp_path, now=lambda: LATE))
     assert {kind for one in probes for kind in one.kinds} == GitEvidence.kinds | JudgeEvidence.kinds
 
 

@@ -77,8 +77,8 @@ _NAMESPACES: Final = (
 _KERNEL: Final = ("sys", "sysrq-trigger", "bus", "irq", "fs", "acpi", "scsi", "mtrr", "asound")
 """Below /proc, and the same for the whole machine. Root writes there without any capability, for
 example which program the kernel runs when another one crashes; bubblewrap covers only some."""
-_TRIAL: Final = 10.0
-"""Seconds for a trivial command."""
+_TRIAL: Final = 60.0
+"""Seconds for a trivial command: a busy machine is no reason to do without a boundary."""
 
 Arguments = Iterator[str]
 
