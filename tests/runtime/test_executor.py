@@ -23,16 +23,16 @@ FAILS = {("T-1", n): Turn(commit="d" * 40, checks="AssertionError") for n in (1,
 
 
 class Stage:
-    """A task whose first attempt failed and was read: a retry is cleared and about to be done."""
+    """A task whose first attempt was judged and failed: a retry is cleared and about to be done."""
 
     def __init__(self, folder):
         self.small = SmallWorld(folder, FAILS)
         self.small.submit(spec())
         ticker = self.small.ticker()
-        ticker.tick()
-        self.small.host()
-        self.small.clock.move(61)
-        ticker.tick()
+        for _ in range(3):  # it is submitted, read, and its judgement is made
+            ticker.tick()
+            self.small.host()
+            self.small.clock.move(61)
         how = Supervision(policy=POLICY, mode="auto", interval=300.0)
         self.observer = Observer(self.small.world, how)
         self.executor = Executor(self.small.world, how, self.observer)

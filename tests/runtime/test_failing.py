@@ -75,7 +75,7 @@ def test_the_same_failure_is_met_less_and_less_often_and_is_shown(world, error):
 
 def test_what_fails_differently_each_time_is_tried_each_time(world):
     words = ["no route", "no name", "no answer", "no key", "no right", "no luck"]
-    tries = supervise(world, lambda number: IssuesUnavailableError(words[number % 6]), 12)
+    tries = supervise(world, lambda number: IssuesUnavailableError(words[number % 6]), 13)
     assert len(tries) >= 10
 
 
@@ -87,11 +87,11 @@ def test_what_succeeds_after_a_pause_goes_on_and_is_forgotten(world):
 
 
 def test_on_another_basis_it_is_tried_at_once(world):
-    tries = supervise(world, outage, 6)
+    tries = supervise(world, outage, 7)
     assert len(tries) == 3
     world.script = {**world.script, ("T-1", 2): Turn(commit="e" * 40, checks=MISSING)}
     world.queue.retry("T-1", attempt=2, prompt="by hand", fresh_session=False, key="person")
-    results = world.run(ticks=4)
+    results = world.run(ticks=5)
     said = [
         one.said for result in results for one in result.done if one.proposal.action == "open-issue"
     ]

@@ -53,20 +53,28 @@ def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tm
 
 
 def test_whoever_mends_a_defect_by_hand_closes_its_issue_and_the_wave_goes_on(tmp_path):
-    stopped = {(one, 1): Turn(commit=PUSHED, checks=MISSING) for one in ("T-1", "T-2")}
+    stopped = {
+        ("T-1", 1): Turn(error=MISSING),
+        ("T-2", 1): Turn(error=MISSING),
+        ("T-3", 1): Turn(commit=PUSHED, checks=MISSING),
+    }
     never = {("fix-d-1", n): wrong(n) for n in (1, 2, 3)}
     world = SmallWorld(tmp_path, stopped | never)
-    world.submit(spec(), spec("T-2"))
+    world.submit(spec(), spec("T-2"), spec("T-3"))
     world.run(ticks=20)
-    ends = {"T-1": ("parked", 1), "T-2": ("parked", 1), "fix-d-1": ("handed-over", 3)}
+    waiting = dict.fromkeys(("T-1", "T-2", "T-3"), ("parked", 1))
+    ends = waiting | {"fix-d-1": ("handed-over", 3)}
     assert world.outcome() == ends
     (path,) = tmp_path.glob("issues/*.md")
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("Status: open", "Status: closed"), encoding="utf-8")
     world.run(ticks=20)
-    assert world.outcome() == ends | dict.fromkeys(("T-1", "T-2"), ("accepted", 2))
+    # T-3 was stopped only in its judgement: it needs no other attempt, and is judged again.
+    again = {"T-1": ("accepted", 2), "T-2": ("accepted", 2), "T-3": ("accepted", 1)}
+    assert world.outcome() == ends | again
     released = [task for action, task in world.actions() if action == "release"]
     assert released == ["T-1", "T-2"]
+    assert world.actions("T-3").count(("judge", "T-3")) == 2
 
 
 def test_a_fix_that_was_proven_before_it_was_accepted_stays_proven(tmp_path):

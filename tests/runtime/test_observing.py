@@ -97,7 +97,7 @@ def parked(folder) -> SmallWorld:
 
 def test_a_parked_task_shows_the_queues_word_beside_the_supervisors(tmp_path):
     task = seen(parked(tmp_path), "T-1")
-    assert (task.status, task.held, task.word) == (Status.FAILED, "parked", "parked")
+    assert (task.status, task.held, task.word) == (Status.SUCCEEDED, "parked", "parked")
 
 
 def test_a_parked_task_that_somebody_starts_again_is_read_and_judged(tmp_path):
@@ -188,11 +188,14 @@ def test_a_row_that_cannot_be_makes_one_task_unreadable_and_stops_nobody(tmp_pat
 @pytest.mark.parametrize(
     "sql",
     [
-        pytest.param("UPDATE attempt SET judge = 'garbage' WHERE task = 'T-1'", id="no JSON"),
+        pytest.param(
+            "UPDATE attempt SET finished_at = 9223372036854775807 WHERE task = 'T-1'", id="no time"
+        ),
         pytest.param("UPDATE attempt SET state = 'dancing' WHERE task = 'T-1'", id="no status"),
         pytest.param("UPDATE task SET \"order\" = '{}' WHERE id = 'T-1'", id="no order"),
         pytest.param(
-            "UPDATE attempt SET lease_until = 0, state = 'running', judge = '{' WHERE task = 'T-1'",
+            "UPDATE attempt SET lease_until = 0, state = 'running',"
+            " started_at = 9223372036854775807 WHERE task = 'T-1'",
             id="a lapsed lease",
         ),
     ],

@@ -82,7 +82,7 @@ def test_a_bug_about_one_task_is_that_tasks_trouble(tmp_path, monkeypatch, ends,
     # It was unreadable in what was decided from, so without the bug the same is decided.
     assert replay(journal, select_sessions(journal, "all"), POLICY).differing == []
     world.wrap = lambda ports: ports
-    world.run(ticks=6)
+    world.run(ticks=9)
     assert world.outcome()["T-1"] == ("accepted", 2)
 
 

@@ -65,7 +65,8 @@ def test_the_delivery_goes_on_over_a_bridge_that_a_person_allowed(tmp_path):
     assert world.bridge.read_text() == "x"
     world.on(ticker, 10)
     assert world.bridge.read_text() == "x"
-    ends = dict.fromkeys(("T-1", "T-2"), ("accepted", 2))
+    # Both were stopped only in their judgement, so they are judged again over the bridge.
+    ends = dict.fromkeys(("T-1", "T-2"), ("accepted", 1))
     assert {task: end for task, end in world.outcome().items() if task in ends} == ends
     (defect,) = world.world.store.defects()
     assert (defect.status, defect.remedied, defect.fixed_by) == ("recorded", True, "fix-d-1")

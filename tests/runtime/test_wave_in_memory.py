@@ -1,5 +1,7 @@
 """Whole waves through tick, executor and journal, on the in-memory adapters."""
 
+from collections import Counter
+
 import pytest
 
 from agent.core.model.nouns import Grants
@@ -80,18 +82,20 @@ def test_a_shared_fault_becomes_one_defect_one_issue_and_one_task(tmp_path):
     world.submit(spec("T-1"), spec("T-2"), spec("T-3"))
     world.run()
     assert world.outcome() == {
-        "T-1": ("accepted", 2),
+        "T-1": ("accepted", 1),
         "T-2": ("accepted", 2),
         "T-3": ("accepted", 1),
         "fix-d-1": ("accepted", 1),
     }
-    done = [action for action, _ in world.actions()]
-    assert {one: done.count(one) for one in ("open-issue", "split-defect", "park", "release")} == {
+    # T-1 was stopped only in its judgement: that is made again, and its agent is not sent back.
+    done = Counter(action for action, _ in world.actions())
+    assert {one: done[one] for one in ("open-issue", "split-defect", "park", "release")} == {
         "open-issue": 1,
         "split-defect": 1,
         "park": 2,
-        "release": 2,
+        "release": 1,
     }
+    assert [one for one, task in world.actions() if task == "T-1"].count("judge") == 2
     (defect,) = world.world.store.defects()
     assert (defect.status, defect.fixed_by, defect.proven_by) == ("fixed", "fix-d-1", "T-1")
     (issue,) = (tmp_path / "issues").glob("*.md")
@@ -138,19 +142,35 @@ def test_a_clock_that_is_set_back_stops_nothing(tmp_path):
     assert world.outcome() == {"T-1": ("accepted", 2)}
 
 
-def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path):
-    script = {
-        ("T-1", 1): Turn(commit=PUSHED, checks=MISSING),
-        ("T-2", 1): Turn(commit=PUSHED, checks=MISSING),
-        ("T-1", 2): Turn(commit=PUSHED, checks=MISSING),
-    }
-    world = SmallWorld(tmp_path, script)
+@pytest.mark.parametrize(
+    ("stopped", "ends"),
+    [
+        pytest.param(
+            {("T-1", n): Turn(error=MISSING) for n in (1, 2)} | {("T-2", 1): Turn(error=MISSING)},
+            {"T-1": 3, "T-2": 2},
+            id="its agent is stopped again",
+        ),
+        pytest.param(
+            {
+                ("T-1", 1): Turn(commit=PUSHED, checks=MISSING, again=MISSING),
+                ("T-2", 1): Turn(commit=PUSHED, checks=MISSING),
+            },
+            {"T-1": 1, "T-2": 1},
+            id="its judgement is stopped again",
+        ),
+    ],
+)
+def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path, stopped, ends):
+    world = SmallWorld(tmp_path, stopped)
     world.submit(spec("T-1"), spec("T-2"))
     world.run(ticks=60)
-    outcome = world.outcome()
-    assert outcome["T-1"] == ("accepted", 3)
-    assert outcome["T-2"] == ("accepted", 2)
-    assert outcome["fix-d-1-2"] == ("accepted", 1)
+    fixes = {"fix-d-1": 1, "fix-d-1-2": 1}
+    assert world.outcome() == {task: ("accepted", n) for task, n in (ends | fixes).items()}
+    # T-2 waits until the canary went past the second fix.
+    steps = world.actions()
+    ways_on = (("release", "T-2"), ("judge", "T-2"))
+    gone_on = max(place for place, step in enumerate(steps) if step in ways_on)
+    assert steps.index(("accept", "T-1")) < gone_on < steps.index(("accept", "T-2"))
 
 
 def test_a_late_report_of_a_settled_task_is_read_once_and_changes_nothing(tmp_path):

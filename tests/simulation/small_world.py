@@ -64,6 +64,8 @@ class Turn:
     """What is on the remote afterwards."""
     checks: str | None = "pass"
     """`pass`, or what the failing acceptance command printed."""
+    again: str = "pass"
+    """The same of a judgement that is made again, after a fix."""
     error: str | None = None
     """The agent itself failed with this."""
     vanish: bool = False
@@ -164,13 +166,14 @@ class SmallWorld:
         self.judge()
 
     def judge(self) -> None:
-        """Make every judgement that was ordered, as the script has it.
-
-        What is judged again is judged after a fix, and passes.
-        """
+        """Make every judgement that was ordered, as the script has it."""
         while lease := self.judgements.claim("j", lease=60, heavy=False):
             asked = (lease.order.task, lease.order.attempt)
-            turn = HONEST if self.judged[asked] else self.script.get(asked, HONEST)
+            turn = self.script.get(asked, HONEST)
+            if self.judged[asked] == 1:
+                turn = replace(turn, checks=turn.again)
+            elif self.judged[asked]:
+                turn = replace(turn, checks="pass")
             self.judged[asked] += 1
             self.judgements.finish(lease, _judged(lease.order, turn, self.clock.now()))
 
