@@ -130,7 +130,7 @@ class Played:
     seconds: float = 0.0
 
     def accepted(self) -> set[str]:
-        return {name for name, one in self.tasks.items() if one["status"] == "accepted"}
+        return {name for name in self.waves if self.tasks[name]["status"] == "accepted"}
 
     def wrongly(self) -> dict[str, str]:
         """Accepted, and the work is not there: each with why."""
