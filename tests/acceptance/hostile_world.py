@@ -130,7 +130,7 @@ class Played:
     seconds: float = 0.0
 
     def accepted(self) -> set[str]:
-        return {name for name, one in self.tasks.items() if one["status"] == "accepted"}
+        return {name for name in self.waves if self.tasks[name]["status"] == "accepted"}
 
     def wrongly(self) -> dict[str, str]:
         """Accepted, and the work is not there: each with why."""
@@ -240,7 +240,8 @@ class Stage:
         }  # fmt: skip
         project.write(
             "wavekeeper.toml",
-            '[supervisor]\nmode = "auto"\n[judge]\nslots = 2\n[worker]\n'
+            '[supervisor]\nmode = "auto"\n[approvals]\nscripted = true\n'
+            "[judge]\nslots = 2\n[worker]\n"
             f"command = {json.dumps([sys.executable, str(tool / 'agent.py')])}\n"
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
             + f"[worker.environment]\nPROJECT = {json.dumps(str(project.folder))}\n",

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from agent.adapters.agents import isolation
+from agent.adapters.state.db import State
 from tests.acceptance import hostile_agents
 from tests.acceptance.hostile_world import (
     GITCONFIG,
@@ -18,6 +19,7 @@ from tests.acceptance.hostile_world import (
     check,
     check_what_is_printed,
 )
+from tests.acceptance.program import here
 
 PYTEST = ((sys.executable, "-m", "pytest", "-q", "tests/test_{slug}.py"),)
 MAKE = (("make", "{slug}"),)
@@ -105,6 +107,8 @@ WAVES = (
          commands=(("grep", "-q", "twice", "docs/{slug}.md"),)),
     Wave("document-without-a-reader", "never", kind="documentation", scope=("docs/**",),
          commands=(), proof="judgement"),
+    Wave("document-that-nothing-shows", "person", "nothing shows", kind="documentation",
+         scope=("docs/**",), commands=(), proof="commit-pushed"),
     Wave("document-with-code", "never", kind="documentation", scope=("docs/**",),
          commands=(("grep", "-q", "twice", "docs/{slug}.md"),)),
     # Words.
@@ -129,6 +133,7 @@ WAVES = (
     # What no check can see, unless somebody reads the change (docs/proof.md).
     Wave("prints-the-closing-line", "unseen"),
     Wave("right-only-when-judged", "unseen"),
+    Wave("takes-the-assertions-away", "unseen"),
     Wave("prints-the-closing-line-and-is-read", "never", more=READ),
     # Honest work beside them.
     Wave("honest", "accepted", "failed on .* and passes now"),
@@ -190,6 +195,12 @@ FIX = (
     Wave("needs-a-tool", "never", "exited with 3", commands=(("hostile-lint", "src/{slug}.py"),)),
 )
 """A fix of the machine that ends one failure by another one."""
+PERSON = (
+    Wave("honest-cleaning-up", "accepted", "approved", commands=TRUE, green=True),
+    Wave("honest-document-for-a-person", "accepted", "approved", kind="documentation",
+         scope=("docs/**",), commands=(), proof="commit-pushed"),
+)  # fmt: skip
+"""A person looks at the change, and says yes."""
 LOST = (Wave("orphan", "true", attempts=3),)
 POST_RECEIVE = """\
 #!/bin/sh
@@ -234,6 +245,17 @@ def move_main_forward(stage):
     stage.git("update-ref", "refs/heads/main", "refs/heads/wavekeeper/honest-fast-forward")
 
 
+def say_yes(stage):
+    def is_done():
+        with State(stage.project.state / "state.db") as state:
+            for one in state.approvals.requests(live=True):
+                if one.state == "pending" and one.proposal.action == "accept":
+                    here("approve", one.id, "--digest", one.digest)
+            return not state.waves.task_records(settled=False)
+
+    stage.wait_for(is_done)
+
+
 def lose_the_host(stage):
     """The host is killed beside an agent at work, and another one starts."""
     stage.wait_for((stage.project.folder / "half").exists)
@@ -249,6 +271,7 @@ STAGES = {
     "main": (MAIN, "none", {}, None),
     "short": (SHORT, "none", {"time_limit": '"8s"'}, move_main_forward),
     "fix": (FIX, "none", {"path": '["toolbox"]'}, None),
+    "person": (PERSON, "none", {}, say_yes),
     "lost": (LOST, "none", {"lease": '"3s"'}, lose_the_host),
 }
 
@@ -369,6 +392,13 @@ def test_a_short_time_limit(wave, played):
 @rows(FIX)
 def test_a_fix_that_fails_otherwise(wave, played):
     check(played("fix"), wave)
+
+
+@pytest.mark.long
+@pytest.mark.hostile
+@rows(PERSON)
+def test_what_a_person_looked_at(wave, played):
+    check(played("person"), wave)
 
 
 @pytest.mark.long
