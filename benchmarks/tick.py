@@ -22,6 +22,7 @@ from agent.adapters.issues.local import LocalIssues
 from agent.adapters.model.evidence_reviewer import EvidenceReviewer
 from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.state.db import State
 from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import Command, Criterion
@@ -93,6 +94,7 @@ def measure(known: int, ticks: int, folder: Path) -> tuple[float, float, float]:
         queue = stack.enter_context(SqliteQueue(folder / "queue.db", clock.now))
         queue.configure(QueueSpec(id="main", max_running=CHANGED))
         state = stack.enter_context(State(folder / "state.db"))
+        judgements = stack.enter_context(SqliteJudgements(folder / "judgements.db", clock.now))
         leases, enqueued, ended = fill(queue, state, known)
         world = Ports(
             clock=clock,
@@ -102,7 +104,8 @@ def measure(known: int, ticks: int, folder: Path) -> tuple[float, float, float]:
             issues=LocalIssues(folder / "issues"),
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(ROOT / "prompts"),
-            probes=(JudgeEvidence(),),
+            probes=(JudgeEvidence(judgements),),
+            judgements=judgements,
             approvals=state.approvals,
             state=state,
         )

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.program import Project
 
 TASKS = 4
@@ -82,6 +84,7 @@ def _killed_until_it_ends(project: Project, chance: random.Random) -> int:
     raise AssertionError((project.folder / "log").read_text())
 
 
+@pytest.mark.long
 def test_a_wave_survives_a_supervisor_that_is_killed_again_and_again(tmp_path):
     project = _project(tmp_path)
     assert project.run("submit", "w.toml").returncode == 0

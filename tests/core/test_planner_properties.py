@@ -49,7 +49,10 @@ def told(decisions: Decisions) -> list[tuple[Any, ...]]:
     return [(one.proposal, one.clearance, one.facts, one.questions) for one in everything]
 
 
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(one, marks=pytest.mark.long if one else ()) for one in range(5)],
+)
 def test_none_of_ten_thousand_worlds_crashes_the_planner(block):
     for seed in range(block * 2000, (block + 1) * 2000):
         snapshot = random_world(seed)
