@@ -114,7 +114,10 @@ def _split(
     spec = task_for(
         defect, task_record.spec, assessed.task.judge, queue.id, reason.proof if reason else ()
     )
-    return proposal.model_copy(update={"spec": _named(spec, store), "queue": queue.id})
+    # A branch belongs to one task: the second fix of a defect does not push onto that of the first.
+    spec = _named(spec, store)
+    spec = spec.model_copy(update={"branch": f"wavekeeper/{spec.id}"})
+    return proposal.model_copy(update={"spec": spec, "queue": queue.id})
 
 
 def _named(spec: TaskSpec, store: WaveStore) -> TaskSpec:

@@ -132,7 +132,7 @@ def test_a_no_holds_until_its_grounds_change(tmp_path):
     assert said.action is Action.LEAVE_ALONE
     assert said.reason == f"retry was rejected by ana@host ({request.id}): use the fake clock"
     assert world.waiting() == {}
-    world.remote.heads[spec().branch] = "e" * 40  # something new is on the remote
+    world.remote.branches[spec().branch] = "e" * 40  # something new is on the remote
     world.tick()
     world.judge()
     world.tick()
@@ -209,7 +209,7 @@ def test_what_changes_between_the_yes_and_the_act_is_not_done(tmp_path):
     world = failing(tmp_path)
     (request,) = world.person.waiting()
     world.yes(request.id)
-    world.remote.heads[spec().branch] = "e" * 40
+    world.remote.branches[spec().branch] = "e" * 40
     world.tick()
     assert world.state(request.id) == "stale"
     assert "retry" not in world.done()

@@ -30,6 +30,7 @@ from agent.errors import (
     GuardRefusesError,
     IssuesUnavailableError,
     QueueUnavailableError,
+    RemoteUnavailableError,
     UnusableStoreError,
     WorktreeError,
 )
@@ -70,6 +71,7 @@ CALLS: dict[str, tuple[type[Exception], frozenset[str]]] = {
     ),
     "issues": (IssuesUnavailableError, frozenset({"find", "open", "comment", "close"})),
     "judgements": (QueueUnavailableError, frozenset({"order", "ordered", "latest"})),
+    "remote": (RemoteUnavailableError, frozenset({"heads", "baseline"})),
 }
 OUTSIDE: dict[str, tuple[type[Exception], frozenset[str]]] = {
     "remedies": (UnusableStoreError, frozenset({"carry_out", "done"})),

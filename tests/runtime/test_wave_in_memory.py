@@ -1,6 +1,7 @@
 """Whole waves through tick, executor and journal, on the in-memory adapters."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -29,7 +30,7 @@ STORIES = [
     ),
     pytest.param(
         {
-            ("T-1", n): Turn(commit=PUSHED, checks=f"AssertionError: 3 != {n + 3}")
+            ("T-1", n): Turn(commit=f"{n}" * 40, checks=f"AssertionError: 3 != {n + 3}")
             for n in range(1, 9)
         },
         ("handed-over", 3),
@@ -38,9 +39,9 @@ STORIES = [
     ),
     pytest.param(
         {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)},
-        ("handed-over", 2),
-        ["submit", *READ, "retry", *READ, "hand-over"],
-        id="wrong in the same words twice: another prompt would say nothing new",
+        ("handed-over", 3),
+        ["submit", *READ, "retry", "inspect", "retry", "inspect", "hand-over"],
+        id="wrong, and then the same commit again: that is nothing new to judge",
     ),
     pytest.param(
         {("T-1", n): Turn(commit=f"{n}" * 40, checks="AssertionError: 3 != 4") for n in (1, 2)},
@@ -71,6 +72,15 @@ def test_one_task(tmp_path, script, ending, actions):
     assert world.outcome() == {"T-1": ending}
     assert [action for action, _ in world.actions()] == actions
     assert world.world.journal.verify() is None
+
+
+def test_where_nobody_notes_branches_the_same_words_twice_are_not_sent_a_third_time(tmp_path):
+    """Another prompt would say nothing new."""
+    same = {("T-1", n): Turn(commit=PUSHED, checks="AssertionError: 3 != 4") for n in range(1, 9)}
+    world = SmallWorld(tmp_path, same, wrap=lambda ports: replace(ports, remote=None))
+    world.submit(spec())
+    world.run()
+    assert world.outcome() == {"T-1": ("handed-over", 2)}
 
 
 def test_a_shared_fault_becomes_one_defect_one_issue_and_one_task(tmp_path):
@@ -164,6 +174,7 @@ def test_a_fix_that_does_not_hold_is_found_by_the_canary(tmp_path, stopped, ends
     world = SmallWorld(tmp_path, stopped)
     world.submit(spec("T-1"), spec("T-2"))
     world.run(ticks=60)
+    # The second fix is a task of its own with a branch of its own.
     fixes = {"fix-d-1": 1, "fix-d-1-2": 1}
     assert world.outcome() == {task: ("accepted", n) for task, n in (ends | fixes).items()}
     # T-2 waits until the canary went past the second fix.

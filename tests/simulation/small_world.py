@@ -15,8 +15,9 @@ from agent.adapters.model.templates import TemplateDrafter
 from agent.adapters.queue.embedded import SqliteQueue
 from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.state.db import State
-from agent.core.journal.records import WaveRecord
+from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import (
+    Baseline,
     Command,
     CommandResult,
     Criterion,
@@ -33,12 +34,15 @@ from agent.core.model.queueing import (
     TaskSpec,
     TaskView,
 )
+from agent.ports import BranchFate, Heads
 from agent.runtime.context import Ports, Supervision
 from agent.runtime.submit_wave import plan
 from agent.runtime.tick import Ticker, TickResult
 
 ROOT = Path(__file__).parents[2]
 POLICY = read_policy(ROOT / "policies")
+BASE = "b" * 40
+"""The commit of the default branch."""
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 QUEUES = (QueueSpec(id="main"), QueueSpec(id="infra", kind="infrastructure", risk="low"))
 
@@ -74,13 +78,18 @@ class Turn:
 
 @dataclass
 class Remote:
-    """Port `EvidenceProbe` over a table of branches."""
+    """Ports `EvidenceProbe` and `Remote` over a table of branches; the default one never moves."""
 
-    heads: dict[str, str] = field(default_factory=dict)
+    noted: Callable[[str], Baseline | None]
+    """What was noted of a task's branch before its attempt."""
+    branches: dict[str, str] = field(default_factory=dict)
     kinds: frozenset[ProofKind] = frozenset({ProofKind.COMMIT_PUSHED, ProofKind.SCOPE_RESPECTED})
 
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
-        head = self.heads.get(spec.branch)
+        head, before = self.branches.get(spec.branch), self.noted(spec.id)
+        detail = f"origin has {spec.branch}" if head else f"origin has no branch {spec.branch}"
+        if head and before is not None and before.branch == head:
+            head, detail = None, f"{spec.branch} was there before this attempt: nothing was added"
         return [
             Evidence(
                 id=f"{kind}@{view.attempt}",
@@ -89,17 +98,35 @@ class Remote:
                 holds=head is not None,
                 value=head,
                 observed_at=now,
-                detail=f"origin has {spec.branch}"
-                if head
-                else f"origin has no branch {spec.branch}",
+                detail=detail,
                 attempt=view.attempt,
             )
             for kind in sorted(self.kinds)
         ]
 
+    def heads(self, now: datetime) -> Heads:
+        return Heads(now, "main", BASE, {"main": BASE, **self.branches})
+
+    def baseline(self, branch: str, now: datetime) -> Baseline:
+        return Baseline(branch=self.heads(now).branches.get(branch), default=BASE)
+
+    def fate(self, branch: str, commit: str, heads: Heads) -> BranchFate | None:
+        head = heads.branches.get(branch)
+        if head is None:
+            return "deleted"
+        return "there" if head == commit else "rewritten"
+
+    def foreign(self, since: str, heads: Heads, _accepted: Sequence[str]) -> Sequence[str] | None:
+        return () if since == heads.default else None
+
 
 Script = Mapping[tuple[str, int], Turn]
 HONEST = Turn(commit="c" * 40)
+
+
+def _honest(attempt: int) -> Turn:
+    """It adds a commit of its own: one that was there before is no work of this attempt."""
+    return HONEST if attempt == 1 else replace(HONEST, commit=f"{attempt:02d}" * 20)
 
 
 @dataclass
@@ -117,8 +144,8 @@ class SmallWorld:
         self.queue = SqliteQueue(self.file, self.clock.now)
         for spec in QUEUES:
             self.queue.configure(spec)
-        self.remote = Remote()
         state = State(MEMORY)
+        self.remote = Remote(lambda task: _baseline_of(state.waves.task_record(task)))
         self.judgements = SqliteJudgements(MEMORY, self.clock.now)
         self.world = Ports(
             clock=self.clock,
@@ -130,6 +157,7 @@ class SmallWorld:
             drafter=TemplateDrafter(ROOT / "prompts"),
             probes=(self.remote, JudgeEvidence(self.judgements)),
             judgements=self.judgements,
+            remote=self.remote,
             approvals=state.approvals,
             state=state,
         )
@@ -156,12 +184,12 @@ class SmallWorld:
     def host(self) -> None:
         """Claim all there is, play each attempt to its end, and judge what was ordered."""
         while lease := self.queue.claim("h", [one.id for one in QUEUES], lease=60):
-            turn = self.script.get((lease.task, lease.attempt), HONEST)
+            turn = self.script.get((lease.task, lease.attempt)) or _honest(lease.attempt)
             if turn.vanish:
                 self.leases[lease.task] = lease
                 continue
             if turn.commit:
-                self.remote.heads[lease.order.branch] = turn.commit
+                self.remote.branches[lease.order.branch] = turn.commit
             self.queue.finish(lease, _report(turn))
         self.judge()
 
@@ -209,6 +237,10 @@ class SmallWorld:
         ]
 
 
+def _baseline_of(record: TaskRecord | None) -> Baseline | None:
+    return record.baseline if record is not None else None
+
+
 def _report(turn: Turn) -> Report:
     if turn.error is not None:
         return Report(state="failed", final_response="I am stuck.", last_error=turn.error)
@@ -228,7 +260,7 @@ def _judged(order: JudgementOrder, turn: Turn, now: datetime) -> JudgeRecord:
         at=now,
         commit=order.commit or "d" * 40,
         commands=ran,
-        base="b" * 40,
+        base=BASE,
         shown=ok,
         host="j",
     )

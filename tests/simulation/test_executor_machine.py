@@ -165,7 +165,7 @@ class Adversary(RuleBasedStateMachine):
             view = self.small.queue.get(proposal.task)
             assert view.judge is not None
             assert view.judge.verdict == "pass"
-            assert self.small.remote.heads[view.order.branch] == view.judge.commit
+            assert self.small.remote.branches[view.order.branch] == view.judge.commit
         if done.result == "void":
             assert done.said.startswith("never_act_on_a_stale_clearance: ")
             assert after == before
@@ -190,7 +190,7 @@ class Adversary(RuleBasedStateMachine):
         self.small.ticker("auto").tick()
 
     def the_branch_is_gone(self, task):
-        self.small.remote.heads.pop(f"wavekeeper/{task}", None)
+        self.small.remote.branches.pop(f"wavekeeper/{task}", None)
 
     def it_is_too_late(self, _task):
         self.small.clock.move(31)
