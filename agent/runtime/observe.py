@@ -1,6 +1,7 @@
 """Step 1 of the tick: read what changed and build one immutable snapshot. It decides nothing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -92,6 +93,10 @@ class Observer:
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._ports.clock.now()
         self._spent = self._ports.store.notes()
+        if self._probing and self._ports.remote is not None and task_records:
+            # First, so that one question serves every task's evidence; what it says is used below.
+            with suppress(RemoteUnavailableError):
+                self._ports.remote.heads(now)
         tasks = [
             self._task(task_record, now, reachable=reachable)
             for task_record in task_records.values()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from agent.adapters.common.git import GitError
 from agent.adapters.evidence.git import GitEvidence, Noted
 from agent.errors import RemoteUnavailableError
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin, Prober
@@ -252,6 +253,25 @@ def test_one_question_serves_a_whole_look(origin, monkeypatch):
     origin.probe(branch="another")
     assert asked == [NOW]
     origin.probe.evidence.heads(NOW + timedelta(seconds=1))
+    assert len(asked) == 2
+
+
+def test_nobody_waits_twice_for_a_remote_that_does_not_answer(origin, monkeypatch):
+    asked = []
+
+    def fails(_self, now):
+        asked.append(now)
+        raise GitError("git ls-remote took longer than 60 s")
+
+    monkeypatch.setattr(GitEvidence, "_ask", fails)
+    evidence = origin.probe.evidence
+    for _ in range(2):
+        with pytest.raises(RemoteUnavailableError, match="took longer than 60 s"):
+            evidence.heads(NOW)
+        assert origin.probe()[0].holds is None
+    assert asked == [NOW]
+    with pytest.raises(RemoteUnavailableError):
+        evidence.heads(NOW + timedelta(seconds=1))
     assert len(asked) == 2
 
 

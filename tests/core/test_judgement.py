@@ -289,7 +289,7 @@ def test_the_vocabulary_of_the_judge_is_that_of_the_contract():
 def test_a_snapshot_with_all_of_it_is_read():
     task = {
         "id": "T-1", "status": "lost", "treeGone": True, "shownBy": "push", "judging": "ordered",
-        "acceptanceCommands": [{"argv": ["./check"], "heavy": True}],
+        "acceptanceCommands": [{"argv": ["./check"], "heavy": True}, ["pytest", "-q"]],
         "baseline": {"branch": None, "default": OTHER},
         "judge": {"verdict": "pass", "at": "2026-11-22T09:00:00Z", "commit": OTHER},
     }  # fmt: skip
@@ -299,3 +299,4 @@ def test_a_snapshot_with_all_of_it_is_read():
     assert (read.tree_gone, read.shown_by, read.acceptance_commands[0].heavy) == (
         True, "push", True,
     )  # fmt: skip
+    assert read.acceptance_commands[1] == Command(argv=("pytest", "-q"))

@@ -8,6 +8,8 @@ import pytest
 
 from agent.adapters.code_queue.ledger import Ledger
 from agent.adapters.common.lock import FileLock
+from agent.adapters.evidence.git import GitEvidence
+from agent.adapters.evidence.judge import JudgeEvidence
 from agent.core.model.nouns import Defect, Status
 from agent.core.model.queueing import Receipt
 from agent.core.queue.rules import Halt, Retry
@@ -16,6 +18,7 @@ from agent.runtime.context import Supervision
 from agent.runtime.loop import Loop
 from agent.runtime.observe import Observer
 from agent.runtime.status import StatusReader
+from tests.adapters.git_origin import Origin
 from tests.simulation.small_world import POLICY, START, SmallWorld, Turn, spec
 
 HOW = Supervision(policy=POLICY, mode="auto", interval=300.0)
@@ -372,3 +375,26 @@ def test_a_request_that_did_nothing_says_nothing_about_an_attempt(tmp_path, effe
         assert ledger.asked("T-1", 2) is None
         ledger.settle(Receipt(key="r2", effect="done", task="T-1", attempt=2), retry, START)
         assert ledger.prompt("T-1", 2) == "never sent"
+
+
+def test_a_tick_asks_the_remote_once_for_all_tasks(tmp_path, monkeypatch):
+    (tmp_path / "origin").mkdir()
+    origin = Origin.new(tmp_path / "origin")
+    small = SmallWorld(tmp_path, {})
+    git = GitEvidence(str(origin.bare), tmp_path / "evidence", ("**/*.md",))
+    judges = JudgeEvidence(small.judgements)
+    small.wrap = lambda world: replace(world, probes=(git, judges), remote=git)
+    small.submit(*(spec(f"T-{one}") for one in (1, 2, 3)))
+    ticker = small.ticker()
+    ticker.tick()
+    small.host()
+    small.clock.move(61)
+    ticker.tick()
+    asked, ask = [], GitEvidence._ask
+    monkeypatch.setattr(GitEvidence, "_ask", lambda self, now: asked.append(now) or ask(self, now))
+    small.clock.move(61)
+    seen = small.ticker("observe").tick().snapshot
+    assert {one.evidence[0].detail for one in seen.tasks} == {
+        f"origin has no branch wavekeeper/T-{one}" for one in (1, 2, 3)
+    }
+    assert len(asked) == 1

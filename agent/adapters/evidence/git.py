@@ -113,18 +113,16 @@ class GitEvidence:
         self._noted = noted
         self._is_made = False
         self._seen: Heads | None = None
+        self._failed: tuple[datetime, GitError | OSError] | None = None
         self._known: dict[str, tuple[object, _Findings]] = {}
         self._fates: dict[str, tuple[object, BranchFate | None]] = {}
 
     def heads(self, now: datetime) -> Heads:
         """Port `Remote`: one question for all branches, shared by what is probed at `now`."""
-        if self._seen is None or self._seen.at != now:
-            try:
-                self._seen = self._ask(now)
-            except (GitError, OSError) as error:
-                self._seen = None
-                raise _out_of_reach(error) from error
-        return self._seen
+        try:
+            return self._heads(now, share=True)
+        except (GitError, OSError) as error:
+            raise _out_of_reach(error) from error
 
     def baseline(self, branch: str, now: datetime) -> Baseline:
         """Port `Remote`: fetched, so that what it reaches can be told from what comes later."""
@@ -188,8 +186,7 @@ class GitEvidence:
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
         """Both kinds. While nothing has changed, the remote is only asked where branches are."""
         try:
-            heads = self._seen if self._seen and self._seen.at == now else self._ask(now)
-            found = self._look(spec, heads)
+            found = self._look(spec, self._heads(now))
         except (GitError, OSError) as error:
             why = git.hidden(str(error))[:_SHOWN]
             found = _pushed(holds=None, detail=why), _in_scope(holds=None, detail=why)
@@ -206,6 +203,22 @@ class GitEvidence:
             return self._git("diff", *options, change.left, commit, "--")
         except (GitError, OSError):
             return None
+
+    def _heads(self, now: datetime, *, share: bool = False) -> Heads:
+        """What `heads` has seen at `now`, or why it saw nothing: nobody waits twice for that."""
+        if self._failed is not None and self._failed[0] == now:
+            raise self._failed[1]
+        if self._seen is not None and self._seen.at == now:
+            return self._seen
+        if not share:
+            return self._ask(now)
+        self._seen = self._failed = None
+        try:
+            self._seen = self._ask(now)
+        except (GitError, OSError) as error:
+            self._failed = now, error
+            raise
+        return self._seen
 
     def _look(self, spec: TaskSpec, heads: Heads) -> _Findings:
         noted = self._noted(spec.id)

@@ -190,6 +190,12 @@ class Command(Noun):
     heavy: bool = False
     """It may exhaust the memory of the machine it runs on, so it never runs on the master."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_an_argument_list(cls, data: object) -> object:
+        """`wavekeeper.snapshot/1` has a command without further settings as its argument list."""
+        return {"argv": data} if isinstance(data, (list, tuple)) else data
+
 
 class CommandResult(Noun):
     """The result of one acceptance command in the judge step."""
