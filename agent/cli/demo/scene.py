@@ -69,6 +69,11 @@ queues = [{queues}]
 # The agents are ours, and the accident kills one of them by its process id.
 isolation = "none"
 
+# The judge host beside the one that is killed may have a judgement in hand.
+[judge]
+lease = "5s"
+heartbeat = "0.5s"
+
 [worker.environment]
 DEMO_SCENE = {scene}
 GIT_AUTHOR_NAME = "demo agent"
