@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,14 @@ class World:
     def found(self, attempt: int = 1) -> JudgeRecord | None:
         judgement = self.kept.latest("t1", attempt)
         return judgement.record if judgement else None
+
+    def holder(self, attempt: int = 1) -> str | None:
+        judgement = self.kept.latest("t1", attempt)
+        return judgement.host if judgement else None
+
+    def lapse(self) -> None:
+        """No lease is good any more."""
+        self.clock.ahead += timedelta(seconds=2 * LEASE)
 
     def judged(self, *commands: Command, **changed: Any) -> JudgeRecord:
         self.order(*commands, **changed)

@@ -153,8 +153,8 @@ class SqliteFile:
         except BaseException:
             db.close()
             raise
-        if self._path == MEMORY:
-            weakref.finalize(self, db.close)
+        # Whoever drops it without closing it must not keep the file, nor a database in memory.
+        weakref.finalize(self, db.close)
         return db
 
     def _bring_up(self, db: sqlite3.Connection) -> None:
