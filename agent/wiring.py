@@ -339,7 +339,9 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
     with ExitStack() as stack:
         state = stack.enter_context(open_state(Places(settings.state).own, make=False))
         file = Places(settings.state).judgements
-        judgements = SqliteJudgements(file if file.exists() else MEMORY, given.now)
+        judgements = stack.enter_context(
+            SqliteJudgements(file if file.exists() else MEMORY, given.now)
+        )
         ports = Ports(
             clock=SystemClock(),
             queue=stack.enter_context(_queue(settings, given, state)),
@@ -349,7 +351,7 @@ def open_reading(settings: Settings) -> Iterator[Ports]:
             reviewer=EvidenceReviewer(),
             drafter=TemplateDrafter(shipped("prompts")),
             probes=(),
-            judgements=stack.enter_context(judgements),
+            judgements=judgements,
             approvals=state.approvals,
             state=state,
         )
