@@ -346,14 +346,9 @@ def key_of(proposal: Proposal, tick: int, installation: str, wave: str) -> str:
 
     It begins with the installation and the wave, because a queue or an issue tracker may serve
     several. What may rightly happen twice to one attempt (reading a late report, recording a defect
-    that came back, moving, the window) carries the tick as well. A judgement is of one commit,
-    and is made again once a defect that it met is fixed.
+    that came back, moving, the window) carries the tick as well.
     """
     once = proposal.task is not None and VERBS[proposal.action].once
-    if proposal.action is Action.JUDGE and proposal.defect is not None:
-        once = False
     subject = proposal.spec.id if proposal.spec else proposal.task
     where = f"{subject or 'window'}/{proposal.attempt or 0}"
-    if proposal.commit is not None:
-        where = f"{where}/{proposal.commit}"
     return f"{installation}/{wave}/{proposal.action}/{where}" + ("" if once else f"/{tick}")

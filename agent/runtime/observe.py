@@ -42,6 +42,7 @@ from agent.errors import (
     UnusableStoreError,
     describe_error,
 )
+from agent.ports import Heads
 from agent.runtime.context import Ports, Supervision, spent_by
 
 Clamped = TypeVar("Clamped", bound=Noun)
@@ -93,10 +94,8 @@ class Observer:
         # The clock is read after the queue: nothing it reported may lie in the future.
         now = self._ports.clock.now()
         self._spent = self._ports.store.notes()
-        if self._probing and self._ports.remote is not None and task_records:
-            # First, so that one question serves every task's evidence; what it says is used below.
-            with suppress(RemoteUnavailableError):
-                self._ports.remote.heads(now)
+        # First, so that one question serves every task's evidence as well.
+        heads = self._heads(now) if task_records else None
         tasks = [
             self._task(task_record, now, reachable=reachable)
             for task_record in task_records.values()
@@ -106,7 +105,7 @@ class Observer:
         tasks += self._fixers({task.id for task in tasks}, now, reachable=reachable)
         tasks += self._unreadable({task.id for task in tasks})
         around = self._around(now, reachable=reachable)
-        watched = self._watch(task_records.values(), now) if self._probing else None
+        watched = self._watch(task_records.values(), heads) if heads is not None else None
         if watched is not None:
             tasks = [self._with_pushes(one, watched) for one in tasks]
         self._seen = Snapshot(
@@ -327,22 +326,25 @@ class Observer:
             for one in self._ports.store.defects()
         ]
 
-    def _watch(self, open_records: Collection[TaskRecord], now: datetime) -> RemoteSeen | None:
-        """What happened on the remote beside the tasks' own work. None: it cannot be seen."""
+    def _heads(self, now: datetime) -> Heads | None:
+        if not self._probing or self._ports.remote is None:
+            return None
+        with suppress(RemoteUnavailableError):
+            return self._ports.remote.heads(now)
+        return None
+
+    def _watch(self, open_records: Collection[TaskRecord], heads: Heads) -> RemoteSeen | None:
+        """What happened on the remote beside the tasks' own work. None: nobody looks there."""
         remote, waves = self._ports.remote, {one.wave for one in open_records}
-        since = next((one.started_from for one in open_records if one.started_from), None)
-        if remote is None or not waves:
+        if remote is None:
             return None
         if (names := {one.spec.id for one in open_records}) != self._open:
             settled = self._ports.store.task_records(settled=True)
             self._accepted = [one for one in settled if one.status == "accepted"]
             self._open = names
         accepted = [one for one in self._accepted if one.wave in waves]
-        since = next((one.started_from for one in accepted if one.started_from), since)
-        try:
-            heads = remote.heads(now)
-        except RemoteUnavailableError:
-            return None
+        begun = (one.started_from for one in (*accepted, *open_records))
+        since = next((one for one in begun if one is not None), None)
         commits = {one.spec.id: commit_of(one.evidence) for one in accepted}
         foreign: Sequence[str] | None = ()
         if since is not None and since.default is not None:

@@ -1,4 +1,4 @@
-"""What a person is told of the remote beside the tasks' own work."""
+"""What a person sees of the remote beside the tasks' own work."""
 
 import pytest
 

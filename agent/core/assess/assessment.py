@@ -108,7 +108,9 @@ def assess(snapshot: Snapshot, policy: Policy, before: Assessment | None = None)
             task,
             alive[task.id],
             proofs[task.id],
-            judgement.assess(task, proofs[task.id], snapshot, policy.completion),
+            same[task.id].judged
+            if task.id in same
+            else judgement.assess(task, proofs[task.id], snapshot, policy.completion),
             failed[task.id],
             defects[task.id],
             first_of_cause=first.get(causes[task.id] or "") == task.id,

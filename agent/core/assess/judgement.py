@@ -50,18 +50,19 @@ class Judged:
     too_heavy: bool
     """They may not run here, because this is the master."""
     overdue: bool
-    """It was ordered, and did not come within the time that something may stay unknown."""
+    """It did not come, or could not be ordered here, for as long as something may stay unknown."""
 
 
 def assess(task: Task, proof: Proof, snapshot: Snapshot, policy: CompletionPolicy) -> Judged:
     """How far it is judged, what shows the change, and where its commands may run."""
-    heavy, since = is_heavy(task, policy), task.judging_since
-    patience = timedelta(seconds=policy.ask_after)
+    heavy, patience = is_heavy(task, policy), timedelta(seconds=policy.ask_after)
+    too_heavy = heavy and snapshot.supervisor.host == "master"
+    since = task.judging_since or (task.finished_at if too_heavy else None)
     return Judged(
         state(task, policy),
         shown(task, proof),
         heavy=heavy,
-        too_heavy=heavy and snapshot.supervisor.host == "master",
+        too_heavy=too_heavy,
         overdue=since is not None and snapshot.now - since >= patience,
     )
 

@@ -92,8 +92,8 @@ VERBS: Final[dict[Action, Verb]] = {
     Action.LEAVE_ALONE: Verb(acts=False),
     Action.INSPECT: Verb(settles="cancelled", acts=False),
     Action.REVIEW: Verb(("result", "tokens"), acts=False),
-    # Of every commit it is ordered once: the key carries what the proposal names.
-    Action.JUDGE: Verb((*_ACTING, "status", "result", "load"), once=True),
+    # Again once a defect that it met is fixed, or the branch is at another commit.
+    Action.JUDGE: Verb((*_ACTING, "status", "result", "load")),
     Action.ACCEPT: Verb(
         (
             *(*_ACTING, "status", "result", "proof", "criteria", "truth"),

@@ -157,10 +157,11 @@ def _judging(assessed: TaskAssessment, now: datetime) -> Proposal | None:
 def _judge(assessed: TaskAssessment, reason: str) -> Proposal:
     if assessed.judged.too_heavy:
         why = "its acceptance commands are too heavy for the master"
-        return _leave(assessed, f"{why}; a judge host elsewhere has to run them")
+        late = Action.HAND_OVER if assessed.judged.overdue else Action.LEAVE_ALONE
+        return _do(assessed, late, f"{why}; a judge host elsewhere has to run them")
     pushed = newest(ProofKind.COMMIT_PUSHED, assessed.task.evidence)
     update = {
-        "commit": pushed.value if pushed is not None else None,
+        "commit": pushed_commit(assessed.task),
         "base": pushed.base if pushed is not None else None,
         "heavy": assessed.judged.heavy,
     }
