@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from agent.core.assess.assessment import Assessment, assess
+from agent.core.assess.branches import OnRemote, refusals
 from agent.core.guard import guard
 from agent.core.journal.records import Record, RecordKind
 from agent.core.journal.replay import Consent
@@ -152,14 +153,13 @@ class Executor:
         spec = proposal.spec or (record.spec if record is not None else None)
         if spec is None:
             return proposal
+        if proposal.spec is not None or proposal.action is Action.SUBMIT:
+            # It was free when the wave was submitted, which may be long ago.
+            heads = remote.heads(now)
+            seen = OnRemote(heads.default_name, frozenset(heads.branches))
+            for _, why in refusals((spec,), {}, seen):
+                raise NothingDoneError(why)
         baseline = remote.baseline(spec.branch, now)
-        is_new = proposal.spec is not None or proposal.action is Action.SUBMIT
-        taken = baseline.branch is not None and spec.continues != spec.branch
-        if is_new and taken and spec.commit == "required":
-            raise NothingDoneError(
-                f"origin has a branch {spec.branch} already, and what was there before is no work "
-                "of this task; delete or rename that branch"
-            )
         if baseline.branch is None and spec.continues is not None:
             # Its work begins there, so whatever that branch has already is none of it.
             begun = remote.baseline(spec.continues, now).branch

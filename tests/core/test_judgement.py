@@ -197,6 +197,28 @@ def test_a_heavy_check_waits_for_a_judge_host_elsewhere():
     assert elsewhere.proposal.heavy
 
 
+LATE = {"finished_at": w.ago(4 * 3600), "started_at": w.ago(4 * 3600 + 60)}
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        pytest.param(
+            unjudged(judging="ordered", judging_since=w.ago(4 * 3600)),
+            "no judge host has judged it since", id="no judge host",
+        ),
+        pytest.param(
+            unjudged(acceptance_commands=(Command(argv=("make", "e2e")),), **LATE),
+            "too heavy for the master", id="too heavy here",
+        ),
+    ],
+)  # fmt: skip
+def test_a_person_is_asked_about_what_nobody_judges(task, reason):
+    proposal = w.of(decide(w.world(task), w.policy())).proposal
+    assert proposal.action is Action.HAND_OVER
+    assert reason in proposal.reason
+
+
 @pytest.mark.parametrize("action", sorted({*Action} - {Action.INSPECT, Action.JUDGE}))
 def test_what_is_not_judged_yet_counts_as_unread(action):
     _, answer = ask(assess(w.world(unjudged()), w.policy()), action, "T-1")
