@@ -121,7 +121,8 @@ class Loop:
         """The attempts that judge hosts are asked about and have not answered."""
         try:
             waiting = self._ports.judgements.waiting() if self._ports.judgements else ()
-        except QueueUnavailableError:
+        except (QueueUnavailableError, UnusableStoreError):
+            # The next tick says so, and survives it.
             return set()
         return {(one.order.task, one.order.attempt) for one in waiting}
 

@@ -1,9 +1,11 @@
 """A person in the loop: asked once, answered once, done once, and only what was shown."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from agent.cli.run import all_wait_for_a_person
 from agent.core.approval import asking
 from agent.core.approval.requests import StandingRule
 from agent.core.assess.assessment import assess
@@ -365,3 +367,22 @@ def test_a_consent_of_a_person_is_not_used_by_the_desk_of_rules(world):
     assert desk.may(person, world.clock.now(), proposal)
     rule = Consent(by="rule", name="R-9")
     assert not desk.may(rule, world.clock.now(), proposal)
+
+
+WAITING = [
+    pytest.param({"T-1": "A-1", "T-2": "A-2"}, True, id="all are asked about"),
+    pytest.param({"T-1": "A-1"}, True, id="one is, and the other depends on it"),
+    pytest.param({"T-2": "A-2"}, False, id="the one that goes on is not"),
+    pytest.param({}, False, id="nobody is asked"),
+    pytest.param({None: "A-3"}, False, id="only about the window"),
+]
+
+
+@pytest.mark.parametrize(("requests", "over"), WAITING)
+def test_a_wave_in_which_all_wait_for_a_person_goes_no_further(world, requests, over):
+    world.submit(spec("T-2", depends_on=("T-1",)), wave="w2")
+    result = replace(world.tick(), requests=requests)
+    left = world.world.store.task_records(settled=False)
+    assert {one.spec.id for one in left} == {"T-1", "T-2"}
+    assert all_wait_for_a_person(left, result) is over
+    assert not all_wait_for_a_person([], result)
