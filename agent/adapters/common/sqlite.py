@@ -10,6 +10,8 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Final, Self, TypeVar
 
@@ -258,6 +260,18 @@ class SqliteFile:
 
 def _is_busy(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and _code(error) == sqlite3.SQLITE_BUSY
+
+
+@cache
+def statements_of(package: str, name: str) -> tuple[str, ...]:
+    """The statements of a `.sql` file of ours; some hold semicolons inside."""
+    statements, part = [], ""
+    for line in (resources.files(package) / name).read_text("utf-8").splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            statements.append(part)
+            part = ""
+    return tuple(statements)
 
 
 def _is_bug(error: sqlite3.Error) -> bool:

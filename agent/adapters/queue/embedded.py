@@ -5,14 +5,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, RootModel
 
-from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.common.sqlite import SqliteFile, statements_of
 from agent.adapters.files.toml import Text, TomlModel
 from agent.backends import Check, Context, QueueBackend, Stored
 from agent.core.model.actions import digest
@@ -104,7 +102,7 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
         self._db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
 
     def _schema(self) -> Sequence[str]:
-        return _schema()
+        return statements_of("agent.adapters.queue", "embedded.sql")
 
     def identity(self) -> str:
         """The name that was drawn for this file when it was made; no other file has it."""
@@ -244,19 +242,6 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
                     _expire(db, now)
             with self._transaction("BEGIN"):
                 yield db
-
-
-@cache
-def _schema() -> tuple[str, ...]:
-    """The statements of `embedded.sql`; some hold semicolons inside."""
-    statements, part = [], ""
-    text = (resources.files("agent.adapters.queue") / "embedded.sql").read_text("utf-8")
-    for line in text.splitlines(keepends=True):
-        part += line
-        if sqlite3.complete_statement(part):
-            statements.append(part)
-            part = ""
-    return tuple(statements)
 
 
 def _store(db: sqlite3.Connection) -> tuple[str, int]:

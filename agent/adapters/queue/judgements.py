@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
-from agent.adapters.common.sqlite import SqliteFile
+from agent.adapters.common.sqlite import SqliteFile, statements_of
 from agent.core.model.actions import digest
 from agent.core.model.nouns import JudgeRecord
 from agent.core.model.queueing import JudgeLease, Judgement, JudgementOrder
@@ -67,7 +65,7 @@ class SqliteJudgements(SqliteFile):
         self._db.text_factory = lambda data: data.decode("utf-8", "replace")
 
     def _schema(self) -> Sequence[str]:
-        return _schema()
+        return statements_of("agent.adapters.queue", "judgements.sql")
 
     def order(self, order: JudgementOrder, *, key: str) -> None:
         key, order = clean(key), clean_noun(order)
@@ -178,14 +176,6 @@ class SqliteJudgements(SqliteFile):
         with self._using() as db:
             rows = db.execute("SELECT * FROM host ORDER BY seen_at DESC, name").fetchall()
         return [SeenHost(row["name"], bool(row["heavy"]), time_of(row["seen_at"])) for row in rows]
-
-
-@cache
-def _schema() -> tuple[str, ...]:
-    """The statements of `judgements.sql`; none holds a semicolon inside."""
-    text = (resources.files("agent.adapters.queue") / "judgements.sql").read_text("utf-8")
-    plain = "\n".join(line.partition("--")[0] for line in text.splitlines())
-    return tuple(one for one in plain.split(";") if one.strip())
 
 
 def _is_known(db: sqlite3.Connection, host: str, asked: dict[str, int]) -> bool:
