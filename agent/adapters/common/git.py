@@ -194,6 +194,16 @@ def likely_default(branches: Collection[str]) -> str | None:
     return next((one for one in likely if one in branches), None)
 
 
+def heads(repository: Path, remote: str) -> tuple[set[str], str | None]:
+    """The remote's branches, and the one to start from when none is named."""
+    asked = ("ls-remote", "--symref", "--", remote, "HEAD", f"{HEADS}*")
+    symbol, commits = parse_refs(run(*asked, folder=repository, git_dir=repository))
+    branches = {name.removeprefix(HEADS) for name in commits if name.startswith(HEADS)}
+    default = (symbol or "").removeprefix(HEADS)
+    # The remote's HEAD may name a branch that nobody has pushed yet.
+    return branches, default if default in branches else likely_default(branches)
+
+
 def hidden(text: str) -> str:
     """One line in which no address shows who may use it."""
     return _CREDENTIALS.sub("", one_line(text))

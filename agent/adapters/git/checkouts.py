@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from agent.adapters.common import git
 from agent.adapters.common.lock import locked
 from agent.core.assess.write_scopes import covers
@@ -74,7 +76,7 @@ class GitCheckouts:
         if commit is not None and not _FULL.fullmatch(commit):
             return None
         with self._locked():
-            heads, default = self._heads()
+            heads, default = git.heads(self._clone, self._remote)
             name = default if branch is None else branch
             if commit is None:
                 return self._fetched(name) if name in heads else None
@@ -160,14 +162,6 @@ class GitCheckouts:
             env={**_OWN, **(env or {})},
             stdin=stdin,
         )
-
-    def _heads(self) -> tuple[set[str], str | None]:
-        """The remote's branches, and the default one."""
-        asked = ("ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*")
-        symbol, commits = git.parse_refs(self._git(*asked))
-        heads = {name.removeprefix(git.HEADS) for name in commits if name.startswith(git.HEADS)}
-        default = (symbol or "").removeprefix(git.HEADS)
-        return heads, default if default in heads else git.likely_default(heads)
 
     def _fetched(self, branch: str | None) -> str:
         """The head of this branch of the remote, with all that leads to it."""
@@ -261,7 +255,7 @@ class GitCheckouts:
                 self._git("config", "--replace-all", name, value)
         for left in (self._folder / "checkouts").glob("*"):
             owner = _OWNER.fullmatch(left.name)
-            if owner and not _is_alive(int(owner[1])):
+            if owner and not psutil.pid_exists(int(owner[1])):
                 _remove(left)
         self._is_open = True
 
@@ -439,13 +433,3 @@ def _remove(path: Path) -> None:
                 if not (Path(root) / one).is_symlink():
                     (Path(root) / one).chmod(0o700)
     shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from agent.adapters.common import git
@@ -69,7 +70,7 @@ class GitWorktrees:
                 if own.exists():
                     self._configure(own)
                 return path
-            heads, default = self._heads()
+            heads, default = git.heads(self._clean, self._remote)
             base = branch if _checked(branch) in heads else continues or default
             origin = git.hidden(self._remote)
             if base is not None and _checked(base) not in heads:
@@ -105,7 +106,7 @@ class GitWorktrees:
     def checkout(self, task: str, branch: str | None) -> Checkout | None:
         with self._locked():
             self._forget_dead_checkouts()
-            heads, default = self._heads()
+            heads, default = git.heads(self._clean, self._remote)
             name = default if branch is None else _checked(branch)
             if name is None or name not in heads:
                 return None
@@ -127,7 +128,7 @@ class GitWorktrees:
         """Those of hosts that were killed before they could discard them."""
         for path in self._checkouts().glob("*"):
             owner = _CHECKOUT.search(path.name)
-            if owner and not _is_alive(int(owner[1])):
+            if owner and not psutil.pid_exists(int(owner[1])):
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:
@@ -148,15 +149,6 @@ class GitWorktrees:
             shutil.rmtree(path)
             return False
         return True
-
-    def _heads(self) -> tuple[set[str], str | None]:
-        """The remote's branches, and the one to start from when none is named."""
-        asked = ("ls-remote", "--symref", "--", self._remote, "HEAD", "refs/heads/*")
-        symbol, commits = git.parse_refs(_git(self._clean, *asked))
-        heads = {name.removeprefix(git.HEADS) for name in commits if name.startswith(git.HEADS)}
-        default = (symbol or "").removeprefix(git.HEADS)
-        # The remote's HEAD may name a branch that nobody has pushed yet.
-        return heads, default if default in heads else git.likely_default(heads)
 
     def _open(self) -> None:
         """Once per host, and idempotent, so that a host killed halfway leaves nothing to fix."""
@@ -255,13 +247,3 @@ def _checked(branch: str) -> str:
     if not _BRANCH.fullmatch(branch):
         raise WorktreeError(f"{branch!r} is no usable branch name: use letters, digits and ._/-")
     return branch
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
