@@ -29,7 +29,7 @@ from agent.adapters.files.toml import (
     did_you_mean,
     fault_at,
     parse,
-    variables_in,
+    variable_fields,
 )
 from agent.adapters.remedies.settings import RemedyName, RemedySettings, one_environment_each
 from agent.backends import (
@@ -367,7 +367,11 @@ class Settings(TomlModel):
     def _keeps_its_keys(self) -> Self:
         asks = (self.model.reviewer, self.model.drafter) != ("none", "none")
         own = (self.model if asks else None, self.queue.settings, self.issues.settings)
-        keys = {*variables_in((*own, self.services))}
+        keys = {
+            name
+            for held in variable_fields((*own, self.services))
+            for name in ((held,) if isinstance(held, str) else held or ())
+        }
         named: list[tuple[Where, object]] = [(("worker",), self.worker)]
         named += [(("agents", place), one.settings) for place, one in enumerate(self.agents)]
         for where, settings in named:

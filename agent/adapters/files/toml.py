@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from agent.backends import Chosen
 from agent.core.model.text import one_line
 
 Where = tuple[str | int, ...]
@@ -353,27 +354,35 @@ Variable = Annotated[Text, AfterValidator(_variable)]
 """The name of an environment variable, such as the one that holds a token."""
 
 
-def variables_in(value: object) -> Iterator[str]:
-    """The environment variables that are named by the `Variable` fields of `value`, and below."""
-    if isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            found = getattr(value, name)
-            if names_variables(field.annotation, field.metadata):
-                yield from (found,) if isinstance(found, str) else (found or ())
-            else:
-                yield from variables_in(found)
-    elif isinstance(value, Mapping):
-        yield from variables_in(tuple(value.values()))
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from variables_in(one)
+VariableNames = str | tuple[str, ...] | Mapping[str, str] | None
+"""A name, several of them, or a table by name."""
 
 
-def names_variables(kind: object, metadata: Iterable[object]) -> bool:
+def variable_fields(value: object) -> Iterator[VariableNames]:
+    """What the fields of type `Variable` hold, of `value` and below."""
+    match value:
+        case Chosen():
+            yield from variable_fields(value.settings)
+        case BaseModel():
+            for name, field in type(value).model_fields.items():
+                own = getattr(value, name)
+                if _names_variables(field.annotation, field.metadata):
+                    yield own
+                else:
+                    yield from variable_fields(own)
+            yield from variable_fields(value.model_extra or {})
+        case Mapping():
+            yield from variable_fields(tuple(value.values()))
+        case tuple() | list():
+            for one in value:
+                yield from variable_fields(one)
+
+
+def _names_variables(kind: object, metadata: Iterable[object]) -> bool:
     """Whether a field of this annotation holds names of variables, alone or in a list or a table.
 
     `metadata`: what pydantic took out of the annotation and keeps with the field.
     """
     if any(getattr(one, "func", None) is _variable for one in metadata):
         return True
-    return any(names_variables(one, getattr(one, "__metadata__", ())) for one in get_args(kind))
+    return any(_names_variables(one, getattr(one, "__metadata__", ())) for one in get_args(kind))
