@@ -18,6 +18,7 @@ import pytest
 
 from agent.adapters.agents import isolation
 from agent.adapters.agents.command import CommandRunner
+from agent.adapters.git.checkouts import GitCheckouts
 from agent.adapters.git.worktrees import GitWorktrees
 from agent.backends import Boundary
 from agent.core.model.nouns import CommandResult
@@ -97,16 +98,19 @@ class Machine:
     def check(
         self, *argv: str, readable: tuple[Path, ...] = (), **changed: object
     ) -> CommandResult:
-        seen = self.trees.checkout("t1", "main")
-        assert seen is not None
-        return self.runner(**changed).check(
-            argv,
-            cwd=seen.path,
-            mark=f"t1/1/{self.scope}",
-            timeout=20,
-            stop=never,
-            readable=readable,
-        )
+        """In the checkout of a judge host, of `main`."""
+        checkouts = GitCheckouts(str(self.remote), self.state / "judge")
+        commit = checkouts.find("main", None)
+        assert commit is not None
+        with checkouts.checkout(checkouts.prepare(commit, None, ())) as checkout:
+            return self.runner(**changed).check(
+                argv,
+                cwd=checkout.path,
+                mark=f"t1/1/{self.scope}",
+                timeout=20,
+                stop=never,
+                readable=(*checkout.readable, *readable),
+            )
 
 
 @pytest.fixture
@@ -340,7 +344,7 @@ def test_a_check_sees_its_checkout_and_nothing_else(machine: Machine) -> None:
         cat README && git log -1 --format=%H && echo x >new
         cat {machine.state}/state.db {machine.cwd}/README {machine.remote}/config $HOME/.ssh/id
         ls $HOME; env; (setsid sleep 65432 &); git --git-dir={machine.remote} config a.b c
-        echo gitdir: / >.git; git config a.b c; echo end"""
+        rm -rf .git; echo gitdir: / >.git; git config a.b c; echo end"""
     said = machine.check("sh", "-c", tries)
     lines = said.output.splitlines()
     assert (said.exit_code, lines[0], lines[-1]) == (0, "hello", "end")

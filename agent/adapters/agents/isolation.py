@@ -220,7 +220,7 @@ class Bubblewrap:
         network = self._boundary.network
         front = [self._program, "--json-status-fd", str(status), *_namespaces()]
         front += [*_system(network=network), *(() if network else ("--unshare-net",))]
-        own = _checkout(room.cwd, self._boundary.clones)
+        own = ("--bind", str(room.cwd), str(room.cwd))
         return [*front, *self._view(programs, room), *own, *_end(room.cwd, command)]
 
     def _view(self, programs: Iterable[Path], room: Room) -> Arguments:
@@ -377,20 +377,6 @@ def _worktree(worktree: Path, clones: Path | None, task: str) -> Arguments:
             yield from ("--bind", str(one), str(one))
     else:
         raise SpawnError(f"{worktree}/.git names {folder}, which is no clone of ours: move it away")
-
-
-def _checkout(checkout: Path, clones: Path | None) -> Arguments:
-    """The checkout; its clone can be read, for those who ask git which commit this is."""
-    yield from ("--bind", str(checkout), str(checkout))
-    folder = _git_folder(checkout)
-    if folder is None:
-        return
-    pointer, clone = checkout / ".git", folder.parent.parent
-    # A command may not lead the next one elsewhere.
-    yield from ("--ro-bind", str(pointer), str(pointer))
-    if clones is not None and clone.parent == clones:
-        for one in (clone, clones / CLONE / "objects"):
-            yield from ("--ro-bind-try", str(one), str(one))
 
 
 def _remotes(remotes: Iterable[Path]) -> Arguments:
