@@ -1,4 +1,4 @@
-"""The only module that names both ports and adapters: which part plays which role.
+"""Which adapter plays which role, as the settings name them.
 
 A queue, an agent, a source of evidence and an issue tracker are backends, which the settings name
 and `agent.backends` finds; the rest is put together here. A model's SDK takes seconds to import, so
@@ -9,21 +9,18 @@ only those who ask a model do it.
 
 import os
 import pwd
-import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from agent.adapters.agents import isolation
 from agent.adapters.agents.settings import CommandAgentSettings
-from agent.adapters.common.git import GitError, remote_of
-from agent.adapters.common.git import run as run_git
+from agent.adapters.common.git import remote_of
 from agent.adapters.common.http import close_connections
 from agent.adapters.common.lock import FileLock
 from agent.adapters.common.machine import SystemClock, SystemMachine
@@ -40,8 +37,6 @@ from agent.adapters.files.config import (
 )
 from agent.adapters.files.policy import LOCK, WatchedPolicy, read_policy
 from agent.adapters.files.secret_values import secret_values
-from agent.adapters.files.toml import did_you_mean
-from agent.adapters.files.wave import WaveFile, read_wave
 from agent.adapters.git.checkouts import GitCheckouts
 from agent.adapters.git.references import GitReferences
 from agent.adapters.git.worktrees import GitWorktrees
@@ -53,24 +48,19 @@ from agent.adapters.remedies.command import CommandRemedies
 from agent.adapters.state.db import State
 from agent.adapters.state.opening import open_state
 from agent.backends import AgentBackend, Boundary, Context, EvidenceBackend, Known, find
-from agent.core.assess.branches import OnRemote, refusals
 from agent.core.assess.failures import same_failure
-from agent.core.assess.judging_files import changed_judges
-from agent.core.assess.write_scopes import covers
-from agent.core.journal.records import Record, TaskRecord, WaveRecord
+from agent.core.journal.records import Record
 from agent.core.model.nouns import Evidence, Mode, ProofKind
 from agent.core.model.policy import Policy
 from agent.core.model.queueing import TaskSpec, TaskView
-from agent.core.model.secrets import SHAPES, Redactor
-from agent.core.model.text import code, one_line
+from agent.core.model.secrets import Redactor
+from agent.core.model.text import one_line
 from agent.core.review.brief import Limits
 from agent.errors import (
     ConfigurationError,
     PolicyError,
-    RemoteUnavailableError,
     UnusableStoreError,
     UserError,
-    WaveFileError,
 )
 from agent.paths import Places
 from agent.ports import (
@@ -89,7 +79,6 @@ from agent.ports import (
 from agent.runtime.approval_answers import Answering
 from agent.runtime.context import Ports, ReviewLimits, Supervision
 from agent.runtime.crossings import (
-    clean_drafter,
     clean_judge_source,
     clean_ports,
     clean_source,
@@ -97,7 +86,6 @@ from agent.runtime.crossings import (
 from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
 from agent.runtime.status import REFUSED, RefusedCommand
-from agent.runtime.submit_wave import plan
 from agent.runtime.tick import TickResult
 from agent.runtime.worker import Worker, WorkerSettings
 
@@ -253,7 +241,7 @@ def open_work(settings: Settings) -> Iterator[WorkSource]:
             f"[queue] names a {chosen.kind}, which has workers of its own; "
             "`wavekeeper work` is for the embedded queue",
         )
-    _places(settings)
+    places_of(settings)
     with chosen.backend.work(chosen.settings, context(settings)) as source:
         yield clean_source(source, redactor(settings))
 
@@ -295,7 +283,7 @@ def open_journal(settings: Settings) -> Iterator[Journal]:
 @contextmanager
 def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> Iterator[Ports]:
     """Everything the supervisor sees, opened and closed. `key`: instead of the environment's."""
-    places, prompts, machine = _places(settings), shipped("prompts"), SystemMachine()
+    places, prompts, machine = places_of(settings), shipped("prompts"), SystemMachine()
     given = replace(
         context(settings), low_memory=lambda: policy.submit.is_low(machine.free_memory())
     )
@@ -526,144 +514,12 @@ def loop(
         tell(result)
 
     who = f"wavekeeper run on {socket.gethostname()}"
-    return Loop(ports, how, FileLock(_places(settings).lock), who, told, report)
+    return Loop(ports, how, FileLock(places_of(settings).lock), who, told, report)
 
 
 def holder(settings: Settings) -> str | None:
     """Who supervises here, if anybody does."""
     return FileLock(Places(settings.state).lock).holder()
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A wave that may be planned."""
-
-    record: WaveRecord
-    task_records: list[TaskRecord]
-    warnings: tuple[str, ...]
-    """What a person should know before it runs, one line each."""
-
-
-def check(settings: Settings, path: Path, known: WaveStore | None = None) -> Checked:
-    """Read and check a wave: what it is, and its tasks with their prompts. Nothing is stored.
-
-    `known`: the waves that are there; a wave that is among them keeps its branches.
-    """
-    wave = read_wave(path)
-    _refuse_unknown_names(path, wave, settings)
-    warnings = [] if _is_there(wave, known) else _refuse_taken_branches(path, wave, settings, known)
-    record = WaveRecord(
-        id=wave.id,
-        goal=wave.goal,
-        grants=wave.grants,
-        submitted_at=SystemClock().now(),
-        source=str(path.resolve()),
-    )
-    secrets, completion = redactor(settings), policy_of(settings).completion
-    drafter = clean_drafter(TemplateDrafter(shipped("prompts")), secrets)
-    for task in wave.tasks:
-        for command in task.acceptance_commands:
-            words = shlex.join(command.argv)
-            if secrets.text(words) != SHAPES.text(words):
-                raise WaveFileError(
-                    f"{path}:{wave.lines[task.id]}: task {task.id}: an acceptance command holds "
-                    "the value of a configured variable; let the command read the variable",
-                )
-    # A person's words go into prompts and issues as well. Commands stay: they have to run.
-    record, tasks = secrets.all(record), secrets.all(tuple(wave.tasks))
-    task_records, refused = plan(record, tasks, drafter, completion)
-    if refused:
-        first = refused[0]
-        raise WaveFileError(
-            f"{path}:{wave.lines[first.task]}: task {first.task}: {first.findings[0].message}",
-        )
-    warnings += _warnings(wave, settings)
-    return Checked(record, task_records, tuple(warnings))
-
-
-def _is_there(wave: WaveFile, known: WaveStore | None) -> bool:
-    return known is not None and wave.id in {one.id for one in known.waves()}
-
-
-def _refuse_taken_branches(
-    path: Path, wave: WaveFile, settings: Settings, known: WaveStore | None
-) -> list[str]:
-    """WaveFileError, one line, for a task whose branch is not free. What could not be seen."""
-    seen, unseen = None, []
-    try:
-        with TemporaryDirectory(prefix="wavekeeper-") as folder:
-            heads = GitEvidence(remote(settings), Path(folder), ()).heads(SystemClock().now())
-        seen = OnRemote(heads.default_name, frozenset(heads.branches))
-    except (ConfigurationError, RemoteUnavailableError) as error:
-        unseen = [f"whether the branches are free is not known: {error}"]
-    records = known.task_records() if known is not None else ()
-    owners = {one.spec.branch: f"task {one.spec.id} of wave {one.wave}" for one in records}
-    for task, why in refusals(wave.tasks, owners, seen):
-        raise WaveFileError(f"{path}:{wave.lines[task]}: task {task}: {why}")
-    return unseen
-
-
-def _warnings(wave: WaveFile, settings: Settings) -> list[str]:
-    """Where a task may change what judges it, or where nothing has to show its change."""
-    try:
-        listed = run_git("ls-files", "-z", folder=settings.repository).split("\0")
-    except GitError:
-        listed = []
-    found = []
-    for task in wave.tasks:
-        own = [one for one in listed if one and covers(task.write_scope, one)]
-        judging = changed_judges([one.argv for one in task.acceptance_commands], own, {})
-        judging = tuple(one for one in judging if not covers(task.protected, one))
-        if judging:
-            more = f" and {len(judging) - 1} more" if len(judging) > 1 else ""
-            found.append(
-                f"task {task.id} may change {code(judging[0])}{more}, which its acceptance "
-                "commands run: list it under `protected` unless that is meant"
-            )
-        if task.shown_by == "push":
-            found.append(
-                f'task {task.id} says shown_by = "push": it is accepted although nothing shows '
-                "that its change works"
-            )
-    return found
-
-
-def _refuse_unknown_names(path: Path, wave: WaveFile, settings: Settings) -> None:
-    """WaveFileError, one line, for a task whose queue or service is not configured."""
-    known, services = {queue.id for queue in settings.queues}, settings.services
-    for task in wave.tasks:
-        if known and task.queue not in known:
-            raise WaveFileError(
-                f"{path}:{wave.lines[task.id]}: task {task.id} names the queue {task.queue!r}, "
-                f"which wavekeeper.toml does not have; its queues are {', '.join(sorted(known))}",
-            )
-        if task.service is not None and task.service not in services:
-            hint = did_you_mean(task.service, services) or (
-                f"; its services are {', '.join(sorted(services))}"
-                if services
-                else "; add [services.NAME]"
-            )
-            raise WaveFileError(
-                f"{path}:{wave.lines[task.id]}: task {task.id} names the service "
-                f"{task.service!r:.80}, which wavekeeper.toml does not have{hint}",
-            )
-
-
-@contextmanager
-def known_waves(settings: Settings) -> Iterator[WaveStore | None]:
-    """The waves that are there, to be read; None: there is no state yet."""
-    if not Places(settings.state).own.exists():
-        yield None
-        return
-    with open_state(Places(settings.state).own, make=False) as state:
-        yield state.waves
-
-
-def submit(settings: Settings, path: Path) -> tuple[Checked, bool]:
-    """Read, check and store a wave: what was checked, and whether it is new."""
-    with open_state(_places(settings).own) as state:
-        checked = check(settings, path, state.waves)
-        return checked, state.waves.add_wave(checked.record, checked.task_records)
 
 
 def worker(
@@ -676,7 +532,7 @@ def worker(
             "[worker] names no command; write the coding agent's, such as "
             'command = ["my-agent", "--flag"], into wavekeeper.toml',
         )
-    places = _places(settings)
+    places = places_of(settings)
     return Worker(
         source=source,
         runner=agent.backend.open(
@@ -704,7 +560,7 @@ def worker(
 @contextmanager
 def open_judgements(settings: Settings) -> Iterator[SqliteJudgements]:
     """What judge hosts are asked to check, for both sides; it serves the tasks of any queue."""
-    with SqliteJudgements(_places(settings).judgements, context(settings).now) as kept:
+    with SqliteJudgements(places_of(settings).judgements, context(settings).now) as kept:
         yield kept
 
 
@@ -718,7 +574,7 @@ def judge_host(
     heavy: bool | None = None,
 ) -> JudgeHost:
     """One judge host on this machine. `heavy`: instead of the configuration."""
-    own, places, secrets = settings.judge, _places(settings), redactor(settings)
+    own, places, secrets = settings.judge, places_of(settings), redactor(settings)
     return JudgeHost(
         source=clean_judge_source(source, secrets),
         checkouts=GitCheckouts(
@@ -797,7 +653,8 @@ def _refuse_no_folder(state: Path) -> None:
         )
 
 
-def _places(settings: Settings) -> Places:
+def places_of(settings: Settings) -> Places:
+    """The state folder, made if it is not there. ConfigurationError: it cannot be made."""
     ignored = settings.state / ".gitignore"
     try:
         settings.state.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent import wiring
+from agent import admission, wiring
 from agent.adapters.files.config import NAME, SAMPLE, Settings
 from agent.cli.console import Console
 from agent.cli.views import page, prompt
@@ -33,13 +33,13 @@ def init(console: Console, folder: Path) -> None:
 def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> None:
     """Store the wave, or with `check` only say whether it could be; WaveFileError if not."""
     if check:
-        with wiring.known_waves(settings) as known:
-            checked = wiring.check(settings, path, known)
+        with admission.known_waves(settings) as known:
+            checked = admission.check(settings, path, known)
         _warn(console, checked)
         count = _tasks(len(checked.task_records))
         console.line(f"wave {checked.record.id}: {count}, no errors; nothing was stored")
         return
-    checked, new = wiring.submit(settings, path)
+    checked, new = admission.submit(settings, path)
     if new:
         _warn(console, checked)
         count = _tasks(len(checked.task_records))
@@ -49,7 +49,7 @@ def submit(console: Console, settings: Settings, path: Path, *, check: bool) -> 
     console.line(f"wave {checked.record.id}: {what}")
 
 
-def _warn(console: Console, checked: wiring.Checked) -> None:
+def _warn(console: Console, checked: admission.Checked) -> None:
     for line in checked.warnings:
         console.line(f"note: {line}")
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from rich.table import Table
 
-from agent import wiring
+from agent import admission, wiring
 from agent.adapters.files.config import read_settings
 from agent.cli.console import Console
 from agent.cli.demo import stage
@@ -86,7 +86,7 @@ def _play(console: Console, folder: Path) -> tuple[list[Row], int | None]:
         )
     with staged(folder) as scene:
         settings = read_settings(scene.settings)
-        checked, _ = wiring.submit(settings, Path(__file__).parent / "wave.toml")
+        checked, _ = admission.submit(settings, Path(__file__).parent / "wave.toml")
         goal, count = checked.record.goal, len(checked.task_records)
         console.line(f"{goal}: {count} services, CI behind git push, dev and production.")
         policy = wiring.policy_of(settings)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import wiring
+from agent import admission, wiring
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
 from agent.adapters.evidence.settings import SERVICE_PROOFS
@@ -57,7 +57,7 @@ def test_a_service_that_is_not_configured_is_told_before_anything_is_stored(tmp_
     wave = tmp_path / "wave.toml"
     wave.write_text(GOOD.replace('queue = "main"', 'queue = "main"\nservice = "shop"'), "utf-8")
     with pytest.raises(WaveFileError) as caught:
-        wiring.check(read_settings(tmp_path / "wavekeeper.toml"), wave)
+        admission.check(read_settings(tmp_path / "wavekeeper.toml"), wave)
     assert str(caught.value) == (
         f"{wave}:6: task T-1 names the service 'shop', which wavekeeper.toml does not have{hint}"
     )

@@ -18,7 +18,7 @@ from typing import Final
 
 from rich.table import Table
 
-from agent import wiring
+from agent import admission, wiring
 from agent.adapters.files.config import read_settings
 from agent.adapters.model.cassettes import play_back
 from agent.cli.console import Console
@@ -104,7 +104,7 @@ def play(
             scene.ask(wiring.shipped("policies") / "approval.toml", expires)
             limit = PATIENCE
         settings = read_settings(scene.settings)
-        checked, _ = wiring.submit(settings, HERE / "wave.toml")
+        checked, _ = admission.submit(settings, HERE / "wave.toml")
         goal, count = checked.record.goal, len(checked.task_records)
         console.line(f"{goal}: {count} tasks, a repository with a bare origin, two hosts.")
         console.line("The coding agents are scripted programs; everything else is real.")
