@@ -235,6 +235,13 @@ def test_heavy_commands_stay_off_the_master(tmp_path: Path, text: str, *, heavy:
     assert read_settings(settings_file(tmp_path, text)).judges_heavy == heavy
 
 
+def test_a_link_to_the_state_is_not_for_agents_either(tmp_path: Path) -> None:
+    (tmp_path / ".wavekeeper").mkdir()
+    (tmp_path / "seen").symlink_to(".wavekeeper")
+    text = 'state = ".wavekeeper"\n\n[worker]\nreadable = ["seen"]\n'
+    assert "seen is not for agents" in refusal(settings_file(tmp_path, text))
+
+
 def test_the_sample_is_short_and_means_the_defaults(tmp_path: Path) -> None:
     """It sets nothing to another value than the one it would have anyway."""
     empty = read_settings(settings_file(tmp_path, ""))

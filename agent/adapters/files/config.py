@@ -391,8 +391,9 @@ class Settings(TomlModel):
             ("writable", self.worker.writable),
         ):
             for index, folder in enumerate(folders):
-                plain = Path(os.path.normpath(folder))
-                if plain.is_relative_to(os.path.normpath(self.state)) or plain == plain.parent:
+                # A link to it would show it under a name that nothing covers.
+                plain = folder.resolve()
+                if plain.is_relative_to(self.state.resolve()) or plain == plain.parent:
                     message = f"{folder} is not for agents; name a folder that holds what they need"
                     raise fault_at(("worker", name, index), message)
         return self
