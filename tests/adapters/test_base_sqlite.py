@@ -79,6 +79,8 @@ class Slow(First):
 
 if sys.argv[2] == "makes":
     Slow(Path(sys.argv[1])).close()
+    # It stays until it is told to go: what has ended cannot be stopped again.
+    sys.stdin.readline()
     sys.exit()
 with First(Path(sys.argv[1])) as file:
     with file._transaction() as db:
