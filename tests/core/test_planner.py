@@ -313,12 +313,36 @@ def test_a_suspended_tick_clears_only_reading():
         window={"limit": 2, "outcomes": w.outcomes(0, 10)},
     )  # fmt: skip
     said = decide(snapshot, w.policy())
-    cleared = {one.proposal.task for one in said.tasks if isinstance(one.clearance, Cleared)}
-    assert cleared == {"T-1", "T-4", "T-5"}
-    assert w.of(said, "T-1").proposal.action is Action.LEAVE_ALONE
+    found = {one.proposal.task: one.proposal for one in said.tasks}
+    assert {task for task, one in found.items() if one.action is not Action.LEAVE_ALONE} == {"T-4"}
+    assert all(isinstance(one.clearance, Cleared) for one in said.tasks)
+    assert found["T-2"].reason.startswith("accept waits: ")
     assert said.window is not None
     assert said.window.clearance.rules == ("never_act_while_suspended",)
     assert said.sentence.startswith("Suspended: ")
+
+
+AROUND = {
+    "out of reach": ((False, "free"), "the queue is out of reach"),
+    "reach unknown": ((None, "free"), "nobody knows whether the queue can be reached"),
+    "lock held": ((True, "held"), "somebody else holds the submit lock"),
+    "lock unknown": ((True, None), "nobody knows whether the submit lock is free"),
+}
+
+
+@pytest.mark.parametrize(("around", "why"), AROUND.values(), ids=AROUND)
+def test_what_is_amiss_around_a_task_is_waited_for_and_named(around, why):
+    control_plane = {"reachable": around[0], "submit_lock": around[1]}
+    snapshot = w.world(w.planned(), control_plane=control_plane)
+    said = decide(snapshot, w.policy())
+    (left,) = said.tasks
+    assert (left.proposal.action, left.proposal.reason) == (
+        Action.LEAVE_ALONE,
+        f"submit waits: {why}",
+    )
+    assert isinstance(left.clearance, Cleared)
+    _, asked = ask(said.assessment, Action.SUBMIT, "T-1")
+    assert asked.rules
 
 
 @pytest.mark.parametrize(

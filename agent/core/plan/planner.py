@@ -30,6 +30,8 @@ SAME_FAILURES: Final = 3
 FIRST_PAUSE: Final = timedelta(minutes=5)
 """The first wait; each further failure doubles it."""
 LONGEST_PAUSE: Final = timedelta(hours=1)
+_AROUND: Final = {"suspended": "no", "api": "reachable", "submit_slot": "free"}
+"""The facts that are about no task, and what they have to be."""
 _RECOVERY_FIRST: Final = (
     Action.INSPECT, Action.JUDGE, Action.ACCEPT, Action.INTERRUPT, Action.OPEN_ISSUE, Action.PARK,
     Action.SPLIT_DEFECT, Action.LIVE_REMEDY, Action.DEPLOY, Action.RELEASE, Action.RETRY,
@@ -95,6 +97,8 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decisions:
     for proposal in sorted(proposals.values(), key=_order):
         waiting = _wait_for_readers(proposal, assessment) or _wait_for_room(proposal, lanes, sends)
         decision = _decision(assessment, waiting or proposal, lanes, sends)
+        if (hindered := _wait_for_surroundings(decision, assessment)) is not None:
+            decision = _decision(assessment, hindered, lanes, sends)
         ordered.append(decision)
         if _takes_a_lane(decision, policy):
             lanes, sends = lanes - 1, sends - 1
@@ -112,11 +116,16 @@ def sends_of(assessment: Assessment) -> int:
 
 
 def _takes_a_lane(decision: Decision, policy: Policy) -> bool:
-    """Whether it would in `auto`: all modes decide alike, only who agrees differs."""
-    if decision.proposal.action not in SENDS_PROMPT:
-        return False
-    as_in_auto = {**decision.facts, "mode": "auto", "consent": "given"}
-    return guard.judge(decision.proposal.action, as_in_auto, policy.guard)[0]
+    return decision.proposal.action in SENDS_PROMPT and _is_permitted(decision, policy)
+
+
+def _is_permitted(decision: Decision, policy: Policy, **other: str) -> bool:
+    """Whether it would be in `auto`: all modes decide alike, only who agrees differs.
+
+    `other`: facts that are taken to be otherwise.
+    """
+    facts = {**decision.facts, "mode": "auto", "consent": "given", **other}
+    return guard.judge(decision.proposal.action, facts, policy.guard)[0]
 
 
 def _order(proposal: Proposal) -> tuple[int, tuple[object, ...]]:
@@ -194,6 +203,30 @@ def _describe(failing: Failing) -> str:
     return (
         f"{failing.action} failed {failing.times} times in the same way, and is tried again after "
         f"{until:%Y-%m-%d %H:%M:%SZ}: {failing.said}"
+    )
+
+
+def _wait_for_surroundings(decision: Decision, assessment: Assessment) -> Proposal | None:
+    """What only the surroundings of the task forbid waits for them, and no one has to refuse it."""
+    policy, proposal = assessment.policy, decision.proposal
+    amiss = [name for name, good in _AROUND.items() if decision.facts.get(name, good) != good]
+    if not amiss or _is_permitted(decision, policy):
+        return None
+    if not _is_permitted(decision, policy, **{name: _AROUND[name] for name in amiss}):
+        return None
+    control_plane = assessment.snapshot.control_plane
+    said = {
+        "suspended": assessment.suspended,
+        "api": "the queue is out of reach"
+        if control_plane.reachable is False
+        else "nobody knows whether the queue can be reached",
+        "submit_slot": "somebody else holds the submit lock"
+        if control_plane.submit_lock == "held"
+        else "nobody knows whether the submit lock is free",
+    }
+    reason = f"{proposal.action} waits: {'; '.join(said[name] or name for name in amiss)}"
+    return Proposal(
+        action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
     )
 
 
