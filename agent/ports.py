@@ -38,6 +38,7 @@ from agent.core.model.queueing import (
     Lease,
     NewEvent,
     Order,
+    Pushed,
     QueueSpec,
     QueueView,
     Receipt,
@@ -106,7 +107,7 @@ class WorkSource(Protocol):
     def finish(self, lease: Lease, report: Report) -> Literal["taken", "late"]:
         """`late`: the attempt was superseded; the report is kept as that attempt's own.
 
-        Of a late `stopped` only `tree_gone` is kept: it brings no result.
+        Of a late `stopped` only `tree_gone` and `pushed` are kept: it brings no result.
         """
 
 
@@ -227,6 +228,12 @@ class Worktrees(Protocol):
         """The task's own worktree: kept if it is there, else made from the remote branch.
 
         Where that is not there, it is made from `continues`; None: from the default branch.
+        """
+
+    def pushed(self, branch: str) -> Pushed | None:
+        """What this branch of the remote has that the default branch has not; None: nothing.
+
+        WorktreeError: the remote cannot be asked.
         """
 
     def checkout(self, task: str, branch: str | None) -> Checkout | None:
@@ -411,10 +418,10 @@ class OwnCommits(Protocol):
 class DiffSource(Protocol):
     """What a task's branch changed, as the remote shows it."""
 
-    def diff(self, spec: TaskSpec, commit: str) -> str | None:
-        """A unified diff in git's words, up to `commit`.
+    def diff(self, base: str | None, commit: str) -> str | None:
+        """A unified diff in git's words: what came to `commit` since it left `base`.
 
-        None: it cannot be read now, or the branch is at another commit.
+        `base` as evidence of the commit names it. None: it cannot be read now.
         """
 
 

@@ -21,10 +21,11 @@ from agent.core.approval.requests import (
     digest_of,
 )
 from agent.core.assess.assessment import Assessment
-from agent.core.assess.proof import commit_of
+from agent.core.assess.proof import newest
 from agent.core.journal.records import Record, TaskRecord, request_in
 from agent.core.journal.replay import Consent, DecisionRecord, clear_prompt, clear_with_consent
 from agent.core.model.actions import DRAFTED, Action, NeedsApproval, Proposal, Refused, digest
+from agent.core.model.nouns import ProofKind
 from agent.core.plan import decision_basis, planner
 from agent.core.plan.planner import Decision
 from agent.errors import ChangedMeanwhileError, UserError
@@ -171,13 +172,15 @@ class ApprovalQueue:
 
     def _diff(self, task_record: TaskRecord | None) -> str | None:
         """What is to be accepted, as the remote shows it."""
-        commit = commit_of(task_record.evidence) if task_record is not None else None
-        if self._ports.diffs is None or task_record is None or commit is None:
+        evidence = task_record.evidence if task_record is not None else ()
+        pushed = newest(ProofKind.COMMIT_PUSHED, evidence)
+        if self._ports.diffs is None or pushed is None or pushed.value is None:
             return None
-        diff = self._ports.diffs.diff(task_record.spec, commit)
+        diff = self._ports.diffs.diff(pushed.base, pushed.value)
         if diff is None or len(diff) <= _DIFF:
             return diff
-        return f"{diff[:_DIFF]}\n[{len(diff) - _DIFF} characters are not shown: read {commit}]"
+        left_out = len(diff) - _DIFF
+        return f"{diff[:_DIFF]}\n[{left_out} characters are not shown: read {pushed.value}]"
 
     def _outcome(self, request: ApprovalRequest) -> dict[str, Any] | None:
         """The outcome of an approved request in the journal; None: there is none yet."""

@@ -248,8 +248,8 @@ class _Remote(_Crossing):
 class _Diffs(_Crossing):
     _inner: DiffSource
 
-    def diff(self, spec: TaskSpec, commit: str) -> str | None:
-        found = self._inner.diff(spec, commit)
+    def diff(self, base: str | None, commit: str) -> str | None:
+        found = self._inner.diff(base, commit)
         return None if found is None else self._secrets.text(found)
 
 

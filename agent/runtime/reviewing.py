@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.core.assess.proof import commit_of
+from agent.core.assess.proof import newest
 from agent.core.journal.records import TaskRecord
 from agent.core.model.actions import Proposal
-from agent.core.model.nouns import Review
+from agent.core.model.nouns import ProofKind, Review
 from agent.core.model.queueing import TaskView
 from agent.core.review.brief import Brief, brief
 from agent.core.review.review import plan_retry
@@ -83,10 +83,10 @@ def _with_judgement(ports: Ports, view: TaskView) -> TaskView:
 
 def _diff(ports: Ports, task_record: TaskRecord) -> str | None:
     """What was changed up to the very commit that the evidence is about; None: there is none."""
-    commit = commit_of(task_record.evidence)
-    if ports.diffs is None or commit is None:
+    pushed = newest(ProofKind.COMMIT_PUSHED, task_record.evidence)
+    if ports.diffs is None or pushed is None or pushed.value is None:
         return None
-    diff = ports.diffs.diff(task_record.spec, commit)
+    diff = ports.diffs.diff(pushed.base, pushed.value)
     if diff is None:
         raise NothingDoneError("what the branch changed cannot be read now; tried again")
     return diff

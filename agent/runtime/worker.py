@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
 from agent.core.model.nouns import Noun
-from agent.core.model.queueing import Lease, Report
+from agent.core.model.queueing import Lease, Pushed, Report
 from agent.core.model.text import one_line
 from agent.errors import SpawnError, WorktreeError
 from agent.ports import Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
@@ -56,6 +56,7 @@ class _Claim(Noun):
     cwd: str | None = None
     """None: the agent was never started."""
     started_at: AwareDatetime | None = None
+    """Of the agent, moved on by the time that this host slept through."""
 
 
 class Worker:
@@ -164,6 +165,8 @@ class _Attempt:
         self._writing = threading.Lock()
         self._run: Run | None = None
         self._exit: Exit | None = None
+        self._looked = host.clock.now()
+        """When this host last saw that it was awake."""
 
     def _go(self) -> None:
         try:
@@ -206,7 +209,8 @@ class _Attempt:
         cwd = host.worktrees.prepare(lease.task, lease.order.branch, lease.order.continues)
         if self.sender.why:
             return None
-        self._save(cwd=str(cwd), started_at=host.clock.now())
+        self._looked = host.clock.now()
+        self._save(cwd=str(cwd), started_at=self._looked)
         run = host.runner.start(self._spec())
         host.tell(f"{self.title}: started")
         return run
@@ -214,6 +218,7 @@ class _Attempt:
     def _watch(self, run: Run) -> Exit | None:
         """How the agent ended; None: it was halted, and its process tree is gone."""
         while True:
+            self._leave_out_sleep()
             self._exit = run.poll()
             self.sender.say(run.events())
             if self._exit is not None:
@@ -224,10 +229,17 @@ class _Attempt:
                 self._stop()
                 return None
 
+    def _leave_out_sleep(self) -> None:
+        """A host that did not look for longer than a lease slept, and its agent with it."""
+        since, before, self._looked = self._claim.started_at, self._looked, self._host.clock.now()
+        away = self._looked - before
+        if since is not None and away > timedelta(seconds=self._host.settings.lease):
+            self.remember(started_at=since + away)
+
     def _overdue(self) -> bool:
         since = self._claim.started_at
         limit = timedelta(seconds=self._host.settings.time_limit)
-        return since is not None and self._host.clock.now() >= since + limit
+        return since is not None and self._looked >= since + limit
 
     def _stop(self) -> None:
         if self._run is not None and self._exit is None:
@@ -266,6 +278,8 @@ class _Attempt:
             last_error=last_error,
             session=ended.session if ended else None,
             tree_gone=self._sweep(),
+            # Only now: what the agent left running could have pushed once more.
+            pushed=self._pushed(),
         )
 
     def _sweep(self) -> bool | None:
@@ -279,6 +293,17 @@ class _Attempt:
         except OSError:
             return None
         return True
+
+    def _pushed(self) -> Pushed | None:
+        """Read it before anybody else looks: until then its branch may be merged and gone."""
+        host = self._host
+        if self._claim.cwd is None or self.sender.why == "host":
+            return None
+        try:
+            return host.worktrees.pushed(self._lease.order.branch)
+        except (OSError, WorktreeError) as error:
+            host.tell(f"{self.title}: what was pushed cannot be seen: {one_line(str(error))}")
+            return None
 
     def _deliver(self, report: Report) -> None:
         host, settings = self._host, self._host.settings

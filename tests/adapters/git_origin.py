@@ -102,12 +102,12 @@ class Prober:
     def __init__(self, remote, folder, **options):
         self.evidence = GitEvidence(str(remote), folder, DOCUMENTS, **options)
 
-    def diff(self, commit=None):
-        """Up to the commit that a probe has just seen, if no other is named."""
-        commit = commit or self()[0].value or "0" * 40
-        return self.evidence.diff(spec("a", branch=BRANCH), commit)
+    def diff(self, pushed=None):
+        """Of what a probe has seen of the branch: just now, if nothing is named."""
+        pushed = pushed or self()[0]
+        return self.evidence.diff(pushed.base, pushed.value or "0" * 40)
 
-    def __call__(self, **changes):
+    def __call__(self, pushed=None, **changes):
         task = spec("a", **({"branch": BRANCH} | changes))
         order = Order(kind=task.kind, branch=task.branch)
         view = TaskView(
@@ -119,6 +119,7 @@ class Prober:
             order=order,
             created_at=NOW,
             updated_at=NOW,
+            pushed=pushed,
         )
         commit, scope = self.evidence.probe(task, view, NOW)
         assert (commit.id, scope.id) == ("commit-pushed@2", "scope-respected@2")

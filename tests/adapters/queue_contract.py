@@ -11,7 +11,7 @@ from agent.core.model.nouns import Status
 from agent.core.model.queueing import Cursor, QueueSpec
 from tests.adapters.queue_contract_acting import ActingContract
 from tests.adapters.queue_contract_work import WorkContract
-from tests.adapters.queue_world import LEASE, World
+from tests.adapters.queue_world import World
 
 
 def ids(world: World, cursor: Cursor | None) -> list[str]:
@@ -80,7 +80,7 @@ class QueueContract(ActingContract, WorkContract):
         told("beat")
         world.halt("interrupt")
         told("interrupt")
-        world.advance(LEASE + 1)
+        world.lapse()
         told("lost")
         world.finish(lease, final_response="late")
         told("late report")
@@ -140,7 +140,7 @@ class QueueContract(ActingContract, WorkContract):
     def test_a_lost_attempt_is_counted_as_lost(self, world: World) -> None:
         world.submit()
         world.claimed()
-        world.advance(LEASE + 1)
+        world.lapse()
         world.wait_until(lambda: counts(world, "main") == {"lost": 1})
         assert world.view().state is Status.LOST
 

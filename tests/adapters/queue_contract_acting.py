@@ -178,7 +178,7 @@ class ActingContract:
         world.to("failed", session="s-1")
         world.retry(2)
         world.claimed()
-        world.advance(1_000)
+        world.lapse()
         world.wait_until(lambda: world.view().state is Status.LOST)
         world.retry(3)
         assert world.claimed().session == "s-1"

@@ -23,7 +23,7 @@ class WorkContract:
         world.submit("t1")
         world.submit("t2")
         tokens = {world.claimed().token, world.claimed().token}
-        world.advance(LEASE + 1)
+        world.lapse()
         world.wait_until(lambda: world.view().state is Status.LOST)
         world.retry(2)
         tokens.add(world.claimed().token)
@@ -89,7 +89,7 @@ class WorkContract:
         world.submit("t2")
         world.claimed()
         assert world.claim() is None
-        world.advance(LEASE + 1)
+        world.lapse()
         world.wait_until(lambda: world.view("t1").state is Status.LOST)
         assert world.claimed().task == "t2"
 
@@ -209,7 +209,7 @@ class WorkContract:
         world.submit()
         lease = world.claimed()
         world.beat(lease, "before")
-        world.advance(LEASE + 1)
+        world.lapse()
         assert world.beat(lease, "I am back") == "fenced"
         view = world.view()
         assert (view.state, view.last_message) == ("lost", "before")
@@ -246,7 +246,7 @@ class WorkContract:
         world.submit()
         world.claimed()
         world.halt("cancel")
-        world.advance(LEASE + 1)
+        world.lapse()
         world.wait_until(lambda: world.view().state is Status.LOST)
 
     def test_a_late_report_is_kept_as_that_attempts_own(self, world: World) -> None:

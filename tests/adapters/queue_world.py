@@ -108,9 +108,15 @@ class World:
                 self.halt("cancel")
                 self.finish(lease, "stopped", session=session)
             case "lost":
-                self.advance(LEASE + 1)
+                self.lapse()
         self.wait_until(lambda: self.view().state == Status(state))
         return lease
+
+    def lapse(self, task: str = "t1") -> None:
+        """Let a lease run out, with somebody looking, and the worker host silent all the time."""
+        for _ in range(2):
+            self.advance(LEASE + 1)
+            self.view(task)
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
         """An engine may take a while to show what it did; the clock of this is the wall's."""

@@ -6,6 +6,7 @@ import pytest
 
 from agent.adapters.common.git import GitError
 from agent.adapters.evidence.git import GitEvidence, Noted
+from agent.adapters.git.worktrees import GitWorktrees
 from agent.errors import RemoteUnavailableError
 from tests.adapters.git_origin import BRANCH, DOCUMENTS, Origin, Prober
 from tests.adapters.waves_contract import NOW
@@ -33,6 +34,11 @@ class Watched(Origin):
 
     def judged(self, commit):
         self.noted = Noted(self.noted.start, self.noted.baseline, commit)
+
+    def seen_by_a_host(self):
+        """What a worker host sees at the end of the attempt, in clones of its own."""
+        place = self.bare.parent / "host"
+        return GitWorktrees(str(self.bare), place / "work", place / "clones").pushed(BRANCH)
 
     def on_main(self, *paths):
         self.branch("main", "main")
@@ -191,6 +197,73 @@ def test_judged_work_that_was_merged_is_delivered(origin, how, deleted):
     commit, scope = origin.probe()
     assert (commit.holds, commit.value, scope.holds) == (True, head, True)
     assert scope.detail == "2 changed paths, all in the write scope"
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["kept", "deleted"])
+@pytest.mark.parametrize("how", HOWS, ids=lambda how: how.__name__)
+def test_what_a_worker_host_saw_is_delivered_though_nobody_looked_before_the_merge(
+    origin, how, deleted
+):
+    origin.sent()
+    origin.pushed("src/one.py")
+    head = origin.more("src/two.py")
+    seen = origin.seen_by_a_host()
+    how(origin, head)
+    origin.push("main")
+    if deleted:
+        origin.push(f":{BRANCH}")
+    commit, scope = origin.probe(seen)
+    gone = deleted and how in (by_squash, by_squash_later)
+    assert (commit.holds, scope.holds) == (True, True)
+    assert scope.detail == "2 changed paths, all in the write scope"
+    assert (commit.value == head) is not gone
+    assert origin.probe.diff(commit).count("diff --git") == 2
+    # What is judged now is found again, and is the same change.
+    origin.judged(commit.value)
+    again = origin.probe(seen)
+    assert again[1] == scope
+    assert again[0].base == commit.base
+
+
+def of_another_change(origin):
+    origin.on_main("src/one.py")
+
+
+@pytest.mark.parametrize("how", [of_another_change, lambda _: None], ids=["another", "nothing"])
+def test_what_a_host_saw_and_no_branch_has_is_no_delivery(origin, how):
+    origin.sent()
+    origin.pushed("src/one.py")
+    seen = origin.seen_by_a_host()
+    how(origin)
+    origin.push(f":{BRANCH}")
+    assert origin.probe(seen)[0].holds is False
+
+
+def test_what_was_there_before_the_attempt_is_not_delivered_by_it(origin):
+    origin.sent()
+    head = origin.pushed("src/one.py")
+    origin.sent()
+    seen = origin.seen_by_a_host()
+    by_fast_forward(origin, head)
+    origin.push("main")
+    assert origin.probe(seen)[0].holds is False
+
+
+def of_main(origin):
+    """Somebody's commit of main, given out as the task's own."""
+    theirs = origin.on_main("src/theirs.py")
+    origin.push(f"{theirs}:refs/heads/{BRANCH}")
+
+
+def nothing(origin):
+    pass
+
+
+@pytest.mark.parametrize("how", [of_main, nothing], ids=lambda how: how.__name__)
+def test_a_host_sees_nothing_where_the_default_branch_has_it_all(origin, how):
+    origin.sent()
+    how(origin)
+    assert origin.seen_by_a_host() is None
 
 
 def test_a_merge_of_what_was_not_judged_is_no_delivery(origin):

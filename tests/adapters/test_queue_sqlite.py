@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agent.adapters.common import sqlite
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.nouns import Status
 from agent.core.model.queueing import Cursor, NewEvent, QueueSpec, Report
 from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from tests.adapters.queue_contract import QueueContract
@@ -142,6 +143,45 @@ def test_a_file_is_told_from_every_other_and_from_its_older_copy(tmp_path, path,
         assert not queue.knows(Cursor(position="nonsense"))
 
 
+def test_who_slept_as_long_as_everybody_else_goes_on(world):
+    world.submit()
+    lease = world.claimed()
+    for _ in range(3):
+        world.advance(100 * LEASE)
+        assert world.view().state is Status.RUNNING
+        world.advance(LEASE / 3)
+        assert world.view().state is Status.RUNNING
+        assert world.beat(lease) == "ok"
+
+
+def test_what_was_done_while_the_lease_ran_out_counts(world):
+    world.submit()
+    lease = world.claimed()
+    world.advance(100 * LEASE)
+    assert world.finish(lease, final_response="done") == "taken"
+    assert world.view().state is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("after", [0.49, 0.5])
+def test_a_silent_host_has_half_a_lease_from_the_first_look(world, after):
+    world.submit()
+    world.claimed()
+    world.advance(2 * LEASE)
+    assert world.claim() is None
+    world.advance(after * LEASE)
+    assert world.view().state is (Status.LOST if after == 0.5 else Status.RUNNING)
+    assert world.view().heartbeat.expires_at < world.now()
+
+
+def test_a_second_look_that_is_too_early_writes_nothing(world):
+    world.submit()
+    world.claimed()
+    world.advance(2 * LEASE)
+    cursor = world.queue.changed_since(None).cursor
+    world.view()
+    assert world.queue.changed_since(cursor).cursor == cursor
+
+
 def test_a_lost_attempt_is_known_to_be_gone_once_its_host_says_so(world):
     lease = world.to("lost")
     assert world.view().tree_gone is None
@@ -171,7 +211,10 @@ def test_a_file_of_the_first_format_is_taken_over(tmp_path, clock):
         db.execute(f"PRAGMA application_id = {SqliteQueue.APPLICATION}")
         db.execute("PRAGMA user_version = 1")
         db.execute("PRAGMA journal_mode = WAL")
-    clock.advance(3600)
+    with SqliteQueue(path, clock.now) as queue:
+        clock.advance(3600)
+        queue.queues()
+        clock.advance(3600)
     for _ in range(2):
         with SqliteQueue(path, clock.now) as queue:
             views = {view.id: view for view in queue.changed_since(None).tasks}

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from agent.core.model.nouns import ACTIVE, TERMINAL, Command, Status, TaskKind
-from agent.core.model.queueing import Cursor, NewEvent, Order, QueueSpec, Report
+from agent.core.model.queueing import Cursor, NewEvent, Order, Pushed, QueueSpec, Report
 from agent.core.queue.rules import (
     COLUMNS,
     MESSAGE_TEXT,
@@ -169,7 +169,18 @@ def test_the_trace_mark_never_goes_back_nor_into_the_future(ages, mark):
 
 def test_a_lost_attempt_ended_when_its_lease_did():
     end = NOW + timedelta(seconds=7)
-    assert expire(replace(ATTEMPT, lease_until=end)).finished_at == end
+    late = expire(replace(ATTEMPT, lease_until=end, lost_at=AHEAD), AHEAD)
+    assert (late.state, late.finished_at, late.lost_at) == (Status.LOST, end, None)
+
+
+def test_the_first_look_that_is_late_only_notes_until_when_the_host_is_waited_for():
+    held = replace(ATTEMPT, heartbeat_at=NOW, lease_until=NOW + timedelta(seconds=60))
+    for seconds in (60, 86_400):
+        seen = NOW + timedelta(seconds=seconds)
+        assert expire(held, seen) == replace(held, lost_at=seen + timedelta(seconds=30))
+    set_back = replace(held, heartbeat_at=AHEAD)
+    assert expire(set_back, AHEAD).lost_at == AHEAD
+    assert add_heartbeat(expire(held, AHEAD), [], now=AHEAD, extend=60).lost_at is None
 
 
 WAITING = replace(ATTEMPT, state=Status.QUEUED)
@@ -201,7 +212,8 @@ def report():
                      id="a report before the start"),
         pytest.param("finished_at", lambda: apply_report(traced(TAKEN, AHEAD, AHEAD), HELD,
                      report(), NOW), AHEAD, id="a report before the last heartbeat"),
-        pytest.param("finished_at", lambda: expire(replace(TAKEN, lease_until=BACK)), NOW,
+        pytest.param("finished_at", lambda: expire(replace(TAKEN, lease_until=BACK,
+                     lost_at=NOW), NOW), NOW,
                      id="a lease that ran out before the start"),
         pytest.param("finished_at", lambda: act(WAITING, Halt(verb="cancel", task="t1",
                      attempt=1, reason="r"), BACK)[1], NOW, id="cancelled before it was submitted"),
@@ -307,6 +319,7 @@ FULL = Attempt(
     worker="host-1",
     token="abc",  # noqa: S106 - a lease's token, no secret
     lease_until=NOW + timedelta(days=1),
+    lost_at=NOW,
     heartbeat_at=NOW - timedelta(days=40_000),
     started_at=NOW,
     finished_at=NOW,
@@ -320,6 +333,7 @@ FULL = Attempt(
     final_response_truncated=True,
     session="s",
     tree_gone=True,
+    pushed=Pushed(commit="c" * 40, change="d" * 40),
     report="d",
 )
 

@@ -85,7 +85,9 @@ def test_a_running_task_works_and_its_silence_is_measured(world):
     assert (task.effective_liveness, task.recommended_action) == ("live", "continue-supervision")
     assert (here.lanes.busy, here.lanes.limit) == (1, 5)
     world.clock.move(30)
-    assert the(look(world), "T-1").status == "lost"  # its lease ran out
+    assert the(look(world), "T-1").status == "running"  # its lease ran out, and was seen to
+    world.clock.move(30)
+    assert the(look(world), "T-1").status == "lost"
 
 
 def test_its_silence_is_that_of_the_trace_whatever_the_heartbeat_says(world):

@@ -130,11 +130,11 @@ class ScriptedDiffs:
     away: int = 0
     asked: list[str] = field(default_factory=list)
 
-    def diff(self, spec, commit):
+    def diff(self, base, commit):
         self.asked.append(commit)
         if len(self.asked) <= self.away:
             return None
-        return f"+++ b/{spec.id}"
+        return f"+++ {base}..{commit}"
 
 
 def test_the_diff_is_of_the_commit_that_was_proven_and_waited_for(tmp_path):
@@ -149,7 +149,7 @@ def test_the_diff_is_of_the_commit_that_was_proven_and_waited_for(tmp_path):
     stage.ticker = stage.start()
     stage.run(ticks=20)
     assert stage.task_record().status == "accepted"
-    assert shown == ["+++ b/T-1"]
+    assert shown == [f"+++ None..{'c' * 40}"]
     assert diffs.asked == ["c" * 40] * 3
 
 

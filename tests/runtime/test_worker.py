@@ -179,13 +179,69 @@ def test_an_outage_longer_than_the_lease_stops_the_agent(world: World) -> None:
     with world.host():
         world.ready(2)
         world.source.fault = UnusableStoreError("disk full")
-        world.clock.ahead += timedelta(seconds=2 * LEASE)
+        world.lose()
         until(lambda: not world.running())
         until((world.run_folder() / "report.json").exists)
         world.source.fault = None
         view = until(lambda: seen if (seen := world.view()).late_reports else None)
     assert view is not None
     assert view.state is Status.LOST
+
+
+def test_an_outage_that_nobody_noticed_is_reported(world: World) -> None:
+    world.submit(DEAF)
+    with world.host():
+        world.ready(2)
+        world.source.fault = UnusableStoreError("disk full")
+        world.clock.ahead += timedelta(seconds=2 * LEASE)
+        until(lambda: not world.running())
+        until((world.run_folder() / "report.json").exists)
+        world.source.fault = None
+        view = world.over()
+    assert (view.state, view.tree_gone) == (Status.FAILED, True)
+    assert view.last_error == "the queue was out of reach until the lease ran out"
+
+
+def test_a_machine_that_slept_goes_on_where_it_was(world: World) -> None:
+    world.submit(WAIT + PUSH)
+    with world.host(time_limit=2 * LEASE):
+        world.ready()
+        with world.way:
+            world.sleep()
+        world.beaten()
+        world.go()
+        view = world.over()
+    assert (view.state, view.attempt) == (Status.SUCCEEDED, 1)
+    assert world.texts() == ["ready", "pushed"]
+
+
+def test_time_that_a_host_was_awake_counts_for_its_limit(world: World) -> None:
+    world.submit(WAIT)
+    with world.host(time_limit=LEASE):
+        world.ready()
+        for _ in range(2):
+            world.beaten()
+            world.clock.ahead += timedelta(seconds=0.6 * LEASE)
+        view = world.over()
+    assert view.last_error == f"time limit of {LEASE:g} s reached"
+
+
+def test_a_host_reports_what_the_remote_has_of_an_attempt(world: World) -> None:
+    world.submit(PUSH)
+    world.submit("true", order(branch="work/t2"), task="t2")
+    with world.host():
+        seen, nothing = world.over().pushed, world.over("t2").pushed
+    assert seen is not None
+    assert (seen.commit, nothing) == (world.head(), None)
+
+
+def test_a_remote_that_is_gone_at_the_end_is_no_reason_to_lose_a_result(world: World) -> None:
+    world.submit("mv {place}/origin.git {place}/away; echo done")
+    with world.host():
+        view = world.over()
+    assert (view.state, view.final_response, view.pushed) == (Status.SUCCEEDED, "done", None)
+    (told,) = (line for line in world.told if "cannot be seen" in line)
+    assert told.startswith("t1 attempt 1: what was pushed cannot be seen: git ls-remote: ")
 
 
 def test_a_host_that_is_stopped_leaves_nothing_running(world: World) -> None:

@@ -56,16 +56,18 @@ class Clock:
 class Unsteady:
     """A work source that a test can break: `fault` is raised by the calls named in `broken`."""
 
-    def __init__(self, queue: SqliteQueue) -> None:
+    def __init__(self, queue: SqliteQueue, way: threading.Lock) -> None:
         self._queue = queue
         self.fault: Exception | None = None
         self.broken: tuple[str, ...] = ("claim", "beat", "finish")
+        self._way = way
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any, **named: Any) -> Any:
-            if self.fault and name in self.broken:
-                raise self.fault
-            return getattr(self._queue, name)(*arguments, **named)
+            with self._way:
+                if self.fault and name in self.broken:
+                    raise self.fault
+                return getattr(self._queue, name)(*arguments, **named)
 
         return call
 
@@ -76,9 +78,12 @@ class World:
     clock: Clock = field(default_factory=Clock)
     told: list[str] = field(default_factory=list)
 
+    way: threading.Lock = field(default_factory=threading.Lock)
+    """Whoever holds it keeps every call of a host of this process waiting."""
+
     def __post_init__(self) -> None:
         self.queue: Any = SqliteQueue(MEMORY, self.clock.now)
-        self.source: Any = Unsteady(self.queue)
+        self.source: Any = Unsteady(self.queue, self.way)
         self.remote = self.place / "origin.git"
         self.trees = GitWorktrees(str(self.remote), self.place / "work", self.place / "clone")
         self.runner = CommandRunner(
@@ -163,9 +168,16 @@ class World:
         until(lambda: over() or self.view().heartbeat != before)
 
     def lose(self) -> None:
-        """Let the lease run out at once, by the clock of this process."""
+        """Let the lease run out at once, by the clock of this process, and no heartbeat come."""
+        with self.way:
+            self.sleep()
+            self.clock.ahead += timedelta(seconds=LEASE)
+            assert self.view().state is Status.LOST
+
+    def sleep(self) -> None:
+        """Let the machine sleep longer than a lease; whoever looks wakes up before its hosts."""
         self.clock.ahead += timedelta(seconds=2 * LEASE)
-        assert self.view().state is Status.LOST
+        assert self.view().state is Status.RUNNING
 
     def texts(self, task: str = "t1", attempt: int = 1) -> list[str]:
         events = self.queue.trace(task, attempt=attempt, after=0, limit=100)

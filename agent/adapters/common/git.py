@@ -194,14 +194,38 @@ def likely_default(branches: Collection[str]) -> str | None:
     return next((one for one in likely if one in branches), None)
 
 
-def heads(repository: Path, remote: str) -> tuple[set[str], str | None]:
-    """The remote's branches, and the one to start from when none is named."""
+def heads(repository: Path, remote: str) -> tuple[dict[str, str], str | None]:
+    """The commit of each branch of the remote, and the branch to start from if none is named."""
     asked = ("ls-remote", "--symref", "--", remote, "HEAD", f"{HEADS}*")
     symbol, commits = parse_refs(run(*asked, folder=repository, git_dir=repository))
-    branches = {name.removeprefix(HEADS) for name in commits if name.startswith(HEADS)}
+    branches = {
+        name.removeprefix(HEADS): at for name, at in commits.items() if name.startswith(HEADS)
+    }
     default = (symbol or "").removeprefix(HEADS)
     # The remote's HEAD may name a branch that nobody has pushed yet.
     return branches, default if default in branches else likely_default(branches)
+
+
+_PATCH: Final = ("-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
+
+
+def change_id(repository: Path, base: str, commit: str) -> str | None:
+    """Git's patch id of what is different at `commit`; None: nothing is."""
+    diff = run("diff-tree", *_PATCH, base, commit, "--", folder=repository, git_dir=repository)
+    return next(iter(_patch_ids(repository, diff)), None)
+
+
+def commits_by_change(repository: Path, since: str, head: str, most: int) -> dict[str, str]:
+    """By patch id: the newest `most` commits on the way from `since` to `head`, merges left out."""
+    options = (f"--max-count={most}", "--no-merges", "--format=commit %H", *_PATCH)
+    log = run("log", *options, f"{since}..{head}", "--", folder=repository, git_dir=repository)
+    return _patch_ids(repository, log)
+
+
+def _patch_ids(repository: Path, patches: str) -> dict[str, str]:
+    text = patches.encode("utf-8", "surrogateescape")
+    found = run("patch-id", "--stable", folder=repository, git_dir=repository, stdin=text)
+    return dict(line.split() for line in found.splitlines())
 
 
 def hidden(text: str) -> str:

@@ -7,8 +7,9 @@ mirror of our own, which holds nothing that could not be fetched again.
 A commit counts for an attempt only if the attempt brought it: what the branch was at before the
 attempt was sent, and whatever that reaches, was there already (`Noted`). What it brought is
 compared with the point where the task's work started; that difference must not be empty, and the
-write scope is held against it. What was judged and is now part of the default branch was delivered,
-whatever became of its branch: by a merge, a fast-forward or one commit with the same change.
+write scope is held against it. What was judged, or was on the branch when the attempt ended, and is
+now part of the default branch was delivered, whatever became of its branch: by a merge, a
+fast-forward or one commit with the same change.
 """
 
 import re
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,7 @@ from agent.adapters.common.lock import locked
 from agent.adapters.evidence.probe import Finding, evidence
 from agent.core.assess.write_scopes import covers
 from agent.core.model.nouns import Baseline, Evidence, ProofKind, TaskKind
-from agent.core.model.queueing import TaskSpec, TaskView
+from agent.core.model.queueing import Pushed, TaskSpec, TaskView
 from agent.core.model.text import code, one_line
 from agent.errors import RemoteUnavailableError
 from agent.ports import BranchFate, Heads
@@ -49,6 +50,8 @@ _SQUASHED: Final = {
     )
 }  # fmt: skip
 """Who a commit is by that never leaves the mirror."""
+_SEARCHED: Final = 200
+"""The newest commits of the default branch among which a squashed one is looked for."""
 _LISTED: Final = 20
 """Commits of others that are listed."""
 
@@ -63,6 +66,14 @@ class Noted:
     """Where they were before the current attempt."""
     judged: str | None = None
     """The commit of the current attempt that a judge host checked."""
+    pushed: Pushed | None = None
+    """What its worker host saw on the branch when it ended, and the default branch had not got."""
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The commits that somebody saw on the branch while the default branch had none of them."""
+        pushed = self.pushed.commit if self.pushed is not None else None
+        return tuple(dict.fromkeys(one for one in (self.judged, pushed) if one is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,21 +197,22 @@ class GitEvidence:
     def probe(self, spec: TaskSpec, view: TaskView, now: datetime) -> Sequence[Evidence]:
         """Both kinds. While nothing has changed, the remote is only asked where branches are."""
         try:
-            found = self._look(spec, self._heads(now))
+            noted = replace(self._noted(spec.id), pushed=view.pushed)
+            found = self._look(spec, self._heads(now), noted)
         except (GitError, OSError) as error:
             why = git.hidden(str(error))[:_SHOWN]
             found = _pushed(holds=None, detail=why), _in_scope(holds=None, detail=why)
         return evidence("", found, view, now)
 
-    def diff(self, spec: TaskSpec, commit: str) -> str | None:
-        """Port `DiffSource`: what the task changed, as long as it is at the commit named."""
+    def diff(self, base: str | None, commit: str) -> str | None:
+        """Port `DiffSource`, from the mirror: it has both since the probe that named them."""
+        if base is None:
+            return None
         try:
-            heads = self._seen or self._ask(datetime.min.replace(tzinfo=UTC))
-            change = self._change(spec, heads, self._noted(spec.id))
-            if not isinstance(change, _Change) or change.head != commit:
-                return None
+            self._make_mirror()
+            left = (base and self._merge_base(base, commit)) or self._no_files()
             options = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "-M")
-            return self._git("diff", *options, change.left, commit, "--")
+            return self._git("diff", *options, left, commit, "--")
         except (GitError, OSError):
             return None
 
@@ -220,8 +232,7 @@ class GitEvidence:
             raise
         return self._seen
 
-    def _look(self, spec: TaskSpec, heads: Heads) -> _Findings:
-        noted = self._noted(spec.id)
+    def _look(self, spec: TaskSpec, heads: Heads, noted: Noted) -> _Findings:
         asked = (spec, noted, heads.branches.get(spec.branch), heads.default, heads.default_name)
         known = self._known.get(spec.id)
         if known is not None and known[0] == asked:
@@ -242,15 +253,14 @@ class GitEvidence:
         heads = _with_default(heads, branch)
         if heads.default_name == branch:
             return f"{branch} is origin's default branch: the task needs a branch of its own"
-        if head is None and noted.judged is None:
+        if head is None and not noted.seen:
             return f"origin has no branch {branch}"
         self._fetch(heads, branch)
         if (delivered := self._delivered(spec, heads, noted)) is not None:
             return delivered
         if head is None:
             return f"origin has no branch {branch}"
-        before = noted.baseline.branch if noted.baseline else None
-        if before is not None and self._has(before) and self._is_ancestor(head, before):
+        if self._was_before(head, noted):
             when = "this attempt" if noted.start != noted.baseline else "the task"
             return f"{branch} was at {head[:_SHORT]} on origin before {when}: nothing was added"
         base = self._base(head, heads, noted)
@@ -261,17 +271,47 @@ class GitEvidence:
         return change if change.paths else f"{branch} changes nothing: its files are as before"
 
     def _delivered(self, spec: TaskSpec, heads: Heads, noted: Noted) -> _Change | None:
-        """What was judged of this attempt, if the default branch has it by now."""
-        commit = noted.judged
-        if commit is None or heads.default is None or not self._has(commit):
+        """What was seen of this attempt, if the default branch has it by now."""
+        if heads.default is None:
             return None
-        if heads.branches.get(spec.branch) == commit or not self._is_in(commit, heads.default):
+        if (copied := self._copied(spec, heads, noted)) is not None:
+            return copied
+        for commit in noted.seen:
+            if heads.branches.get(spec.branch) == commit or not self._has(commit):
+                continue
+            if self._was_before(commit, noted) or not self._is_in(commit, heads.default):
+                continue
+            if (base := self._base(commit, heads, noted)) is not None:
+                how = "was judged" if commit == noted.judged else "was pushed"
+                where = f"{commit[:_SHORT]} of {spec.branch} {how} and is in {heads.default_name}"
+                return self._compared(commit, base, heads, where)
+        return None
+
+    def _copied(self, spec: TaskSpec, heads: Heads, noted: Noted) -> _Change | None:
+        """The commit of the default branch that has the change of a branch that is gone.
+
+        What was squashed and deleted can no longer be fetched; its patch id is what is left of it.
+        """
+        pushed, start = noted.pushed, noted.start.default if noted.start else None
+        if pushed is None or pushed.change is None or start is None or heads.default is None:
             return None
-        base = self._base(commit, heads, noted)
-        if base is None:
+        if self._has(pushed.commit) or not self._has(start):
             return None
-        where = f"{commit[:_SHORT]} of {spec.branch} was judged and is in {heads.default_name}"
+        asked = (start, heads.default, _SEARCHED)
+        commit = git.commits_by_change(self._mirror, *asked).get(pushed.change)
+        if commit is None:
+            return None
+        base = self._git("rev-parse", "--verify", f"{commit}^").strip()
+        where = (
+            f"{commit[:_SHORT]} in {heads.default_name} has the change of {spec.branch} "
+            f"({pushed.commit[:_SHORT]})"
+        )
         return self._compared(commit, base, heads, where)
+
+    def _was_before(self, commit: str, noted: Noted) -> bool:
+        """Whether the branch had it before this attempt."""
+        before = noted.baseline.branch if noted.baseline else None
+        return before is not None and self._has(before) and self._is_ancestor(commit, before)
 
     def _base(self, head: str, heads: Heads, noted: Noted) -> str | None:
         """The commit that the work at `head` started from.
@@ -288,10 +328,10 @@ class GitEvidence:
             return ""
         before = self._before(head, heads.default)
         if before is None and start is not None and start.default is not None:
-            if head != noted.judged:
+            if head not in noted.seen:
                 return None
             # A fast-forward leaves no merge behind. That this commit was the task's and not main's
-            # own was seen before it was judged; where main was before the task tells the rest.
+            # own was seen before it was merged; where main was before the task tells the rest.
             known = self._has(start.default) and not self._is_ancestor(head, start.default)
             before = start.default if known else None
         return before and self._merge_base(before, head)
@@ -307,7 +347,7 @@ class GitEvidence:
         return start.default if known else base
 
     def _compared(self, head: str, base: str, heads: Heads, where: str) -> _Change:
-        left = base or self._git("hash-object", "-t", "tree", "--stdin").strip()
+        left = base or self._no_files()
         shown = one_line(heads.default_name)
         count = self._git("rev-list", "--count", f"{base}..{head}" if base else head).strip()
         commits = "1 commit" if count == "1" else f"{count} commits"
@@ -359,6 +399,10 @@ class GitEvidence:
         if any(not self._has(commit) for commit in wanted.values()):
             # It moved between the question and the fetch; the next look sees where it is.
             raise GitError("origin's branches moved while they were read")
+
+    def _no_files(self) -> str:
+        """The empty tree."""
+        return self._git("hash-object", "-w", "-t", "tree", "--stdin").strip()
 
     def _has(self, commit: str) -> bool:
         return bool(self._git("rev-parse", "-q", "--verify", f"{commit}^{{commit}}", fine=(0, 1)))

@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from agent.adapters.common import git
 from agent.adapters.common.lock import locked
+from agent.core.model.queueing import Pushed
 from agent.errors import WorktreeError
 from agent.ports import Checkout
 
@@ -84,6 +85,21 @@ class GitWorktrees:
             _add(own, path, f"refs/remotes/origin/{base}")
             (_git_folder(path) / _MADE).touch()
         return path
+
+    def pushed(self, branch: str) -> Pushed | None:
+        with self._locked():
+            heads, default = git.heads(self._clean, self._remote)
+            commit = heads.get(_checked(branch))
+            if commit is None or default is None or default == branch:
+                return None
+            refs = (f"refs/heads/{branch}", f"refs/heads/{default}")
+            _git(self._clean, "fetch", "--quiet", "--no-tags", "--", self._remote, *refs)
+            if not _git(self._clean, "rev-list", "--max-count=1", commit, "--not", heads[default]):
+                return None
+            asked = ("merge-base", heads[default], commit)
+            base = _git(self._clean, *asked, fine=(0, 1)).strip()
+            change = git.change_id(self._clean, base, commit) if base else None
+        return Pushed(commit=commit, change=change)
 
     def _lend(self, own: Path) -> None:
         """Make the clone of one agent, new: an earlier agent may have configured what is there."""

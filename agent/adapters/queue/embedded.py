@@ -47,7 +47,10 @@ from agent.core.queue.rules import (
 from agent.core.queue.states import LEASED
 from agent.errors import QueueUnavailableError, UnreadableAnswerError, UnusableStoreError
 
-_LAPSED: Final = "attempt.state IN ('running', 'judging') AND attempt.lease_until <= ?"
+_LAPSED: Final = (
+    "attempt.state IN ('running', 'judging') AND attempt.lease_until <= :now"
+    " AND (attempt.lost_at IS NULL OR attempt.lost_at <= :now)"
+)
 _ANY_LAPSED: Final = f"SELECT 1 FROM attempt WHERE {_LAPSED} LIMIT 1"  # noqa: S608 - no input in it
 _JOINED: Final = "SELECT task.*, attempt.* FROM task JOIN attempt ON attempt.task = task.id"
 _NAMED: Final = f"{_JOINED} WHERE attempt.task = ? AND attempt.number = ?"
@@ -83,14 +86,18 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """
 
     APPLICATION = 0x574B5155  # "WKQU"
-    VERSION = 2
+    VERSION = 3
     STEPS = {
         2: (
             # Worker hosts judge no more: what one was judging ends as its agent did.
             "UPDATE attempt SET state = 'running' WHERE state = 'judging'",
             "ALTER TABLE attempt DROP COLUMN judge",
             "ALTER TABLE attempt ADD COLUMN tree_gone INTEGER",
-        )
+        ),
+        3: (
+            "ALTER TABLE attempt ADD COLUMN lost_at INTEGER",
+            "ALTER TABLE attempt ADD COLUMN pushed TEXT",
+        ),
     }
     UNAVAILABLE = QueueUnavailableError
 
@@ -234,10 +241,10 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one state of the file, in which no lease has run out."""
+        """A transaction that sees one state of the file, where what ran out of time is marked."""
         with self._using() as db:
             now = self._now()
-            if db.execute(_ANY_LAPSED, (stamp(now),)).fetchone():
+            if db.execute(_ANY_LAPSED, {"now": stamp(now)}).fetchone():
                 with self._transaction():
                     _expire(db, now)
             with self._transaction("BEGIN"):
@@ -251,10 +258,10 @@ def _store(db: sqlite3.Connection) -> tuple[str, int]:
 
 
 def _expire(db: sqlite3.Connection, now: datetime) -> None:
-    """Mark as lost what ran out of time."""
-    for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", (stamp(now),)).fetchall():
+    """Mark what ran out of time."""
+    for row in db.execute(f"{_CURRENT} {_LAPSED} ORDER BY id", {"now": stamp(now)}).fetchall():
         with suppress(ValueError):  # an odd row, which is reported where it is shown
-            _save(db, rules.expire(attempt_of(row)), now)
+            _save(db, rules.expire(attempt_of(row), now), now)
 
 
 def _specs(db: sqlite3.Connection) -> dict[str, QueueSpec]:

@@ -1,4 +1,4 @@
--- The embedded queue's file, version 2. Times are microseconds since 1970 (UTC).
+-- The embedded queue's file, version 3. Times are microseconds since 1970 (UTC).
 
 CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -32,6 +32,7 @@ CREATE TABLE attempt (
   worker TEXT,
   token TEXT,
   lease_until INTEGER,
+  lost_at INTEGER,                    -- set when the lease was seen to have run out
   heartbeat_at INTEGER,
   started_at INTEGER,
   finished_at INTEGER,
@@ -45,6 +46,7 @@ CREATE TABLE attempt (
   final_response_truncated INTEGER NOT NULL,
   session TEXT,
   tree_gone INTEGER,
+  pushed TEXT,                        -- JSON of Pushed
   report TEXT,                        -- digest of the report that ended it
   PRIMARY KEY (task, number)
 ) STRICT;

@@ -5,7 +5,7 @@ Nothing here may promise what only one queue can keep (no transactions, no row o
 
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from agent.core.model.nouns import (
     Command,
@@ -95,6 +95,20 @@ class QueueView(QueueSpec):
     """Terminal tasks that nobody has read, whoever's they are; None: the queue does not count."""
 
 
+CommitId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+
+
+class Pushed(Noun):
+    """What a task's branch had on the remote beyond the default branch when an attempt ended.
+
+    A worker host reads it from the remote once no process of the attempt is left.
+    """
+
+    commit: CommitId
+    change: CommitId | None = None
+    """Git's patch id of all that it brought. None: no file differs, or nothing is in common."""
+
+
 class TaskView(Noun):
     """A task as the queue shows it: the current attempt, and what late ones left behind."""
 
@@ -127,6 +141,8 @@ class TaskView(Noun):
     """The agent's own session id, when it has one."""
     tree_gone: bool | None = None
     """Whether the attempt's process tree is known to be gone; None: the queue does not know."""
+    pushed: Pushed | None = None
+    """What the worker host saw on the remote at its end; None: the queue does not know."""
     late_reports: tuple[LateReport, ...] = ()
 
 
@@ -216,6 +232,8 @@ class Report(Noun):
     session: str | None = None
     tree_gone: bool | None = None
     """Whether the host has seen that no process of the attempt is left; None: it cannot know."""
+    pushed: Pushed | None = None
+    """None: the branch had nothing of its own, or the remote could not be asked."""
 
 
 class JudgementOrder(Noun):

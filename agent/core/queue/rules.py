@@ -30,6 +30,7 @@ from agent.core.model.queueing import (
     Lease,
     NewEvent,
     Order,
+    Pushed,
     QueueSpec,
     QueueView,
     Receipt,
@@ -68,6 +69,9 @@ class Attempt:
     worker: str | None = None
     token: str | None = None
     lease_until: datetime | None = None
+    lost_at: datetime | None = None
+    """Set by the first look that found the lease run out: lost from then on, unless its worker host
+    speaks up before."""
     heartbeat_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -81,6 +85,7 @@ class Attempt:
     final_response_truncated: bool = False
     session: str | None = None
     tree_gone: bool | None = None
+    pushed: Pushed | None = None
     report: str | None = None
     """The digest of the report that ended it; the same report again is recognised by it."""
 
@@ -337,7 +342,7 @@ def add_heartbeat(
 ) -> Attempt:
     """The attempt after a heartbeat that brought the events `traced`."""
     until = now + timedelta(seconds=extend)
-    beat = replace(current, heartbeat_at=_at(current, now), lease_until=until)
+    beat = replace(current, heartbeat_at=_at(current, now), lease_until=until, lost_at=None)
     if not traced:
         return beat
     marks = [event.at for event in traced]
@@ -349,10 +354,23 @@ def add_heartbeat(
     )
 
 
-def expire(current: Attempt) -> Attempt:
-    """The attempt whose lease ran out. Only the supervisor may have it run again."""
+def expire(current: Attempt, now: datetime) -> Attempt:
+    """The attempt, in which a look at `now` found that the lease had run out.
+
+    The first look gives its worker host half a lease more, and only a later one ends it: on a
+    machine that slept, all wake up late together, and whoever looks before the host's next
+    heartbeat would take a healthy attempt for lost. Only the supervisor may have it run again.
+    """
+    if current.lost_at is None:
+        return replace(current, lost_at=now + _length(current) / 2)
     end = _at(current, current.lease_until)
-    return replace(current, state=step(current.state, Event.EXPIRE), finished_at=end)
+    return replace(current, state=step(current.state, Event.EXPIRE), finished_at=end, lost_at=None)
+
+
+def _length(current: Attempt) -> timedelta:
+    """How long its lease was; nothing for one whose clock was set back."""
+    since, until = current.heartbeat_at, current.lease_until
+    return max(until - since, timedelta()) if since and until else timedelta()
 
 
 def apply_report(
@@ -375,6 +393,7 @@ def apply_report(
         final_response_truncated=report.final_response_truncated,
         session=report.session or current.session,
         tree_gone=report.tree_gone,
+        pushed=report.pushed,
         report=digest(report),
     )
 
@@ -382,7 +401,9 @@ def apply_report(
 def note_gone(current: Attempt, lease: Lease, report: Report) -> Attempt | None:
     """An attempt that ended without a report, once its host has seen its tree gone; None: no."""
     news = report.tree_gone and not current.tree_gone and current.token == lease.token
-    return replace(current, tree_gone=True) if news and is_late(current, lease, report) else None
+    if not news or not is_late(current, lease, report):
+        return None
+    return replace(current, tree_gone=True, pushed=report.pushed)
 
 
 def is_late(current: Attempt, lease: Lease, report: Report) -> bool:
@@ -509,8 +530,10 @@ _READ: Final[Mapping[str, Callable[[Any], object]]] = {
     "order": Order.model_validate_json,
     "final_response_truncated": bool,
     "tree_gone": bool,
+    "pushed": Pushed.model_validate_json,
     "created_at": time_of,
     "lease_until": time_of,
+    "lost_at": time_of,
     "heartbeat_at": time_of,
     "started_at": time_of,
     "finished_at": time_of,
@@ -527,7 +550,7 @@ def _flat(value: Any) -> str | int | None:  # noqa: ANN401 - any field of an att
     match value:
         case datetime():
             return stamp(value)
-        case Order():
+        case Noun():
             return to_json(value)
         case bool():
             return int(value)
