@@ -241,6 +241,29 @@ class JudgeRecord(Noun):
         return next((one for one in self.commands if not one.ok), None)
 
 
+FailureClass = Literal[
+    "rate-limit", "quota", "overloaded", "server", "network", "auth", "spawn-failed", "killed",
+    "out-of-memory", "time-limit", "stalled", "denied", "context-overflow", "malformed",
+    "host-stopped", "lease-lost", "out-of-reach", "none", "unknown",
+]  # fmt: skip
+"""What ended an attempt badly, as its worker host or the agent's own program reports it.
+
+`server`: the model's provider failed; `network`: it could not be reached; `malformed`: its answer
+was none. `denied`: the agent was not allowed to use its tools. `killed`: by a signal that the host
+did not send. `out-of-reach`: the queue did not answer the host for so long that the lease ran out.
+`none`: nothing typed is wrong; `unknown`: something is, and nobody typed what."""
+
+
+class AttemptFailure(Noun):
+    """How an attempt ended badly, as a type and not as text."""
+
+    class_: FailureClass = Field(alias="class")
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    """The provider's HTTP status."""
+    retry_at: AwareDatetime | None = None
+    """When the provider's limit ends, as it says itself."""
+
+
 class Baseline(Noun):
     """Where two branches were on the remote before an attempt was sent."""
 
