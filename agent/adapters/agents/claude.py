@@ -1,4 +1,4 @@
-"""Claude Code (`claude -p --output-format stream-json --verbose`): what its events mean.
+"""Claude Code (`claude -p --output-format stream-json --verbose`): the kind `claude`.
 
 Seen with 2.1.197 and 2.1.330. Its closing event `result` has the provider's status; the limit of
 a subscription comes before it as an event of its own, with the time of its end.
@@ -6,11 +6,23 @@ a subscription comes before it as an event of its own, with the time of its end.
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from agent.adapters.agents import resets
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.agents.faults import classify
+from agent.adapters.agents.program import (
+    AgentProgram,
+    KnownAgentSettings,
+    check_program,
+    warn_of_full_access,
+)
 from agent.adapters.agents.streams import (
     StreamReader,
     at,
@@ -22,6 +34,8 @@ from agent.adapters.agents.streams import (
     tail,
     text_at,
 )
+from agent.adapters.files.toml import Argument, Text
+from agent.backends import AgentBackend, Check, Context
 from agent.core.model.agent_events import (
     AgentEvent,
     Completed,
@@ -54,6 +68,10 @@ _QUIET_SYSTEM: Final = (
     "compact_boundary", "hook_started", "hook_response",
 )  # fmt: skip
 _MOST_CALLS: Final = 1000
+_QUIET_VARIABLES: Final = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+}
 
 
 class ClaudeReader(StreamReader):
@@ -207,3 +225,64 @@ def _arguments(block: object) -> str:
 def _printed(block: object) -> str:
     parts = (text_at(part, "text") or "" for part in items_at(block, "content"))
     return text_at(block, "content") or "\n".join(parts)
+
+
+class ClaudeSettings(KnownAgentSettings):
+    """`[[agents]]` with `kind = "claude"`."""
+
+    program: Argument = "claude"
+    """Its name, or the path to it."""
+    permission: Literal["dontAsk", "acceptEdits", "bypassPermissions"] = "dontAsk"
+    """`dontAsk`: what `allowed` does not name is denied, and the agent goes on without it."""
+    allowed: Annotated[tuple[Text, ...], Field(strict=False)] = (
+        "Read", "Glob", "Grep", "Write", "Edit", "Bash(git *)",
+    )  # fmt: skip
+    """Tools, in Claude's own words; the commands of a task's own checks belong here."""
+
+
+def _arguments_of(own: ClaudeSettings, _task: str) -> list[str]:
+    return [
+        "-p",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        "--permission-mode",
+        own.permission,
+        *(("--model", own.model) if own.model else ()),
+        *own.arguments,
+        # Last, because it takes all arguments that follow; the prompt is none of them.
+        *(("--allowedTools", *own.allowed) if own.allowed else ()),
+    ]
+
+
+def _open(own: ClaudeSettings, context: Context) -> CommandRunner:
+    boundary = context.boundary
+    if own.home is not None:
+        boundary = replace(boundary, writable=(*boundary.writable, own.home))
+    # It says that Claude is in a sandbox: without it Claude refuses to run as root.
+    inside = {"IS_SANDBOX": "1"} if boundary.isolation == "bubblewrap" else {}
+    return CommandRunner(
+        [own.program],
+        prompt="stdin",
+        output="jsonl",
+        env={**_QUIET_VARIABLES, **inside, **own.given},
+        now=context.now,
+        scope=context.scope,
+        boundary=boundary,
+        program=AgentProgram(
+            reader=ClaudeReader,
+            arguments=partial(_arguments_of, own),
+            home=own.home,
+            home_variable="CLAUDE_CONFIG_DIR",
+            home_name=".claude",
+        ),
+    )
+
+
+def _check(own: ClaudeSettings, _context: Context) -> Iterator[Check]:
+    yield from check_program(own, own.program, Path(".credentials.json"))
+    if own.permission == "bypassPermissions":
+        yield warn_of_full_access(f"permission = {own.permission!r}")
+
+
+BACKEND: Final = AgentBackend(settings=ClaudeSettings, open=_open, check=_check)

@@ -1,16 +1,27 @@
-"""The Codex CLI (`codex exec --json`): what its events mean.
+"""The Codex CLI (`codex exec --json`): the kind `codex`, and what its events mean.
 
 Seen with 0.163 to 0.171. It gives no status and no reset time of its own: its closing event
 `turn.failed` has one sentence, and that alone decides the class of a failure.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from agent.adapters.agents import resets
+from agent.adapters.agents.command import CommandRunner
 from agent.adapters.agents.faults import classify
+from agent.adapters.agents.program import (
+    AgentProgram,
+    KnownAgentSettings,
+    check_program,
+    warn_of_full_access,
+)
 from agent.adapters.agents.streams import (
     StreamReader,
     at,
@@ -20,6 +31,9 @@ from agent.adapters.agents.streams import (
     tail,
     text_at,
 )
+from agent.adapters.common.git import AGENTS
+from agent.adapters.files.toml import Argument
+from agent.backends import AgentBackend, Boundary, Check, Context
 from agent.core.model.agent_events import (
     AgentEvent,
     Completed,
@@ -144,3 +158,82 @@ def _tool(name: str, item: object, *, done: bool) -> AgentEvent:
         code=code if isinstance(code, int) and not isinstance(code, bool) else None,
         text=tail(text_at(item, "aggregated_output") or ""),
     )
+
+
+class CodexSettings(KnownAgentSettings):
+    """`[[agents]]` with `kind = "codex"`."""
+
+    program: Argument = "codex"
+    """Its name, or the path to it."""
+    sandbox: Literal["workspace-write", "danger-full-access"] = "workspace-write"
+    """Codex's own: its commands write nowhere but in the worktree and where a push has to."""
+    network: bool | None = None
+    """Whether its commands have the network. None: only if the remote is none of this machine."""
+
+
+def _arguments(own: CodexSettings, boundary: Boundary, task: str) -> list[str]:
+    # A person's arguments come last, so that they can say otherwise.
+    settings: dict[str, object] = {"check_for_update_on_startup": False, "analytics.enabled": False}
+    if own.sandbox == "workspace-write":
+        network = not boundary.remotes if own.network is None else own.network
+        settings["sandbox_workspace_write.network_access"] = network
+        settings["sandbox_workspace_write.writable_roots"] = _roots(boundary, task)
+    given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
+    return [
+        "exec",
+        "--json",
+        "--sandbox",
+        own.sandbox,
+        *(part for one in given for part in ("-c", one)),
+        *(("-m", own.model) if own.model else ()),
+        *own.arguments,
+        "-",
+    ]
+
+
+def _roots(boundary: Boundary, task: str) -> list[str]:
+    """Where a commit and a push write beside the worktree.
+
+    The clone is found by the task's name, because an agent can write the worktree's pointer to it.
+    Git's own folder of the worktree is named beside the clone it lies in: Codex makes it read-only
+    otherwise. Of a remote on this machine neither hooks nor settings are among them.
+    """
+    found = []
+    if boundary.clones is not None:
+        clone = boundary.clones / AGENTS / f"{task}.git"
+        found = [clone, *(clone / "worktrees").glob("*")]
+    for remote in boundary.remotes:
+        folder = remote / ".git" if (remote / ".git").is_dir() else remote
+        found += [folder / name for name in ("objects", "refs", "logs")]
+    return [str(one) for one in sorted(found) if one.is_dir() and not one.is_symlink()]
+
+
+def _open(own: CodexSettings, context: Context) -> CommandRunner:
+    boundary = context.boundary
+    if own.home is not None:
+        boundary = replace(boundary, writable=(*boundary.writable, own.home))
+    return CommandRunner(
+        [own.program],
+        prompt="stdin",
+        output="jsonl",
+        env=own.given,
+        now=context.now,
+        scope=context.scope,
+        boundary=boundary,
+        program=AgentProgram(
+            reader=CodexReader,
+            arguments=partial(_arguments, own, boundary),
+            home=own.home,
+            home_variable="CODEX_HOME",
+            home_name=".codex",
+        ),
+    )
+
+
+def _check(own: CodexSettings, _context: Context) -> Iterator[Check]:
+    yield from check_program(own, own.program, Path("auth.json"))
+    if own.sandbox == "danger-full-access":
+        yield warn_of_full_access(f"sandbox = {own.sandbox!r}")
+
+
+BACKEND: Final = AgentBackend(settings=CodexSettings, open=_open, check=_check)
