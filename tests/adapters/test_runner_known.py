@@ -128,6 +128,7 @@ QUIET = ["-c", "check_for_update_on_startup=false", "-c", "analytics.enabled=fal
 def sandbox(*, network: bool, roots: list[str]) -> list[str]:
     return [
         "-c", f"sandbox_workspace_write.network_access={str(network).lower()}",
+        "-c", "sandbox_workspace_write.exclude_slash_tmp=true",
         "-c", f"sandbox_workspace_write.writable_roots={json.dumps(roots)}",
     ]  # fmt: skip
 
@@ -195,7 +196,9 @@ def test_every_run_has_an_empty_home_unless_one_is_configured(
 ) -> None:
     monkeypatch.setenv(variable, "/nowhere")
     table = {"home": "login"} if shared else {}
-    given = called(make, tmp_path, kind, **table)[1][variable]
+    environment = called(make, tmp_path, kind, **table)[1]
+    given = environment[variable]
+    assert environment["TMPDIR"] == str(tmp_path / "run-T-1-1" / "tmp")
     expected = tmp_path / ("login" if shared else f"run-T-1-1/home/{name}")
     assert Path(given) == expected
     assert shared or list(expected.iterdir()) == []

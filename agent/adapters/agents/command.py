@@ -102,7 +102,7 @@ class CommandRunner:
         env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            env |= self._own_home(folder / "home", env)
+            env |= self._own_folders(folder, env)
             _replace(prompt, spec.prompt.encode())
             argv = command
             if self._bubblewrap is not None and spec.cwd.is_dir():
@@ -196,12 +196,16 @@ class CommandRunner:
             self._bubblewrap.furnish(room.private, env)
             yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
 
-    def _own_home(self, private: Path, env: Mapping[str, str]) -> Mapping[str, str]:
-        """What leads a known program to its settings. `private`: the run's own home."""
+    def _own_folders(self, folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
+        """What leads a known program to folders of the run's own, which lie in `folder`."""
         if self._program is None:
             return {}
-        seen = private if self._bubblewrap is None else Path(env["HOME"])
-        return home_of(self._program, seen, private)
+        private = folder / "home"
+        if self._bubblewrap is not None:
+            return home_of(self._program, Path(env["HOME"]), private)
+        # Codex runs no command in its sandbox where its home lies in the temporary folder.
+        (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
+        return {**home_of(self._program, private, private), "TMPDIR": str(folder / "tmp")}
 
     def _environment(self, mark: str) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
