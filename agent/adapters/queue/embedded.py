@@ -83,14 +83,15 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
     """
 
     APPLICATION = 0x574B5155  # "WKQU"
-    VERSION = 2
+    VERSION = 3
     STEPS = {
         2: (
             # Worker hosts judge no more: what one was judging ends as its agent did.
             "UPDATE attempt SET state = 'running' WHERE state = 'judging'",
             "ALTER TABLE attempt DROP COLUMN judge",
             "ALTER TABLE attempt ADD COLUMN tree_gone INTEGER",
-        )
+        ),
+        3: ("ALTER TABLE attempt ADD COLUMN failure TEXT",),
     }
     UNAVAILABLE = QueueUnavailableError
 

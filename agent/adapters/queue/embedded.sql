@@ -1,4 +1,4 @@
--- The embedded queue's file, version 2. Times are microseconds since 1970 (UTC).
+-- The embedded queue's file, version 3. Times are microseconds since 1970 (UTC).
 
 CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -41,6 +41,7 @@ CREATE TABLE attempt (
   last_sequence INTEGER NOT NULL,
   last_message TEXT,
   last_error TEXT,
+  failure TEXT,                       -- JSON of AttemptFailure
   final_response TEXT,
   final_response_truncated INTEGER NOT NULL,
   session TEXT,

@@ -356,6 +356,8 @@ class Task(Noun):
     last_interrupt_at: AwareDatetime | None = None
     cancel_requested: bool | None = None
     last_error: str | None = None
+    failure: AttemptFailure | None = None
+    """How the current attempt ended badly, as its worker host typed it."""
     final_response: str | None = None
     final_response_truncated: bool | None = None
     judge: JudgeRecord | None = None
@@ -596,6 +598,8 @@ def contradiction(task: Task, now: AwareDatetime) -> str | None:
             return why
     if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
         return f"a {task.status} task has a final response"
+    if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.failure:
+        return f"a {task.status} task has a failure"
     if task.started_at and task.finished_at and task.finished_at < task.started_at:
         return "finishedAt lies before startedAt"
     return None
