@@ -14,6 +14,7 @@ from agent.core.approval.requests import ApprovalRequest, StandingRule
 from agent.core.journal.records import Damaged, Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
+    AttemptFailure,
     Baseline,
     CommandResult,
     ControlPlane,
@@ -173,6 +174,13 @@ class Exit:
     truncated: bool
     last_error: str | None
     session: str | None = None
+    failure: AttemptFailure | None = None
+    """None: nothing is typed; what the exit code and the texts say is all that is known."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the agent says it has done its work. It may have done without some tools."""
+        return self.code == 0 and (self.failure is None or self.failure.class_ == "denied")
 
 
 class Run(Protocol):

@@ -19,13 +19,15 @@ from typing import Literal
 from pydantic import AwareDatetime, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_fixed
 
-from agent.core.model.nouns import Noun
+from agent.core.model.nouns import AttemptFailure, FailureClass, Noun
 from agent.core.model.queueing import Lease, Pushed, Report
 from agent.core.model.text import one_line
 from agent.errors import SpawnError, WorktreeError
 from agent.ports import Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
 from agent.runtime.heartbeat import OUT_OF_REACH, HeartbeatSender
 from agent.runtime.host_files import only_one, replace_file
+
+Ending = Literal["succeeded", "failed", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +188,15 @@ class _Attempt:
             ended = self._watch(self._run) if self._run else None
             if ended is None:
                 return self._halted()
-            return self._report("succeeded" if ended.code == 0 else "failed", ended.last_error)
+            how: Ending = "succeeded" if ended.succeeded else "failed"
+            return self._report(how, ended.last_error, ended.failure)
         except (OSError, SpawnError, WorktreeError) as error:
             self._stop()
             line = one_line(str(error))
             self._host.tell(f"{self.title}: {line}")
-            return self._report("failed", line)
+            # What git or the disk did is told by the text; that no agent ran is a fact.
+            spawned = not isinstance(error, SpawnError)
+            return self._report("failed", line, None if spawned else _typed("spawn-failed"))
         except Exception:
             self._stop()
             raise
@@ -255,20 +260,25 @@ class _Attempt:
             case "cancel":
                 return self._report("stopped", None)
             case "fenced" if self._exit is None or self._exit.code is None:
-                return self._report("stopped", "the lease was lost, so the agent was stopped")
+                why = "the lease was lost, so the agent was stopped"
+                return self._report("stopped", why, _typed("lease-lost"))
             case "fenced":
-                return self._report("failed", "the lease was lost when the agent ended")
+                why = "the lease was lost when the agent ended"
+                return self._report("failed", why, _typed("lease-lost"))
             case "time":
-                return self._report("failed", f"time limit of {settings.time_limit:g} s reached")
+                why = f"time limit of {settings.time_limit:g} s reached"
+                return self._report("failed", why, _typed("time-limit"))
             case "cut-off":
-                return self._report("failed", "the queue was out of reach until the lease ran out")
+                why = "the queue was out of reach until the lease ran out"
+                return self._report("failed", why, _typed("out-of-reach"))
             case "host":
-                return self._report("failed", "the worker host was stopped")
+                why = "the worker host was stopped"
+                return self._report("failed", why, _typed("host-stopped"))
             case _:
                 raise self.sender.fault or AssertionError("halted without a reason")
 
     def _report(
-        self, state: Literal["succeeded", "failed", "stopped"], last_error: str | None
+        self, state: Ending, last_error: str | None, failure: AttemptFailure | None = None
     ) -> Report:
         ended = self._exit
         return Report(
@@ -276,6 +286,7 @@ class _Attempt:
             final_response=ended.final_response if ended else None,
             final_response_truncated=ended.truncated if ended else False,
             last_error=last_error,
+            failure=failure,
             session=ended.session if ended else None,
             tree_gone=self._sweep(),
             # Only now: what the agent left running could have pushed once more.
@@ -355,3 +366,7 @@ class _Attempt:
             self._claim = self._claim.model_copy(update=changes)
             self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(self._folder / "lease.json", self._claim.model_dump_json())
+
+
+def _typed(class_: FailureClass) -> AttemptFailure:
+    return AttemptFailure(class_=class_)

@@ -182,6 +182,33 @@ def test_split_brain_with_a_fresh_heartbeat_is_live(decide):
     assert (liveness["effectiveLiveness"], liveness["splitBrainLive"]) == ("live", True)
 
 
+ENDED = {
+    "status": "failed", "finishedAt": "2026-11-22T09:50:00Z", "inspected": True, "treeGone": True,
+    "evidence": [{"id": "E1", "kind": "commit-pushed", "origin": "observed", "holds": False,
+                  "observedAt": "2026-11-22T09:55:00Z"}],
+}  # fmt: skip
+TYPED = [
+    pytest.param(
+        {"class": "quota", "status": 429, "retryAt": "2026-11-22T12:00:00Z"},
+        "leave-alone", "waits until 2026-11-22 12:00:00Z", id="until the provider's reset",
+    ),
+    pytest.param(
+        {"class": "quota", "status": 429, "retryAt": "2033-11-22T12:00:00Z"},
+        "leave-alone", "waits until 2026-11-22 10:05:00Z", id="a reset in another decade",
+    ),
+    pytest.param({"class": "killed"}, "retry", "", id="killed"),
+    pytest.param({"class": "auth", "status": 401}, "open-issue", "missing-credential", id="auth"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("failure", "action", "reason"), TYPED)
+def test_a_typed_failure_decides_whatever_the_last_error_says(decide, failure, action, reason):
+    task = {**ENDED, "failure": failure, "lastError": "jq: command not found"}
+    (decision,) = json.loads(decide(world(**task)).stdout)["decisions"]
+    assert decision["action"] == action
+    assert reason in decision["reason"]
+
+
 FAULTS = [
     pytest.param(world(heartbaet=None), "tasks[0].heartbaet: unknown field", id="unknown field"),
     pytest.param(
@@ -189,6 +216,11 @@ FAULTS = [
         id="heartbeat in the future",
     ),
     pytest.param(world(finalResponse="done"), "has a final response", id="final while running"),
+    pytest.param(world(failure={"class": "quota"}), "has a failure", id="failure while running"),
+    pytest.param(
+        world(status="failed", failure={"class": "bad luck"}), "tasks[0].failure.class",
+        id="a class that is none",
+    ),
     pytest.param(
         SNAPSHOT | {"tasks": SNAPSHOT["tasks"] * 2}, "the id 'T-1' is there twice", id="twice"
     ),

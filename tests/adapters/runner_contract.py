@@ -104,7 +104,7 @@ class RunnerContract:
     def test_events_come_while_it_runs(self, runner: Behaviour, place: Path) -> None:
         spec = spec_in(place)
         run = runner("waits").start(spec)
-        assert "ready" in texts(until(run.events))
+        until(lambda: "ready" in texts(run.events()))
         assert run.poll() is None
         (spec.cwd / "go").touch()
         assert ended(run).code == 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent.adapters.common import sqlite
 from agent.adapters.common.sqlite import MEMORY
 from agent.adapters.queue.embedded import SqliteQueue
-from agent.core.model.nouns import Status
+from agent.core.model.nouns import AttemptFailure, Status
 from agent.core.model.queueing import Cursor, NewEvent, QueueSpec, Report
 from agent.errors import QueueUnavailableError, UnreadableAnswerError
 from tests.adapters.queue_contract import QueueContract
@@ -201,6 +201,41 @@ def test_a_report_says_whether_the_tree_is_gone(world, gone):
     assert world.view().tree_gone is gone
     world.retry(2)
     assert world.view().tree_gone is None
+
+
+QUOTA = AttemptFailure(
+    class_="quota", status=429, retry_at=datetime(2026, 11, 28, 3, 55, 7, tzinfo=UTC)
+)
+
+
+@pytest.mark.parametrize("failure", [None, AttemptFailure(class_="killed"), QUOTA])
+def test_a_typed_failure_stays_with_its_attempt(world, failure):
+    world.submit()
+    report = {"state": "failed", "failure": failure}
+    assert world.queue.finish(world.claimed(), Report(**report)) == "taken"
+    assert world.view().failure == failure
+    (view,) = world.queue.changed_since(None).tasks
+    assert view.failure == failure
+    world.retry(2)
+    assert world.view().failure is None
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "cancel"])
+def test_a_stop_that_was_asked_for_is_no_failure(world, stop):
+    world.submit()
+    lease = world.claimed()
+    getattr(world.queue, stop)("t1", attempt=1, reason="why", key="stop")
+    world.queue.finish(lease, Report(state="stopped", failure=AttemptFailure(class_="killed")))
+    assert world.view().failure is None
+
+
+@pytest.mark.parametrize("odd", ["{}", '{"class": "bad luck"}', "no JSON", "7"])
+def test_a_failure_that_cannot_be_read_makes_its_task_unreadable(world, odd):
+    world.submit()
+    world.queue.finish(world.claimed(), Report(state="failed", failure=QUOTA))
+    world.queue._db.execute("UPDATE attempt SET failure = ?", (odd,))
+    changes = world.queue.changed_since(None)
+    assert (changes.tasks, list(changes.unreadable)) == ((), ["t1"])
 
 
 def test_a_file_of_the_first_format_is_taken_over(tmp_path, clock):

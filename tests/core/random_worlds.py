@@ -5,9 +5,9 @@ Uniformly random ones are refused for ten reasons at once and would hide what on
 
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from agent.core.model.nouns import Command, Review, Snapshot, Status, Task
+from agent.core.model.nouns import Command, FailureClass, Review, Snapshot, Status, Task
 from tests.core import worlds as w
 
 _BASES: Final[tuple[Callable[..., Task], ...]] = (
@@ -52,6 +52,11 @@ _TASK: Final[dict[str, tuple[Any, ...]]] = {
         "bash: line 1: jq: command not found", "sh: 1: gh: not found", "exit code 1", "",
         "ERROR: You've hit your usage limit.", "rate_limit_error", "interrupted: silent",
         "the worker host was stopped", "prompt is too long", "fatal: No space left on device",
+    ),
+    "failure": tuple(
+        w.typed(name, at)
+        for name in get_args(FailureClass)
+        for at in (None, w.ago(-900), w.ago(-1e9))
     ),
     "judge": (
         None, w.judged("pass"), w.judged("fail", "1 failed"), w.judged("fail", w.JQ_MISSING),
@@ -120,7 +125,10 @@ def random_world(seed: int) -> Snapshot:
         changed = own | _some(chance, _TASK, 3)
         if changed.get("status") in ("planned", "queued", "running"):
             changed["final_response"] = None
-        tasks.append(chance.choice(_BASES)(**changed))
+        task = chance.choice(_BASES)(**changed)
+        if task.status in ("planned", "queued", "running"):
+            task = task.model_copy(update={"failure": None})
+        tasks.append(task)
     return w.world(*tasks, **_some(chance, _WORLD, 2))
 
 

@@ -1,5 +1,6 @@
 import time
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.assess import failures
 from agent.core.assess.failures import Failure
-from agent.core.model.nouns import CommandResult
+from agent.core.model.nouns import CommandResult, FailureClass
 from agent.core.model.policy import FailuresPolicy
 from tests.core import worlds as w
 
@@ -259,8 +260,8 @@ def test_a_near_miss_is_the_tasks_own_fault(text):
 @pytest.mark.parametrize(
     ("text", "reason", "rule", "charged"),
     [
-        pytest.param("the worker host was stopped", "host-stopped", "same-session", False,
-                     id="host stopped"),
+        pytest.param("the worker host was stopped", "unknown", "same-session", True,
+                     id="what only sounds like the worker host"),
         pytest.param("interrupted: silent for 1300 s", "interrupted", "fresh-session", False,
                      id="interrupted by the supervisor"),
         pytest.param("No conversation found with session ID: 5e1f", "poisoned-session",
@@ -277,6 +278,105 @@ def test_the_runners_last_error_names_the_reason(text, reason, rule, charged):
     found = failures.assess(w.ended(last_error=text), w.policy().failures)
     assert found is not None
     assert (found.reason, found.rule, found.charged) == (reason, rule, charged)
+
+
+CLASSES = {
+    # class: reason, rule, whether it is charged and whether it is infrastructure
+    "rate-limit": ("rate-limit", "wait", False, True),
+    "overloaded": ("rate-limit", "wait", False, True),
+    "quota": ("quota", "wait", False, True),
+    "server": ("provider-fault", "wait", False, True),
+    "network": ("provider-fault", "wait", False, True),
+    "malformed": ("provider-fault", "wait", False, True),
+    "auth": ("missing-credential", "split", False, True),
+    "spawn-failed": ("agent-not-started", "wait", False, True),
+    "out-of-memory": ("out-of-memory", "split", False, True),
+    "host-stopped": ("host-stopped", "same-session", False, True),
+    "lease-lost": ("lost", "same-session", False, True),
+    "out-of-reach": ("queue-out-of-reach", "same-session", False, True),
+    "context-overflow": ("poisoned-session", "fresh-session", True, False),
+    "killed": ("killed", "same-session", True, False),
+    "time-limit": ("time-limit", "same-session", True, False),
+    "stalled": ("stalled", "same-session", True, False),
+    "denied": ("denied", "same-session", True, False),
+    "none": ("unknown", "same-session", True, False),
+    "unknown": ("unknown", "same-session", True, False),
+}
+
+
+@pytest.mark.parametrize("class_", get_args(FailureClass))
+def test_a_typed_failure_has_its_reason_whatever_the_texts_say(class_):
+    said = {"last_error": "the agent complained", "final_response": w.JQ_MISSING}
+    found = failures.assess(w.ended(failure=w.typed(class_), **said), w.policy().failures)
+    assert found is not None
+    assert (found.reason, found.rule, found.charged, found.infrastructure) == CLASSES[class_]
+    assert (found.retry_at is not None) == (found.rule == "wait")
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        pytest.param({"failure": w.typed("quota"), "last_error": w.JQ_MISSING}, "quota",
+                     id="a class comes before the last error"),
+        pytest.param({"failure": w.typed("quota"), "judge": w.judged("fail", "1 failed")}, "quota",
+                     id="a class comes before a judge's no"),
+        pytest.param({"failure": w.typed("unknown"), "last_error": w.JQ_MISSING}, "missing-tool",
+                     id="where nothing is typed the text is searched"),
+        pytest.param({"failure": w.typed("none"), "judge": w.judged("fail", w.JQ_MISSING)},
+                     "missing-tool", id="where nothing is typed the judge speaks"),
+        pytest.param({"status": "succeeded", "failure": w.typed("denied")}, "denied",
+                     id="tools were denied, and nothing is proven"),
+        pytest.param({"status": "succeeded", "failure": w.typed("denied"),
+                      "judge": w.judged("fail", "1 failed")}, "task-fault",
+                     id="tools were denied, and a check failed"),
+        pytest.param({"status": "lost", "failure": w.typed("quota")}, "lost",
+                     id="the queue's own word comes first"),
+        pytest.param({"status": "running", "failure": w.typed("quota")}, None, id="not over"),
+    ],
+)  # fmt: skip
+def test_where_a_class_stands_among_the_other_signs(over, reason):
+    task = w.ended(**{"status": "failed", **over})
+    found = failures.assess(task, w.policy().failures)
+    assert (found and found.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("after", "waits"),
+    [
+        pytest.param(5 * 3600, 5 * 3600, id="as the provider says"),
+        pytest.param(7 * 86_400, 7 * 86_400, id="a week"),
+        pytest.param(-60, -60, id="it is over already"),
+        pytest.param(9 * 86_400, 900, id="too far away to be believed"),
+        pytest.param(7 * 365 * 86_400, 900, id="in years"),
+        pytest.param(None, 900, id="not said"),
+    ],
+)
+@pytest.mark.parametrize("how", ["typed", "text"])
+def test_a_wait_ends_with_the_limit_and_is_bounded(how, after, waits):
+    end = w.NOW - timedelta(seconds=100)
+    at = None if after is None else end + timedelta(seconds=after)
+    over = {"failure": w.typed("quota", at)}
+    if how == "text":
+        said = "" if at is None else f", resets_at: {int(at.timestamp())}"
+        over = {"last_error": f"usage limit reached{said}"}
+    found = failures.assess(w.ended(finished_at=end, **over), w.policy().failures)
+    assert found is not None
+    assert found.retry_at == end + timedelta(seconds=waits)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        pytest.param({"classes": ("quota", "quota")}, "'quota'", id="twice"),
+        pytest.param({"classes": ()}, "'quota'", id="nowhere"),
+        pytest.param({"classes": ("quota", "none")}, "'none'", id="the class that says nothing"),
+    ],
+)
+def test_every_class_has_exactly_one_reason(row, said):
+    known = w.policy().failures
+    rows = [one.model_copy(update=row) if one.id == "quota" else one for one in known.reason]
+    with pytest.raises(ValueError, match=said):
+        FailuresPolicy.model_validate({**known.model_dump(), "reason": rows})
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_one_task_alone(task, action, reason):
         pytest.param(CONTRADICTED, True, False, id="its own fault"),
         pytest.param(CLAIMED, True, False, id="only claimed"),
         pytest.param(w.ended("lost"), False, False, id="lost"),
-        pytest.param(w.ended(last_error="the worker host was stopped"), False, False,
+        pytest.param(w.ended(failure=w.typed("host-stopped")), False, False,
                      id="host stopped"),
         pytest.param(w.ended(last_error="interrupted: silent"), False, True, id="interrupted"),
         pytest.param(w.ended(last_error="prompt is too long"), True, True, id="session spoilt"),

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from agent.core.model.nouns import ACTIVE, TERMINAL, Command, Status, TaskKind
+from agent.core.model.nouns import ACTIVE, TERMINAL, AttemptFailure, Command, Status, TaskKind
 from agent.core.model.queueing import Cursor, NewEvent, Order, Pushed, QueueSpec, Report
 from agent.core.queue.rules import (
     COLUMNS,
@@ -329,6 +329,7 @@ FULL = Attempt(
     last_sequence=3,
     last_message="m",
     last_error="e",
+    failure=AttemptFailure(class_="quota", status=429, retry_at=NOW),
     final_response="f",
     final_response_truncated=True,
     session="s",

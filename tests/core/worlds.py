@@ -11,6 +11,7 @@ import pytest
 
 from agent.adapters.files.policy import read_policy
 from agent.core.model.nouns import (
+    AttemptFailure,
     CommandResult,
     ControlPlane,
     Criterion,
@@ -52,6 +53,11 @@ def policy() -> Policy:
 def guarded_by(*rules: Rule) -> Policy:
     """The shipped policy with these rules as its whole rule table."""
     return policy().model_copy(update={"guard": GuardPolicy(rule=rules)})
+
+
+def typed(class_: str, retry_at: datetime | None = None) -> AttemptFailure:
+    """A failure as a worker host types it."""
+    return AttemptFailure(class_=class_, retry_at=retry_at)
 
 
 def ago(seconds: float) -> datetime:

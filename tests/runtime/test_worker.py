@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.model.nouns import Status
+from agent.adapters.agents.command import CommandRunner
+from agent.core.model.nouns import AttemptFailure, Status
 from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
 from tests.adapters import git_person
 from tests.adapters.processes import until
@@ -103,7 +104,19 @@ def test_who_is_too_slow_is_stopped(world: World) -> None:
         view = world.over()
         assert world.running() == []
     assert (view.state, view.last_error) == (Status.FAILED, "time limit of 0.5 s reached")
+    assert view.failure == AttemptFailure(class_="time-limit")
     assert view.final_response == "so far\nready"
+
+
+def test_an_agent_that_cannot_be_started_is_no_work_of_the_task(world: World) -> None:
+    world.submit(PUSH)
+    runner = CommandRunner(["no-such-agent"], prompt="stdin", output="text", env={},
+                           now=world.clock.now, scope=str(world.place))  # fmt: skip
+    with world.host(runner=runner):
+        view = world.over()
+    assert (view.state, view.failure) == (Status.FAILED, AttemptFailure(class_="spawn-failed"))
+    assert view.last_error is not None
+    assert "no-such-agent" in view.last_error
 
 
 def test_a_fenced_host_stops_its_agent_and_leaves_the_successor_alone(world: World) -> None:
@@ -253,6 +266,7 @@ def test_a_host_that_is_stopped_leaves_nothing_running(world: World) -> None:
     for task in ("t1", "t2"):
         view = world.view(task)
         assert (view.state, view.last_error) == (Status.FAILED, "the worker host was stopped")
+        assert view.failure == AttemptFailure(class_="host-stopped")
     assert world.view("t3").state is Status.QUEUED
 
 

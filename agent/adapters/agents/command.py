@@ -10,6 +10,7 @@ from the command is not found there, and `sweep` does not find such a process.
 import contextlib
 import fcntl
 import io
+import itertools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -29,8 +30,11 @@ import psutil
 
 from agent.adapters.agents import isolation
 from agent.adapters.agents import output as agent_output
+from agent.adapters.agents.program import AgentProgram, conclude, home_of, trace
 from agent.adapters.agents.settings import CommandAgentSettings
+from agent.adapters.agents.streams import StreamReader
 from agent.backends import AgentBackend, Boundary, Check, Context
+from agent.core.model.agent_events import Transcript, summarize
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
 from agent.errors import ConfigurationError, SpawnError
@@ -45,6 +49,8 @@ _LOOK_EVERY: Final = 0.02
 _LOOKING: Final = threading.Lock()
 _BACKLOG: Final = 16 * 1024 * 1024
 """Bytes of one file that one call of `events()` reads at most: the newest."""
+_PIECE: Final = 1024 * 1024
+"""Bytes of an output that are read at a time."""
 
 
 class CommandRunner:
@@ -54,7 +60,8 @@ class CommandRunner:
     file in place of `{prompt_file}` in `argv`. `final` names the type and the key of the JSON line
     that holds the final response. `sweep` touches only processes of runners with the same `scope`.
     `env` is added to what `isolation.environment` lets through. `boundary`: what agents and checks
-    are kept from; its isolation works here.
+    are kept from; its isolation works here. `program`: one whose arguments and output we know; then
+    `argv` is its name, and what a person adds to its arguments.
     """
 
     def __init__(  # noqa: PLR0913 - what a program is called by, and what it may do
@@ -68,6 +75,7 @@ class CommandRunner:
         final: tuple[str, str] = ("final", "text"),
         scope: str = "",
         boundary: Boundary | None = None,
+        program: AgentProgram | None = None,
     ) -> None:
         if not argv or not argv[0]:
             raise ConfigurationError("the agent's command is empty: name a program to run")
@@ -79,7 +87,8 @@ class CommandRunner:
         self._prompt = prompt
         self._env = dict(env)
         self._scope = scope
-        self._reading = _Reading(output, now, final)
+        self._program = program
+        self._reading = _Reading(output, now, final, program.reader if program else None)
         is_apart = boundary is not None and boundary.isolation == "bubblewrap"
         self._bubblewrap = isolation.Bubblewrap(boundary) if boundary and is_apart else None
 
@@ -88,9 +97,12 @@ class CommandRunner:
         prompt = folder / "prompt"
         source = str(prompt) if self._prompt == "stdin" else "-"
         command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
+        if self._program is not None:
+            command[1:1] = self._program.arguments(task_of(spec.mark))
         env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            env |= self._own_folders(folder, env)
             _replace(prompt, spec.prompt.encode())
             argv = command
             if self._bubblewrap is not None and spec.cwd.is_dir():
@@ -184,6 +196,17 @@ class CommandRunner:
             self._bubblewrap.furnish(room.private, env)
             yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
 
+    def _own_folders(self, folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
+        """What leads a known program to folders of the run's own, which lie in `folder`."""
+        if self._program is None:
+            return {}
+        private = folder / "home"
+        if self._bubblewrap is not None:
+            return home_of(self._program, Path(env["HOME"]), private)
+        # Codex runs no command in its sandbox where its home lies in the temporary folder.
+        (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
+        return {**home_of(self._program, private, private), "TMPDIR": str(folder / "tmp")}
+
     def _environment(self, mark: str) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
 
@@ -231,6 +254,8 @@ class _Reading:
     form: agent_output.Format
     now: Callable[[], datetime]
     final: tuple[str, str]
+    reader: Callable[[datetime], StreamReader] | None = None
+    """For the output of a program that we know."""
 
 
 class _CommandRun:
@@ -241,6 +266,7 @@ class _CommandRun:
         self._folder = spec.folder
         self._reading = reading
         self._exit: Exit | None = None
+        self._reader = reading.reader(reading.now()) if reading.reader else None
         self._offsets: dict[str, int] = {"output": 0, "errors": 0}
         with contextlib.suppress(OSError, ValueError):
             self._offsets |= json.loads((self._folder / "offsets").read_bytes())
@@ -294,6 +320,8 @@ class _CommandRun:
     def _ending(self, code: int | None, number: int | None) -> Exit:
         with _opened(self._folder / "errors") as handle:
             errors = _tail(handle, agent_output.FINAL_LIMIT)
+        if self._reading.reader is not None:
+            return conclude(code, number, self._transcript(self._reading.reader), errors)
         with _opened(self._folder / "output") as handle:
             tail = _tail(handle, agent_output.FINAL_LIMIT)
             if self._reading.form == "text":
@@ -305,6 +333,20 @@ class _CommandRun:
         last_error = agent_output.last_error(code, number, errors, tail)
         return Exit(code, number, final, truncated, last_error)
 
+    def _transcript(self, reader_of: Callable[[datetime], StreamReader]) -> Transcript:
+        """All of the output, read anew: an earlier host may have read some of it."""
+        with _opened(self._folder / "output") as handle:
+            # Times in it, such as "try again at 3 PM", are meant as of when they were printed.
+            printed = self._reading.now()
+            with contextlib.suppress(OSError):  # of an output that is not there
+                printed = datetime.fromtimestamp(os.fstat(handle.fileno()).st_mtime, UTC)
+            reader = reader_of(printed)
+            pieces = iter(lambda: handle.read(_PIECE), b"")
+            read = (event for piece in pieces for event in reader.feed(piece))
+            # By a generator, so that it is asked for what is left only when all else was read.
+            left = (event for end in (reader.close,) for event in end())
+            return summarize(itertools.chain(read, left))
+
     def _new(
         self, name: str, form: agent_output.Format, plain: str, *, ended: bool
     ) -> list[NewEvent]:
@@ -313,9 +355,14 @@ class _CommandRun:
             begin = max(start, handle.seek(0, os.SEEK_END) - _BACKLOG)
             handle.seek(begin)
             data = handle.read(_BACKLOG)
-        found, used = agent_output.events(
-            data, begin - start, ended=ended, at=self._reading.now(), form=form, plain=plain
-        )
+        if name == "output" and self._reader is not None:
+            used = len(data) if ended else data.rfind(b"\n") + 1
+            read = [*self._reader.feed(data[:used]), *self._reader.close()] if used else []
+            found = trace(read, begin - start if used else 0, self._reading.now())
+        else:
+            found, used = agent_output.events(
+                data, begin - start, ended=ended, at=self._reading.now(), form=form, plain=plain
+            )
         if used:
             self._offsets[name] = begin + used
         return found

@@ -23,7 +23,8 @@ READ_LIMIT: Final = 1024 * 1024
 """Bytes of a command's output that are read: the end."""
 OUTPUT_LIMIT: Final = 4000
 """Characters of a command's output that a judge record keeps: the end."""
-_EVENTS: Final = 1000
+EVENTS: Final = 1000
+"""Of what was printed since the last look, the newest that are kept."""
 _EVENT_LIMIT: Final = 4000
 _KIND_LIMIT: Final = 64
 _ERROR_LIMIT: Final = 1960
@@ -52,9 +53,9 @@ def events(
     used = len(data) if ended else data.rfind(b"\n") + 1
     if not used:
         return [], 0
-    lines = data[:used].removesuffix(b"\n").rsplit(b"\n", _EVENTS)
+    lines = data[:used].removesuffix(b"\n").rsplit(b"\n", EVENTS)
     found = []
-    if skipped or len(lines) > _EVENTS:
+    if skipped or len(lines) > EVENTS:
         # The first piece is then the rest of a line, or many lines.
         left_out = skipped + len(lines.pop(0)) + 1
         note = f"[{left_out:,} bytes of output left out here]"
@@ -68,7 +69,7 @@ def _event(line: bytes, at: datetime, form: Format, plain: str) -> NewEvent:
     cut = max(0, len(line) - LINE_LIMIT)
     found = _parsed(line) if form == "jsonl" and not cut else None
     if found is None:
-        text = _capped(decode(line[:LINE_LIMIT]).rstrip("\r"), cut)
+        text = capped(decode(line[:LINE_LIMIT]).rstrip("\r"), cut)
         return NewEvent(at=at, kind=plain, text=text)
     kind = found.get("type")
     texts = [one for one in (found.get("text"), found.get("message")) if isinstance(one, str)]
@@ -76,7 +77,7 @@ def _event(line: bytes, at: datetime, form: Format, plain: str) -> NewEvent:
     return NewEvent(
         at=at,
         kind=_clean(kind)[:_KIND_LIMIT] if isinstance(kind, str) and kind else "text",
-        text=_capped(_clean(text), 0),
+        text=capped(_clean(text)),
     )
 
 
@@ -108,7 +109,7 @@ def last_error(code: int | None, killed_by: int | None, errors: bytes, output: b
         return None
     if code is None and killed_by is None:
         return "the agent's end was not seen"
-    printed = _last_lines(errors) or _last_lines(output)
+    printed = end_of(decode(errors)) or end_of(decode(output))
     if killed_by:
         return f"killed by signal {killed_by}\n{printed}".rstrip()
     return printed or f"exit code {code}, and no output"
@@ -139,8 +140,9 @@ def command_result(
     )
 
 
-def _last_lines(data: bytes) -> str:
-    text = decode(data).strip()
+def end_of(text: str) -> str:
+    """The end of what was said about an error, in whole lines where that is possible."""
+    text = text.strip()
     if len(text) <= _ERROR_LIMIT:
         return text
     end = text[-_ERROR_LIMIT:]
@@ -161,7 +163,8 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _capped(text: str, cut: int) -> str:
+def capped(text: str, cut: int = 0) -> str:
+    """The text as it stands in the trace. `cut`: bytes of it that were not read."""
     if not cut and len(text) <= _EVENT_LIMIT:
         return text
     mark = f" … [{cut:,} more bytes cut]" if cut else f" … [{len(text):,} characters in all]"

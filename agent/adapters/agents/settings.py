@@ -1,4 +1,4 @@
-"""The settings of the kind `command`: any program as an agent."""
+"""The settings that agents share, and those of the kind `command`: any program as an agent."""
 
 import json
 import os
@@ -25,13 +25,9 @@ Command = Annotated[
 ]
 
 
-class CommandSettings(TomlModel):
-    """How the program is called, and what it prints."""
+class ProgramSettings(TomlModel):
+    """What every agent's program gets to see."""
 
-    command: Command | None = None
-    """The agent's argument list. None: this machine runs no worker."""
-    prompt: Literal["stdin", "file"] = "stdin"
-    output: Literal["text", "jsonl"] = "text"
     environment: dict[Variable, Argument] = {}
     """Added to the agent's environment."""
     variables: Annotated[tuple[Variable, ...], Field(strict=False)] = ()
@@ -50,6 +46,15 @@ class CommandSettings(TomlModel):
         """What the agent gets beside what every agent gets."""
         passed = {name: os.environ[name] for name in self.variables if name in os.environ}
         return {**passed, **self.environment, "PATH": self.search_path}
+
+
+class CommandSettings(ProgramSettings):
+    """How the program is called, and what it prints."""
+
+    command: Command | None = None
+    """The agent's argument list. None: this machine runs no worker."""
+    prompt: Literal["stdin", "file"] = "stdin"
+    output: Literal["text", "jsonl"] = "text"
 
 
 class CommandAgentSettings(CommandSettings):

@@ -97,6 +97,7 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
         3: (
             "ALTER TABLE attempt ADD COLUMN lost_at INTEGER",
             "ALTER TABLE attempt ADD COLUMN pushed TEXT",
+            "ALTER TABLE attempt ADD COLUMN failure TEXT",
         ),
     }
     UNAVAILABLE = QueueUnavailableError

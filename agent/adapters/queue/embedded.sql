@@ -42,6 +42,7 @@ CREATE TABLE attempt (
   last_sequence INTEGER NOT NULL,
   last_message TEXT,
   last_error TEXT,
+  failure TEXT,                       -- JSON of AttemptFailure
   final_response TEXT,
   final_response_truncated INTEGER NOT NULL,
   session TEXT,

@@ -1,17 +1,18 @@
 """Why an attempt failed: a typed reason, and a fingerprint that recognises the same cause.
 
 Policy: "If the blocker is a reusable infrastructure problem, do not keep re-running the business
-task blindly." Only what was observed is searched: the judge's output and the runner's last error.
-A worker's own text is a claim; otherwise a worker could argue that its faults cost no attempts.
+task blindly." A failure that the worker host typed comes first: it is a fact. Where there is none,
+what was observed is searched: the judge's output and the runner's last error. A worker's own text
+is a claim; otherwise a worker could argue that its faults cost no attempts.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from agent.core.model.nouns import CommandResult, ProofKind, Status, Task
-from agent.core.model.policy import FailuresPolicy, ReasonPolicy, RetryRule
+from agent.core.model.policy import UNTYPED, FailuresPolicy, ReasonPolicy, RetryRule
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _PHRASE: Final = re.compile(r"(?!.*//)[A-Za-z0-9./][A-Za-z0-9 .,:=()/_+'-]{0,79}")
@@ -69,6 +70,8 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
         return _named("stale-cancel", policy)
     if task.status not in (Status.FAILED, Status.SUCCEEDED) and task.held != "parked":
         return None
+    if (typed := _typed(task, policy)) is not None:
+        return typed
     for text in _observed(task):
         if found := _search(text, task, policy):
             return found
@@ -78,6 +81,22 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
     if judged or task.status is Status.SUCCEEDED:
         return _named("task-fault", policy)
     return _named("unknown", policy)
+
+
+def _typed(task: Task, policy: FailuresPolicy) -> Failure | None:
+    """The reason of a typed failure; None: nothing is typed, or it does not count.
+
+    An attempt that ended well failed only if nothing failed in its judgement, which is nearer.
+    """
+    if task.failure is None or task.failure.class_ in UNTYPED:
+        return None
+    judged = task.judge is not None and task.judge.verdict == "fail"
+    if task.status is Status.SUCCEEDED and judged:
+        return None
+    found = _named(policy.by_class[task.failure.class_].id, policy)
+    if found.rule != "wait":
+        return found
+    return replace(found, retry_at=_not_before(task.failure.retry_at, task, policy))
 
 
 def same_failure(result: CommandResult, fingerprint: str, policy: FailuresPolicy) -> bool:
@@ -187,14 +206,22 @@ def _fingerprint(reason: ReasonPolicy, subject: str | None) -> str:
 
 def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
     """The provider's own reset time; without one, a wait counted from the attempt's end."""
+    told: datetime | None = None
     ended = task.finished_at
     if at := _RESET_AT.search(text):
-        return datetime.fromtimestamp(int(at["epoch"]), UTC)
+        told = datetime.fromtimestamp(int(at["epoch"]), UTC)
+    elif (after := _RESET_IN.search(text)) and ended is not None:
+        told = ended + timedelta(seconds=int(after["seconds"]))
+    return _not_before(told, task, policy)
+
+
+def _not_before(told: datetime | None, task: Task, policy: FailuresPolicy) -> datetime | None:
+    """When a wait ends. None: neither reset time nor the end of the attempt is known."""
+    ended = task.finished_at
     if ended is None:
-        return None
-    if after := _RESET_IN.search(text):
-        return ended + timedelta(seconds=int(after["seconds"]))
-    return ended + timedelta(seconds=policy.default_wait)
+        return told
+    believed = told is not None and told <= ended + timedelta(seconds=policy.longest_wait)
+    return told if believed else ended + timedelta(seconds=policy.default_wait)
 
 
 def _named(reason: str, policy: FailuresPolicy) -> Failure:

@@ -43,6 +43,7 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "completion.claims_count": AT_MOST,
     "completion.ask_after": AT_MOST,
     "failures.default_wait": AT_LEAST,
+    "failures.longest_wait": AT_MOST,
     "failures.stale_cancel_within": AT_MOST,
     "failures.durable_after": AT_LEAST,
     "failures.most_attempts": AT_MOST,
@@ -126,6 +127,8 @@ def _limits(policy: Policy) -> Iterator[Limit]:
     reasons = policy.failures.reason
     free = tuple(one.id for one in reasons if not one.charged)
     yield Limit("failures.uncharged", WITHIN, free)
+    typed = tuple(name for one in reasons if not one.charged for name in one.classes)
+    yield Limit("failures.uncharged_classes", WITHIN, typed)
     shared = tuple(one.id for one in reasons if one.infrastructure)
     yield Limit("failures.infrastructure", WITHIN, shared)
 

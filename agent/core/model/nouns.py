@@ -241,6 +241,29 @@ class JudgeRecord(Noun):
         return next((one for one in self.commands if not one.ok), None)
 
 
+FailureClass = Literal[
+    "rate-limit", "quota", "overloaded", "server", "network", "auth", "spawn-failed", "killed",
+    "out-of-memory", "time-limit", "stalled", "denied", "context-overflow", "malformed",
+    "host-stopped", "lease-lost", "out-of-reach", "none", "unknown",
+]  # fmt: skip
+"""What ended an attempt badly, as its worker host or the agent's own program reports it.
+
+`server`: the model's provider failed; `network`: it could not be reached; `malformed`: its answer
+was none. `denied`: the agent was not allowed to use its tools. `killed`: by a signal that the host
+did not send. `out-of-reach`: the queue did not answer the host for so long that the lease ran out.
+`none`: nothing typed is wrong; `unknown`: something is, and nobody typed what."""
+
+
+class AttemptFailure(Noun):
+    """How an attempt ended badly, as a type and not as text."""
+
+    class_: FailureClass = Field(alias="class")
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    """The provider's HTTP status."""
+    retry_at: AwareDatetime | None = None
+    """When the provider's limit ends, as it says itself."""
+
+
 class Baseline(Noun):
     """Where two branches were on the remote before an attempt was sent."""
 
@@ -333,6 +356,8 @@ class Task(Noun):
     last_interrupt_at: AwareDatetime | None = None
     cancel_requested: bool | None = None
     last_error: str | None = None
+    failure: AttemptFailure | None = None
+    """How the current attempt ended badly, as its worker host typed it."""
     final_response: str | None = None
     final_response_truncated: bool | None = None
     judge: JudgeRecord | None = None
@@ -573,6 +598,8 @@ def contradiction(task: Task, now: AwareDatetime) -> str | None:
             return why
     if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.final_response:
         return f"a {task.status} task has a final response"
+    if task.status in (Status.PLANNED, Status.QUEUED, Status.RUNNING) and task.failure:
+        return f"a {task.status} task has a failure"
     if task.started_at and task.finished_at and task.finished_at < task.started_at:
         return "finishedAt lies before startedAt"
     return None

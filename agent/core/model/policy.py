@@ -5,12 +5,12 @@ A policy is read by an adapter and handed in; nothing here knows where it came f
 
 import re
 from functools import cached_property
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agent.core.model.actions import READING, Action
-from agent.core.model.nouns import ProofKind, TaskKind
+from agent.core.model.nouns import FailureClass, ProofKind, TaskKind
 
 Seconds = Annotated[float, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -86,6 +86,8 @@ class ReasonPolicy(Table):
     charged: Flag
     """It counts against the task's attempts."""
     infrastructure: Flag
+    classes: tuple[FailureClass, ...] = ()
+    """The classes of typed failures that it is the reason of; they come before any text."""
     patterns: tuple[str, ...] = ()
     """Regular expressions over observed output; a group `subject` names what is at fault."""
     words: tuple[Annotated[str, Field(pattern=r"^[^A-Z]+$")], ...] = ()
@@ -119,6 +121,8 @@ class ReasonPolicy(Table):
         return tuple(re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in self.patterns)
 
 
+UNTYPED: Final = frozenset({"none", "unknown"})
+"""The classes that say nothing: the text is searched then."""
 NAMED: Final = ("stale-cancel", "truncated-session", "lost", "task-fault", "unknown")
 """The reasons that the code names itself, without a pattern."""
 
@@ -129,6 +133,8 @@ class FailuresPolicy(Table):
     reason: tuple[ReasonPolicy, ...]
     default_wait: Seconds
     """For a provider's limit that names no reset time."""
+    longest_wait: Seconds
+    """A reset time that lies further away is not believed."""
     stale_cancel_within: Seconds
     """A retry that is cancelled so soon fell over a flag of an earlier attempt."""
     durable_after: Count
@@ -140,6 +146,21 @@ class FailuresPolicy(Table):
     def by_id(self) -> dict[str, ReasonPolicy]:
         """The reasons by their ids."""
         return {reason.id: reason for reason in self.reason}
+
+    @cached_property
+    def by_class(self) -> dict[str, ReasonPolicy]:
+        """The reason of each class of typed failures."""
+        return {name: reason for reason in self.reason for name in reason.classes}
+
+    @model_validator(mode="after")
+    def _every_class_has_one_reason(self) -> Self:
+        named = [name for reason in self.reason for name in reason.classes]
+        for name in get_args(FailureClass):
+            wanted = 0 if name in UNTYPED else 1
+            if named.count(name) != wanted:
+                where = "exactly one reason" if wanted else "no reason"
+                raise ValueError(f"the class {name!r} must stand in `classes` of {where}")
+        return self
 
     @model_validator(mode="after")
     def _named_reasons(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from agent.core.model.nouns import (
+    AttemptFailure,
     Command,
     ControlPlane,
     Criterion,
@@ -133,6 +134,8 @@ class TaskView(Noun):
     last_message: str | None = None
     """The text of the latest trace event, at most 400 characters."""
     last_error: str | None = None
+    failure: AttemptFailure | None = None
+    """How the attempt ended badly, as its worker host typed it; None: nobody typed it."""
     final_response: str | None = None
     final_response_truncated: bool = False
     """True also when the queue does not say: what may be cut is never taken for whole."""
@@ -229,6 +232,8 @@ class Report(Noun):
     final_response: str | None = None
     final_response_truncated: bool = False
     last_error: str | None = None
+    failure: AttemptFailure | None = None
+    """What ended it badly, as a type. None: its text is all that is known."""
     session: str | None = None
     tree_gone: bool | None = None
     """Whether the host has seen that no process of the attempt is left; None: it cannot know."""

@@ -20,6 +20,7 @@ def derive(assessed: TaskAssessment | None, proposal: Proposal) -> dict[str, str
         "attempts left": task.attempts_left,
         "final response": _seal(task.final_response),
         "last error": _seal(task.last_error),
+        "failure": task.failure.class_ if task.failure else None,
         "prompt before": _seal(task.prompt),
         "review": _seal(task.review.model_dump(mode="json") if task.review else None),
         "defect": f"{assessed.defect.id} {assessed.defect.status}" if assessed.defect else None,

@@ -26,6 +26,7 @@ _DIRECTLY: Final[Mapping[Action, Into]] = {
     Action.HAND_OVER: "issue",
     Action.WRITE_REFERENCE: "reference",
 }
+_FOR_A_DEFECT: Final = (Action.SPLIT_DEFECT, Action.OPEN_ISSUE, Action.PARK)
 
 _RECOGNISED: Final = (
     "A failing command, or the agent's own last error, prints a line like this one, and the "
@@ -57,7 +58,11 @@ def lesson_of(
     """Where this task's failure is recorded; None: it neither blocks the delivery nor came back."""
     if proposal.action is Action.WRITE_REFERENCE and assessed.lesson is not None:
         return Lesson("reference", rule_of(assessed.lesson, policy))
-    failure = assessed.failure
+    failure, defect = assessed.failure, assessed.defect
+    is_shared = failure is not None and failure.rule == "split"
+    if not is_shared and defect is not None and proposal.action in _FOR_A_DEFECT:
+        # It waits for a defect of which its own result says nothing any more.
+        return Lesson(_DIRECTLY[proposal.action], rule_of(defect, policy))
     if failure is None:
         return None
     if failure.rule == "split":

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.core.model.actions import digest
 from agent.core.model.nouns import (
+    AttemptFailure,
     Heartbeat,
     LateReport,
     Noun,
@@ -81,6 +82,7 @@ class Attempt:
     last_sequence: int = 0
     last_message: str | None = None
     last_error: str | None = None
+    failure: AttemptFailure | None = None
     final_response: str | None = None
     final_response_truncated: bool = False
     session: str | None = None
@@ -389,6 +391,8 @@ def apply_report(
         state=step(current.state, ENDINGS[report.state, current.stop]),
         finished_at=at,
         last_error=_error(current, report),
+        # A stop that the queue asked for is no failure of anybody.
+        failure=report.failure if current.stop is None or report.state != "stopped" else None,
         final_response=report.final_response,
         final_response_truncated=report.final_response_truncated,
         session=report.session or current.session,
@@ -528,6 +532,7 @@ TASK_COLUMNS: Final = frozenset({"order", "created_at"})
 _READ: Final[Mapping[str, Callable[[Any], object]]] = {
     "state": Status,
     "order": Order.model_validate_json,
+    "failure": AttemptFailure.model_validate_json,
     "final_response_truncated": bool,
     "tree_gone": bool,
     "pushed": Pushed.model_validate_json,
