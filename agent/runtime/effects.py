@@ -177,8 +177,15 @@ def _remember_retry(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=attempt + 1, charged=tuple(sorted(charged)), review=None,
-        at_risk_polls=0, **_noted(ports, proposal),
+        at_risk_polls=0, **_freed(ports, proposal), **_noted(ports, proposal),
     )  # fmt: skip
+
+
+def _freed(ports: Ports, proposal: Proposal) -> dict[str, object]:
+    freed = set(_task_record(ports, proposal).freed_by_text)
+    if proposal.freed_by_text:
+        freed.add(_attempt(proposal))
+    return {"freed_by_text": tuple(sorted(freed))}
 
 
 def _remember_release(
@@ -188,7 +195,8 @@ def _remember_release(
     _save(
         ports, proposal, at,
         status="submitted", sent_attempt=_attempt(proposal) + 1, blocked_by=proposal.defect,
-        canary=True, review=None, at_risk_polls=0, **_noted(ports, proposal),
+        canary=True, review=None, at_risk_polls=0, **_freed(ports, proposal),
+        **_noted(ports, proposal),
     )  # fmt: skip
 
 

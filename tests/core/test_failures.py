@@ -341,18 +341,18 @@ def test_where_a_class_stands_among_the_other_signs(over, reason):
 
 
 @pytest.mark.parametrize(
-    ("after", "waits"),
+    ("after", "typed", "text"),
     [
-        pytest.param(5 * 3600, 5 * 3600, id="as the provider says"),
-        pytest.param(7 * 86_400, 7 * 86_400, id="a week"),
-        pytest.param(-60, -60, id="it is over already"),
-        pytest.param(9 * 86_400, 900, id="too far away to be believed"),
-        pytest.param(7 * 365 * 86_400, 900, id="in years"),
-        pytest.param(None, 900, id="not said"),
+        pytest.param(5 * 3600, 5 * 3600, 5 * 3600, id="as the provider says"),
+        pytest.param(7 * 86_400, 7 * 86_400, 900, id="a week"),
+        pytest.param(-60, -60, -60, id="it is over already"),
+        pytest.param(9 * 86_400, 900, 900, id="too far away to be believed"),
+        pytest.param(7 * 365 * 86_400, 900, 900, id="in years"),
+        pytest.param(None, 900, 900, id="not said"),
     ],
 )
 @pytest.mark.parametrize("how", ["typed", "text"])
-def test_a_wait_ends_with_the_limit_and_is_bounded(how, after, waits):
+def test_a_wait_ends_with_the_limit_and_is_bounded(how, after, typed, text):
     end = w.NOW - timedelta(seconds=100)
     at = None if after is None else end + timedelta(seconds=after)
     over = {"failure": w.typed("quota", at)}
@@ -361,7 +361,29 @@ def test_a_wait_ends_with_the_limit_and_is_bounded(how, after, waits):
         over = {"last_error": f"usage limit reached{said}"}
     found = failures.assess(w.ended(finished_at=end, **over), w.policy().failures)
     assert found is not None
-    assert found.retry_at == end + timedelta(seconds=waits)
+    assert found.retry_at == end + timedelta(seconds=typed if how == "typed" else text)
+
+
+FREED = [
+    pytest.param({"last_error": "rate_limit_exceeded"}, "rate-limit", id="a wait"),
+    pytest.param({"last_error": "sh: gh: command not found"}, "missing-tool", id="a shared cause"),
+]
+
+
+@pytest.mark.parametrize(("freed", "heard"), [(None, True), (2, True), (3, False), (9, False)])
+@pytest.mark.parametrize(("over", "reason"), FREED)
+def test_what_was_only_printed_sets_a_task_free_a_few_times(over, reason, freed, heard):
+    task = w.ended(status="failed", freed_by_text=freed, **over)
+    found = failures.assess(task, w.policy().failures)
+    assert (found.reason, found.charged) == ((reason, False) if heard else ("task-fault", True))
+    assert found.suspected is heard
+    assert (reason in found.why and str(freed) in found.why) is not heard
+
+
+def test_what_was_typed_is_no_suspicion():
+    task = w.ended(status="failed", freed_by_text=9, failure=w.typed("rate-limit"))
+    found = failures.assess(task, w.policy().failures)
+    assert (found.reason, found.charged, found.suspected) == ("rate-limit", False, False)
 
 
 @pytest.mark.parametrize(

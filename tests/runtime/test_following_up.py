@@ -40,6 +40,23 @@ def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_wait
     assert "wavekeeper/T-1" in text
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda number: "rate_limit_exceeded",
+        lambda number: f"sh: tool-{number}: command not found",
+    ],
+    ids=["a limit", "another tool each time"],
+)
+def test_a_worker_that_prints_a_cause_each_time_is_heard_three_times(tmp_path, said):
+    """Then it costs attempts of its own, of which it has three."""
+    world = SmallWorld(tmp_path, {("T-1", n): Turn(error=said(n)) for n in range(1, 12)})
+    world.submit(spec())
+    world.run(ticks=60)
+    assert world.outcome()["T-1"] == ("handed-over", 6)
+    assert len(issues(tmp_path)) <= 4
+
+
 def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tmp_path):
     never = {("fix-d-1", n): wrong(n) for n in (1, 2, 3)}
     world = SmallWorld(tmp_path, {("T-1", 1): Turn(commit=PUSHED, checks=MISSING)} | never)

@@ -60,6 +60,8 @@ class Failure:
     """What must hold in the long run, so that a shared cause does not come back."""
     retry_at: datetime | None = None
     """For `wait`: not before this time."""
+    suspected: bool = False
+    """It was read out of text, which whoever printed it may have made up."""
 
 
 def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
@@ -74,13 +76,23 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
         return typed
     for text in _observed(task):
         if found := _search(text, task, policy):
-            return found
+            return found if _is_heard(found, task, policy) else _used_up(found, task, policy)
     if task.final_response_truncated and not (task.judge and task.judge.verdict == "pass"):
         return _named("truncated-session", policy)
     judged = task.judge is not None and task.judge.verdict == "fail"
     if judged or task.status is Status.SUCCEEDED:
         return _named("task-fault", policy)
     return _named("unknown", policy)
+
+
+def _is_heard(found: Failure, task: Task, policy: FailuresPolicy) -> bool:
+    """Text may set a task free of an attempt, but not again and again."""
+    return not found.infrastructure or (task.freed_by_text or 0) < policy.most_freed_by_text
+
+
+def _used_up(found: Failure, task: Task, policy: FailuresPolicy) -> Failure:
+    why = f"what it printed says {found.reason}, as it did {task.freed_by_text} times before"
+    return replace(_named("task-fault", policy), why=f"{why}; it counts as the task's own now.")
 
 
 def _typed(task: Task, policy: FailuresPolicy) -> Failure | None:
@@ -96,7 +108,8 @@ def _typed(task: Task, policy: FailuresPolicy) -> Failure | None:
     found = _named(policy.by_class[task.failure.class_].id, policy)
     if found.rule != "wait":
         return found
-    return replace(found, retry_at=_not_before(task.failure.retry_at, task, policy))
+    until = _not_before(task.failure.retry_at, task, policy, policy.longest_wait)
+    return replace(found, retry_at=until)
 
 
 def same_failure(result: CommandResult, fingerprint: str, policy: FailuresPolicy) -> bool:
@@ -190,6 +203,7 @@ def _found(
         excerpt=text[start : end if end >= 0 else len(text)].strip()[:400],
         contract=reason.contract,
         retry_at=_reset(text, task, policy) if reason.rule == "wait" else None,
+        suspected=True,
     )
 
 
@@ -212,15 +226,17 @@ def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
         told = datetime.fromtimestamp(int(at["epoch"]), UTC)
     elif (after := _RESET_IN.search(text)) and ended is not None:
         told = ended + timedelta(seconds=int(after["seconds"]))
-    return _not_before(told, task, policy)
+    return _not_before(told, task, policy, policy.longest_told_wait)
 
 
-def _not_before(told: datetime | None, task: Task, policy: FailuresPolicy) -> datetime | None:
+def _not_before(
+    told: datetime | None, task: Task, policy: FailuresPolicy, longest: float
+) -> datetime | None:
     """When a wait ends. None: neither reset time nor the end of the attempt is known."""
     ended = task.finished_at
     if ended is None:
         return told
-    believed = told is not None and told <= ended + timedelta(seconds=policy.longest_wait)
+    believed = told is not None and told <= ended + timedelta(seconds=longest)
     return told if believed else ended + timedelta(seconds=policy.default_wait)
 
 

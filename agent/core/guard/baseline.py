@@ -44,6 +44,8 @@ _NUMBERS: Final[Mapping[str, str]] = {
     "completion.ask_after": AT_MOST,
     "failures.default_wait": AT_LEAST,
     "failures.longest_wait": AT_MOST,
+    "failures.longest_told_wait": AT_MOST,
+    "failures.most_freed_by_text": AT_MOST,
     "failures.stale_cancel_within": AT_MOST,
     "failures.durable_after": AT_LEAST,
     "failures.most_attempts": AT_MOST,

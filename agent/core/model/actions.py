@@ -173,6 +173,8 @@ class Proposal(Noun):
     """The new window, for the window's actions."""
     charged: bool = False
     """The attempt that ended counts against the task's budget."""
+    freed_by_text: bool = False
+    """It does not, and only because of what was printed."""
     fresh_session: bool = False
     """Start the next attempt without the agent's earlier session."""
 

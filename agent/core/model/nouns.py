@@ -341,6 +341,8 @@ class Task(Noun):
     """Why nothing is decided about the task: it, or what it rests on, could not be read."""
     attempt: int | None = None
     attempts_left: int | None = None
+    freed_by_text: Annotated[int, Field(ge=0)] | None = None
+    """How many earlier attempts cost nothing because of what was printed; None: it is unknown."""
     """Attempts the task may still be given after this one; infrastructure faults use up none."""
     session_continuable: bool | None = None
     started_at: AwareDatetime | None = None

@@ -134,7 +134,11 @@ class FailuresPolicy(Table):
     default_wait: Seconds
     """For a provider's limit that names no reset time."""
     longest_wait: Seconds
-    """A reset time that lies further away is not believed."""
+    """A reset time that a worker host typed and that lies further away is not believed."""
+    longest_told_wait: Seconds
+    """The same for a reset time that was only printed."""
+    most_freed_by_text: Count
+    """So many attempts of a task may cost nothing because of what was printed."""
     stale_cancel_within: Seconds
     """A retry that is cancelled so soon fell over a flag of an earlier attempt."""
     durable_after: Count

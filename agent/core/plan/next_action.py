@@ -91,7 +91,10 @@ def _release(assessed: TaskAssessment, defect: Defect) -> Proposal:
         judge = _judge(assessed, f"{defect.id} is {how}; what was pushed is judged again")
         return judge.model_copy(update={"defect": defect.id})
     reason = f"{defect.id} is {how}; the task continues under its own identity"
-    return _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
+    released = _do(assessed, Action.RELEASE, reason, defect=defect.id, prompt=True)
+    # What stopped another task as well is more than this one's word.
+    alone = len(defect.seen_in) <= 1
+    return _freed(released, assessed.failure if alone else None)
 
 
 def _was_stopped_in_the_judgement(task: Task) -> bool:
@@ -231,7 +234,13 @@ def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -
         return _leave(assessed, f"{why}; waits, because the end of the attempt is unknown")
     if failure.retry_at is not None and now < failure.retry_at:
         return _leave(assessed, f"{why}; waits until {failure.retry_at:%Y-%m-%d %H:%M:%SZ}")
-    return _retry(assessed, why, charged=False)
+    return _freed(_retry(assessed, why, charged=False), failure)
+
+
+def _freed(proposal: Proposal, failure: Failure | None) -> Proposal:
+    """The proposal, with whether only text sets the attempt free that ended."""
+    by_text = failure is not None and failure.suspected and failure.infrastructure
+    return proposal.model_copy(update={"freed_by_text": True}) if by_text else proposal
 
 
 def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
