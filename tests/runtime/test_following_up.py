@@ -43,7 +43,7 @@ def test_a_task_that_is_handed_over_says_in_an_issue_what_blocks_it_and_who_wait
 @pytest.mark.parametrize(
     "said",
     [
-        lambda number: "rate_limit_exceeded",
+        lambda _: "rate_limit_exceeded",
         lambda number: f"sh: tool-{number}: command not found",
     ],
     ids=["a limit", "another tool each time"],
