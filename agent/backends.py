@@ -169,6 +169,10 @@ class AgentBackend(Generic[Own]):
     """The table without `name`, and without `kind` unless the model has that field."""
     open: Callable[[Own, Context], Runner]
     check: Callable[[Own, Context], Iterable[Check]] = _nothing_to_check
+    stall_limit: float | None = None
+    """Seconds without progress after which such an agent has stalled, unless a person configures
+    others. The events of its runs are then those of `core.model.agent_events`. None: they are not,
+    and nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

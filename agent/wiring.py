@@ -87,6 +87,7 @@ from agent.runtime.judging import JudgeHost, JudgeSettings
 from agent.runtime.loop import Loop
 from agent.runtime.status import REFUSED, RefusedCommand
 from agent.runtime.tick import TickResult
+from agent.runtime.watchdog import StallLimits
 from agent.runtime.worker import Worker, WorkerSettings
 
 if TYPE_CHECKING:
@@ -551,6 +552,11 @@ def worker(
             poll_every=min(1.0, own.heartbeat),
             grace=own.grace,
             time_limit=own.time_limit,
+            stall=StallLimits(
+                quiet=own.stall_limit or agent.backend.stall_limit,
+                tool=own.tool_limit,
+                understood=agent.backend.stall_limit is not None,
+            ),
             folder=places.runs / name,
         ),
         tell=tell,

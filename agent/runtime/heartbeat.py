@@ -10,9 +10,9 @@ from agent.core.model.queueing import Beat, Lease, NewEvent
 from agent.errors import QueueUnavailableError, UnusableStoreError
 from agent.ports import Clock, WorkSource
 
-Halt = Literal["cancel", "fenced", "cut-off", "host", "time", "fault"]
+Halt = Literal["cancel", "fenced", "cut-off", "host", "time", "stalled", "fault"]
 """Why an attempt is stopped: the queue asks; the attempt is no longer ours; we cannot know whether
-it still is; the host stops; its time is up; a bug."""
+it still is; the host stops; its time is up; it does not get on; a bug."""
 
 OUT_OF_REACH: Final = (QueueUnavailableError, UnusableStoreError)
 """The queue did not take the call, and may take it later."""

@@ -26,6 +26,7 @@ from agent.errors import SpawnError, WorktreeError
 from agent.ports import Clock, Exit, Run, Runner, RunSpec, WorkSource, Worktrees
 from agent.runtime.heartbeat import OUT_OF_REACH, HeartbeatSender
 from agent.runtime.host_files import only_one, replace_file
+from agent.runtime.watchdog import NEVER, Stall, StallLimits, Watchdog
 
 Ending = Literal["succeeded", "failed", "stopped"]
 
@@ -47,6 +48,7 @@ class WorkerSettings:
     """For the agent of one attempt."""
     folder: Path
     """One run folder per attempt."""
+    stall: StallLimits = NEVER
 
 
 class _Claim(Noun):
@@ -169,6 +171,8 @@ class _Attempt:
         self._exit: Exit | None = None
         self._looked = host.clock.now()
         """When this host last saw that it was awake."""
+        self._watchdog = Watchdog(host.settings.stall, self._looked, adopted=True)
+        self._stalled: Stall | None = None
 
     def _go(self) -> None:
         try:
@@ -216,6 +220,7 @@ class _Attempt:
             return None
         self._looked = host.clock.now()
         self._save(cwd=str(cwd), started_at=self._looked)
+        self._watchdog = Watchdog(host.settings.stall, self._looked, adopted=False)
         run = host.runner.start(self._spec())
         host.tell(f"{self.title}: started")
         return run
@@ -225,11 +230,16 @@ class _Attempt:
         while True:
             self._leave_out_sleep()
             self._exit = run.poll()
-            self.sender.say(run.events())
+            events = run.events()
+            self.sender.say(events)
             if self._exit is not None:
                 return self._exit
+            self._watchdog.hear(events, self._looked)
+            self._stalled = self._watchdog.bite(self._looked)
             if self._overdue():
                 self.sender.halt("time")
+            elif self._stalled is not None:
+                self.sender.halt("stalled")
             if self.sender.halted.wait(self._host.settings.poll_every):
                 self._stop()
                 return None
@@ -240,6 +250,7 @@ class _Attempt:
         away = self._looked - before
         if since is not None and away > timedelta(seconds=self._host.settings.lease):
             self.remember(started_at=since + away)
+            self._watchdog.leave_out(away)
 
     def _overdue(self) -> bool:
         since = self._claim.started_at
@@ -268,6 +279,8 @@ class _Attempt:
             case "time":
                 why = f"time limit of {settings.time_limit:g} s reached"
                 return self._report("failed", why, _typed("time-limit"))
+            case "stalled" if self._stalled is not None:
+                return self._report("failed", self._stalled.why, _typed(self._stalled.class_))
             case "cut-off":
                 why = "the queue was out of reach until the lease ran out"
                 return self._report("failed", why, _typed("out-of-reach"))

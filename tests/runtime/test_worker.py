@@ -13,6 +13,7 @@ import pytest
 from agent.adapters.agents.command import CommandRunner
 from agent.core.model.nouns import AttemptFailure, Status
 from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
+from agent.runtime.watchdog import StallLimits
 from tests.adapters import git_person
 from tests.adapters.processes import until
 from tests.runtime.worker_world import (
@@ -213,6 +214,22 @@ def test_an_outage_that_nobody_noticed_is_reported(world: World) -> None:
         view = world.over()
     assert (view.state, view.tree_gone) == (Status.FAILED, True)
     assert view.last_error == "the queue was out of reach until the lease ran out"
+
+
+def test_an_agent_that_does_not_get_on_is_stopped_on_a_live_host(world: World) -> None:
+    world.submit("echo so far\n" + DEAF)
+    with world.host(stall=StallLimits(quiet=LEASE)):
+        world.ready(2)
+        until(lambda: world.texts() == ["so far", "ready"])
+        world.beaten()
+        with world.way:
+            world.clock.ahead += timedelta(seconds=0.6 * LEASE)
+        world.beaten()
+        world.clock.ahead += timedelta(seconds=0.6 * LEASE)
+        view = world.over()
+        assert world.running() == []
+    assert view.failure == AttemptFailure(class_="stalled")
+    assert view.last_error == f"no progress for {LEASE:g} s"
 
 
 def test_a_machine_that_slept_goes_on_where_it_was(world: World) -> None:

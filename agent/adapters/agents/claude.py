@@ -18,6 +18,7 @@ from agent.adapters.agents import resets
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.agents.faults import classify
 from agent.adapters.agents.program import (
+    STALL_LIMIT,
     AgentProgram,
     KnownAgentSettings,
     check_program,
@@ -285,4 +286,6 @@ def _check(own: ClaudeSettings, _context: Context) -> Iterator[Check]:
         yield warn_of_full_access(f"permission = {own.permission!r}")
 
 
-BACKEND: Final = AgentBackend(settings=ClaudeSettings, open=_open, check=_check)
+BACKEND: Final = AgentBackend(
+    settings=ClaudeSettings, open=_open, check=_check, stall_limit=STALL_LIMIT
+)

@@ -17,6 +17,7 @@ from agent.adapters.agents import resets
 from agent.adapters.agents.command import CommandRunner
 from agent.adapters.agents.faults import classify
 from agent.adapters.agents.program import (
+    STALL_LIMIT,
     AgentProgram,
     KnownAgentSettings,
     check_program,
@@ -238,4 +239,6 @@ def _check(own: CodexSettings, _context: Context) -> Iterator[Check]:
         yield warn_of_full_access(f"sandbox = {own.sandbox!r}")
 
 
-BACKEND: Final = AgentBackend(settings=CodexSettings, open=_open, check=_check)
+BACKEND: Final = AgentBackend(
+    settings=CodexSettings, open=_open, check=_check, stall_limit=STALL_LIMIT
+)

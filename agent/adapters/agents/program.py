@@ -24,6 +24,8 @@ from agent.core.model.nouns import AttemptFailure, FailureClass
 from agent.core.model.queueing import NewEvent
 from agent.ports import Exit
 
+STALL_LIMIT: Final = 1200.0
+"""Seconds. Of 858 turns of real sessions none was silent for longer than 1,074 s and went on."""
 _SIGNALLED: Final = 128
 """A program that a signal n ended, and that says so by its exit code, adds n to this."""
 _NAMED: Final = 5

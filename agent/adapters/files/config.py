@@ -133,6 +133,12 @@ class WorkerSettings(CommandSettings):
     grace: Seconds = 10.0
     """Seconds between asking an agent to stop and killing it."""
     time_limit: Seconds = 7200.0
+    """For one attempt."""
+    stall_limit: Seconds | None = None
+    """Without progress; then the agent is stopped. None: 20 minutes for the kinds whose events are
+    understood, and never for others, of which each line they print is progress."""
+    tool_limit: Seconds = 3600.0
+    """For one tool of an agent whose events are understood."""
     queues: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     """The queues it takes work from; empty: all."""
     isolation: Isolation | None = None

@@ -8,7 +8,7 @@ trace of an attempt an event stands by its `kind` and its `words`.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from agent.core.model.nouns import AttemptFailure, FailureClass, Usage
 
@@ -206,6 +206,17 @@ AgentEvent = (
     | Failed
     | Unknown
 )
+
+
+PROGRESS: Final = frozenset(
+    one.kind
+    for one in (
+        Started, Message, Reasoning, ToolFinished, FileChanged, Denied, TokensUsed, Completed,
+        Failed,
+    )
+)  # fmt: skip
+"""The kinds of events by which an agent gets on. A retry, a limit and what nobody understands are
+none; and a tool that has begun is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
