@@ -326,6 +326,27 @@ def log(
     command(*_here(context), task=task, follow=follow, as_json=as_json)
 
 
+@app.command(epilog="Example: wavekeeper logs T-1 -f")
+def logs(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the queue.")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the attempt has ended.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="N", help="An earlier attempt, not the latest.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every event, one JSON object a line.")
+    ] = False,
+) -> None:
+    """Show what the agent of a task did, event by event."""
+    from agent.cli.logs import logs as command
+
+    command(*_here(context), task, attempt=attempt, follow=follow, as_json=as_json)
+
+
 @app.command(epilog="Example: wavekeeper explain T-1")
 def explain(
     context: typer.Context,

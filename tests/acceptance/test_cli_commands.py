@@ -24,7 +24,7 @@ from agent.core.model.queueing import JudgementOrder
 from tests.acceptance.program import GOOD, SETTINGS, Project, here
 from tests.adapters.processes import running, until
 
-COMMANDS = ("init", "submit", "run", "work", "judge", "status", "doctor", "demo", "decide")
+COMMANDS = ("init", "submit", "run", "work", "judge", "status", "doctor", "demo", "decide", "logs")
 
 
 @pytest.fixture(scope="module")
