@@ -16,7 +16,7 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
-from agent.adapters.agents import isolation
+from agent.adapters.agents import isolation, users
 from agent.adapters.common import git
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
@@ -200,8 +200,11 @@ def _count(waiting: Sequence[object]) -> str:
 
 
 def _isolation(settings: Settings) -> str | Check:
-    """Whether agents are kept apart here; bubblewrap is tried."""
-    if isolation.choose(settings.worker.isolation) == "bubblewrap":
+    """Whether agents are kept apart here; what is asked for is tried."""
+    kind = isolation.choose(settings.worker.isolation)
+    if kind == "user":
+        return _other_users(settings)
+    if kind == "bubblewrap":
         own = settings.worker
         if missing := [str(one) for one in (*own.readable, *own.writable) if not one.exists()]:
             said = f"{missing[0]} is not there, so no agent can read or write it"
@@ -215,6 +218,21 @@ def _isolation(settings: Settings) -> str | Check:
         said += f" (bubblewrap does not work here: {why})"
         fix = "install the package bubblewrap, and allow user namespaces to others than root"
     return Check(name="isolation", state="warn", said=said, fix=fix)
+
+
+def _other_users(settings: Settings) -> str | Check:
+    """Whether agents can run as the configured users, safely, and can start their program."""
+    wiring.boundary(settings)
+    named = settings.worker.agent_users
+    said = f"{isolation.AS_OTHERS} ({', '.join(str(one) for one in named)})"
+    command = getattr(settings.agent and settings.agent.settings, "command", None) or ("true",)
+    search = getattr(settings.agent and settings.agent.settings, "search_path", None)
+    program = shutil.which(command[0], path=search)
+    if program is not None and (who := users.may_run(named, Path(program))) is not None:
+        said = f"{who} may not run {program}"
+        fix = "install it where every user may run it, such as /usr/local/bin, or open its folder"
+        return Check(name="isolation", state="fail", said=said, fix=fix)
+    return f"{said}; checks have the network"
 
 
 def _credentials(settings: Settings) -> str | Check:

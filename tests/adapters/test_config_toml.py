@@ -78,7 +78,7 @@ REFUSED = [
     pytest.param('"https://gateway', '"https://me:key@gateway', "names no user", id="a key in it"),
     pytest.param('"REVIEW_KEY"', '"sk-ant-123"', "no name of an environment", id="the key itself"),
     pytest.param('"SSH_AUTH_SOCK"', '"REVIEW_KEY"', "a key of the supervisor", id="its own key"),
-    pytest.param('"bubblewrap"', '"user"', "not built yet; write bubblewrap", id="another user"),
+    pytest.param('"bubblewrap"', '"user"', "so name users of this machine", id="another user"),
     pytest.param(
         '"bubblewrap"', '"docker"', "not one of bubblewrap, user, none", id="no isolation"
     ),

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -30,6 +31,7 @@ import psutil
 from agent.adapters.agents import isolation
 from agent.adapters.agents import output as agent_output
 from agent.adapters.agents.settings import CommandAgentSettings
+from agent.adapters.agents.users import Lent, Users
 from agent.backends import AgentBackend, Boundary, Check, Context
 from agent.core.model.nouns import CommandResult
 from agent.core.model.queueing import NewEvent
@@ -80,44 +82,75 @@ class CommandRunner:
         self._env = dict(env)
         self._scope = scope
         self._reading = _Reading(output, now, final)
-        is_apart = boundary is not None and boundary.isolation == "bubblewrap"
+        kind = "none" if boundary is None else boundary.isolation
+        is_apart = boundary is not None and kind == "bubblewrap"
         self._bubblewrap = isolation.Bubblewrap(boundary) if boundary and is_apart else None
+        self._users = Users(boundary) if boundary and kind == "user" else None
 
     def start(self, spec: RunSpec) -> Run:
         folder = spec.folder.absolute()
-        prompt = folder / "prompt"
-        source = str(prompt) if self._prompt == "stdin" else "-"
-        command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
-        env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
+        source = str(folder / "prompt") if self._prompt == "stdin" else "-"
+        if self._users is not None and (run := self.adopt(spec)) is not None:
+            # The shim would say so as well, but the run has what would be given away again.
+            return run
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(prompt, spec.prompt.encode())
-            argv = command
-            if self._bubblewrap is not None and spec.cwd.is_dir():
-                room = isolation.Room(spec.cwd.absolute(), folder, env)
-                argv = self._bubblewrap.agent(command, self._argv, room, task_of(spec.mark), prompt)
-                self._bubblewrap.furnish(folder, env)
-            shim = subprocess.run(
-                [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *argv],
-                env={**env, isolation.KEEPER: role},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                timeout=_START_LIMIT,
-                check=False,
-            )
+            _replace(folder / "prompt", spec.prompt.encode())
+            with self._agent_apart(spec, folder) as how:
+                cwd = spec.cwd.absolute()
+                shim = subprocess.run(
+                    [sys.executable, "-I", "-S", _SHIM, folder, cwd, source, *how.argv],
+                    env=how.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=how.kept_open,
+                    timeout=_START_LIMIT,
+                    check=False,
+                )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             _end(lambda one: one.mark == spec.mark, 0)
-            raise SpawnError(f"cannot start {command[0]}: {_one_line(error)}") from error
+            raise SpawnError(f"cannot start {self._argv[0]}: {_one_line(error)}") from error
         answer = (agent_output.decode(shim.stdout).strip().splitlines() or ["no answer"])[-1]
         if answer not in ("started", "there"):
-            raise SpawnError(f"cannot start {command[0]}: {answer.removeprefix('error ')}")
-        return _CommandRun(spec, self._reading)
+            raise SpawnError(f"cannot start {self._argv[0]}: {answer.removeprefix('error ')}")
+        return self._run_of(spec)
 
     def adopt(self, spec: RunSpec) -> Run | None:
         there = (spec.folder / "started").exists() or _held(spec.folder)
-        return _CommandRun(spec, self._reading) if there else None
+        return self._run_of(spec) if there else None
+
+    def _run_of(self, spec: RunSpec) -> Run:
+        users = self._users
+        if users is None:
+            return _CommandRun(spec, self._reading, spec.folder / "tmp")
+        temporary = users.private(spec.folder) / "tmp"
+        return _CommandRun(spec, self._reading, temporary, partial(users.end, spec.folder))
+
+    @contextlib.contextmanager
+    def _agent_apart(self, spec: RunSpec, folder: Path) -> Iterator["_Apart"]:
+        """How the shim is started for an agent."""
+        prompt, cwd, task = folder / "prompt", spec.cwd.absolute(), task_of(spec.mark)
+        if self._users is not None:
+            kept, content = isolation.environment(), spec.prompt.encode()
+            with self._users.agent(folder, task, cwd, kept, content) as lent:
+                env = {**self._environment(spec.mark, lent), isolation.KEEPER: "shim"}
+                command = self._filled(lent.private / "prompt")
+                inside = lent.command(command, cwd, env.get("PATH", os.defpath))
+                yield _Apart(inside, env, (lent.lock,))
+            return
+        env, command = self._environment(spec.mark), self._filled(prompt)
+        if self._bubblewrap is None or not cwd.is_dir():
+            yield _Apart(command, {**env, isolation.KEEPER: "shim"})
+            return
+        room = isolation.Room(cwd, folder, env)
+        inside = self._bubblewrap.agent(command, self._argv, room, task, prompt)
+        isolation.furnish(folder, env)
+        yield _Apart(inside, {**env, isolation.KEEPER: "keeper"})
+
+    def _filled(self, prompt: Path) -> list[str]:
+        return [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
 
     def sweep(self, task: str, *, before: int, grace: float) -> int:
         def older(one: _Process) -> bool:
@@ -125,7 +158,9 @@ class CommandRunner:
             same = owner == task and one.scope == self._scope
             return same and attempt.isdecimal() and int(attempt) < before
 
-        return _end(older, grace)
+        ended = _end(older, grace)
+        # Who took a new environment and lost its shim has no mark, but still its user.
+        return ended if self._users is None else ended + self._users.clear()
 
     def check(
         self,
@@ -171,6 +206,11 @@ class CommandRunner:
         self, argv: Sequence[str], cwd: Path, mark: str, readable: Sequence[Path]
     ) -> Iterator["_Apart"]:
         """How to start a check; its home and temporary folder go with it."""
+        if self._users is not None:
+            with self._users.check(cwd.absolute(), isolation.environment()) as lent:
+                env = self._environment(mark, lent)
+                yield _Apart(lent.command(argv, cwd, env.get("PATH", os.defpath)), env)
+            return
         env = self._environment(mark)
         if self._bubblewrap is None or not cwd.is_dir():
             yield _Apart(argv, env)
@@ -181,18 +221,20 @@ class CommandRunner:
         ):
             room = isolation.Room(cwd.absolute(), Path(own), env)
             inside = self._bubblewrap.check(argv, room, readable, status.fileno())
-            self._bubblewrap.furnish(room.private, env)
-            yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
+            isolation.furnish(room.private, env)
+            env[isolation.KEEPER] = "keeper"
+            yield _Apart(inside, env, (status.fileno(),), status)
 
-    def _environment(self, mark: str) -> dict[str, str]:
+    def _environment(self, mark: str, lent: Lent | None = None) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
 
         It is process 1 inside, whose environment everybody in there can read.
         """
         task, attempt, _ = mark.split("/", 2)
         kept = isolation.environment()
+        apart = lent or self._bubblewrap
         return {
-            **(kept if self._bubblewrap is None else self._bubblewrap.environment(kept)),
+            **(kept if apart is None else apart.environment(kept)),
             **self._env,
             "WAVEKEEPER_MARK": mark,
             "WAVEKEEPER_TASK": task,
@@ -203,16 +245,14 @@ class CommandRunner:
 
 @dataclass(frozen=True, slots=True)
 class _Apart:
-    """How a check is started."""
+    """How a program is started."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
+    kept_open: tuple[int, ...] = ()
+    """Descriptors that it inherits."""
     status: IO[bytes] | None = None
     """Where bubblewrap writes down how far it got; None: there is no bubblewrap."""
-
-    @property
-    def kept_open(self) -> tuple[int, ...]:
-        return () if self.status is None else (self.status.fileno(),)
 
     def was_started(self) -> bool:
         """False: bubblewrap failed, and its exit code is not the command's."""
@@ -236,7 +276,15 @@ class _Reading:
 class _CommandRun:
     """Implements `Run`; all it knows is in the folder, so it is the same ours or adopted."""
 
-    def __init__(self, spec: RunSpec, reading: _Reading) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        reading: _Reading,
+        temporary: Path,
+        kill: Callable[[], None] | None = None,
+    ) -> None:
+        self._temporary = temporary
+        self._kill = kill
         self._mark = spec.mark
         self._folder = spec.folder
         self._reading = reading
@@ -256,7 +304,7 @@ class _CommandRun:
             self._exit = self._ending(*(status or (None, None)))
             # Only now: what is left of the attempt may still write there. Its home is kept, because
             # many agents write down there what they did.
-            shutil.rmtree(self._folder / "tmp", ignore_errors=True)
+            shutil.rmtree(self._temporary, ignore_errors=True)
         return self._exit
 
     def events(self) -> Sequence[NewEvent]:
@@ -272,7 +320,7 @@ class _CommandRun:
 
     def stop(self, grace: float) -> None:
         main = self._main()
-        _end(lambda one: one.mark == self._mark or one.process == main, grace)
+        _end(lambda one: one.mark == self._mark or one.process == main, grace, self._kill)
         # A shim that nobody could find goes when its command has gone.
         deadline = time.monotonic() + _SHIM_PATIENCE
         while _held(self._folder) and time.monotonic() < deadline:
@@ -367,13 +415,16 @@ def _tree(match: Callable[[_Process], bool]) -> list[_Process]:
     return list(found.values())
 
 
-def _end(match: Callable[[_Process], bool], grace: float) -> int:
+def _end(
+    match: Callable[[_Process], bool], grace: float, kill: Callable[[], None] | None = None
+) -> int:
     """SIGTERM, after `grace` seconds SIGKILL, until two looks in a row find nothing.
 
     Two looks, because the environment of a process that is just being replaced reads as empty.
     A shim is spared until its tree is gone, so that it can write down how its command ended; and
     so is bubblewrap, because without it the agent would be killed at once, without any grace.
-    Answers how many processes there were, shims not counted.
+    Answers how many processes there were, shims not counted. `kill`: what ends them faster than
+    one by one.
     """
     asked: set[_Process] = set()
     beyond: set[_Process] = set()
@@ -381,6 +432,8 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
     shim_limit = kill_at + _SHIM_PATIENCE
     quiet = False
     while True:
+        if kill is not None and time.monotonic() >= kill_at:
+            kill()
         alive = [one for one in _tree(match) if one not in beyond]
         agents = [one for one in alive if not one.is_shim]
         if agents:
