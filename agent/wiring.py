@@ -206,6 +206,7 @@ def boundary(settings: Settings) -> Boundary:
 def _kept(settings: Settings) -> Iterator[Path]:
     """What this process runs, or believes: whoever can change it is the supervisor."""
     repository = settings.repository
+    yield from () if settings.policies is None else settings.policies.glob("*.toml")
     yield from (repository, repository / ".git", repository / ".git" / "config")
     yield from (settings.worker.workspace, Path(__file__).parent, Path(sys.prefix))
     yield Path(sys.executable)

@@ -217,6 +217,8 @@ def _isolation(settings: Settings) -> str | Check:
     else:
         said += f" (bubblewrap does not work here: {why})"
         fix = "install the package bubblewrap, and allow user namespaces to others than root"
+        if os.geteuid() == 0:
+            fix += f'; or write isolation = "user" under [worker] in {NAME}'
     return Check(name="isolation", state="warn", said=said, fix=fix)
 
 

@@ -1,6 +1,7 @@
 """Agents as other users of this machine: real users, and an agent that tries what it can."""
 
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -282,10 +283,15 @@ def test_two_runs_at_a_time_are_two_users(machine: Machine) -> None:
 @works
 def test_a_user_finds_nothing_of_its_last_run(machine: Machine) -> None:
     """Not the worktree, not the clone, not the home of the other task, which it once owned."""
-    machine.says("echo kept >kept; chmod 777 . kept $HOME; echo $HOME", task="t2")
+    left = f"wavekeeper-left-{machine.scope}"
+    leaves = f"for one in /tmp /var/tmp /dev/shm; do mkdir $one/{left}; echo x >$one/{left}/x; done"
+    machine.says(
+        f"echo kept >kept; chmod 777 . kept $HOME; {leaves}; echo x >/tmp/{left}-x", task="t2"
+    )
     uid = machine.other.stat().st_uid
     tries = "cat $OTHER/kept $W/.clone/agents/t2.git/config; ls $W/.rooms/t2-1/home; id -u"
-    assert machine.says(f"({tries}) 2>/dev/null") == str(uid)
+    tries += f"; ls -d /tmp/{left}* /var/tmp/{left} /dev/shm/{left}"
+    assert machine.says(f"({tries}) 2>/dev/null; true") == str(uid)
     assert machine.other.stat().st_uid == 0
 
 
@@ -519,6 +525,10 @@ WRONG: dict[str, tuple[Callable[[Machine], None], str]] = {
     "settings that others may replace": (
         lambda m: opened(m.place, 0o777), r"can change .*/all, and so replace .*; take that right",
     ),
+    "settings that others may make": (
+        lambda m: (m.place / "wavekeeper.toml").unlink() or opened(m.place, 0o1777),
+        r"can change .*/all; take that right",
+    ),
     "a workspace out of reach": (
         lambda m: opened(m.place, 0o700), r"cannot get to the workspace",
     ),
@@ -527,6 +537,10 @@ WRONG: dict[str, tuple[Callable[[Machine], None], str]] = {
     ),
     "a remote that cannot be written": (
         lambda m: opened(m.remote / "refs", 0o755), r"cannot push to .*: it needs .*/refs$",
+    ),
+    "a remote where branches are somebody's own": (
+        lambda m: (m.remote / "refs" / "heads" / "wavekeeper").mkdir(mode=0o755),
+        r"cannot push to .*: it needs .*/refs/heads/wavekeeper$",
     ),
     "a remote whose hooks can be written": (
         lambda m: (m.remote / "hooks").mkdir(mode=0o700) or opened(m.remote / "hooks", 0o777),
@@ -551,6 +565,21 @@ def test_a_boundary_with_a_hole_is_refused_in_one_line(machine: Machine, name: s
     with pytest.raises(ConfigurationError, match=words) as found:
         users.inspect(machine.boundary, machine.guarded)
     assert "\n" not in str(found.value)
+
+
+@works
+def test_a_user_with_a_home_that_it_can_write_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = machine.place / "home-of-agent"
+    home.mkdir()
+    known = pwd.struct_passwd(("agent1", "x", NAMED[0], NAMED[0], "", str(home), "/bin/sh"))
+    find = pwd.getpwuid
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: known if uid == NAMED[0] else find(uid))
+    users.inspect(machine.boundary, machine.guarded)
+    os.chown(home, NAMED[0], NAMED[0])
+    with pytest.raises(ConfigurationError, match=r"can write its home .*; make that root's"):
+        users.inspect(machine.boundary, machine.guarded)
 
 
 @works

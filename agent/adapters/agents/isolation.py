@@ -118,7 +118,7 @@ def choose(asked: Isolation | None) -> Isolation:
     if asked == "bubblewrap" and (why := fault()) is not None:
         raise ConfigurationError(
             f'[worker] isolation = "bubblewrap" does not work here ({why}); install the package '
-            'bubblewrap and allow user namespaces, or write isolation = "none"',
+            'bubblewrap and allow user namespaces, or write isolation = "user" (as root) or "none"',
         )
     return asked
 

@@ -3,7 +3,8 @@
 Each run has one of these users for itself, and is given its own worktree and clone, or its
 checkout, with a home and a temporary folder. So what keeps two runs apart is what keeps two users
 apart. A user is taken by a lock that goes with the run. Whoever takes one first ends what any user
-without a run still runs, and takes back what that user owns: what is given away is at rest.
+without a run still runs, takes back what that user was given, and removes what it left in the
+folders of all: what is given away is at rest, and a task finds nothing of another one.
 
 Only root can do this. What is given lies in the workspace, outside of the state folder, which no
 other user may pass.
@@ -51,7 +52,8 @@ _SEEN: Final = (
 )
 _KILL: Final = "kill -s KILL -- -1"
 """Ends all processes that it may signal, at once."""
-_NOT_TAKEN: Final = "which nothing else may run as"
+_FOR_ALL: Final = tuple(Path("/", one) for one in ("tmp", "var/tmp", "dev/shm"))
+"""Where every user may leave something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,10 @@ class Users:
             with suppress(FileNotFoundError):
                 if os.lstat(folder).st_uid in ids:
                     _close(Path(folder))
+        for one in (one for folder in _FOR_ALL if folder.is_dir() for one in os.scandir(folder)):
+            with suppress(FileNotFoundError):
+                if one.stat(follow_symlinks=False).st_uid in ids:
+                    _remove(one)
         return count
 
 
@@ -282,10 +288,10 @@ def fault(users: tuple[User, ...]) -> str | None:
     for user in users:
         argv = user.start(["sh", "-c", "id -u; id -g; grep NoNewPrivs /proc/self/status"])
         try:
-            ended = process.run(argv, process.Bounds(_TRIAL), env=_plain(), name="setpriv")
-            with tempfile.NamedTemporaryFile(prefix="wavekeeper-") as file:
-                os.chown(file.name, user.uid, user.gid)
-            _LOCKS.mkdir(exist_ok=True, mode=0o700)
+            with _tried(user):
+                ended = process.run(argv, process.Bounds(_TRIAL), env=_plain(), name="setpriv")
+                with tempfile.NamedTemporaryFile(prefix="wavekeeper-") as file:
+                    os.chown(file.name, user.uid, user.gid)
         except process.ProgramError as error:
             return str(error)
         except OSError as error:
@@ -321,20 +327,35 @@ def inspect(boundary: Boundary, guarded: Guarded) -> None:
             "start it with umask 022",
         )
     for user in users:
-        _inspect_state(user, guarded.state)
-        _inspect_kept(user, guarded.kept)
-        _inspect_workspace(user, boundary.workspace)
-        if guarded.remote is not None:
-            _inspect_remote(user, guarded.remote, several=len(users) > 1)
-        _inspect_processes(user)
+        with _tried(user) as has_no_run:
+            if has_no_run:
+                _inspect_processes(user)
+            _inspect_state(user, guarded.state)
+            _inspect_home(user)
+            _inspect_kept(user, guarded.kept)
+            _inspect_workspace(user, boundary.workspace)
+            if guarded.remote is not None:
+                _inspect_remote(user, guarded.remote, several=len(users) > 1)
 
 
 def may_run(users: Iterable[str | int], program: Path) -> str | None:
     """The name of a user that may not run it; None: all may."""
     for user in find_users(users):
-        if "x" not in _rights(user, [program])[program]:
-            return user.name
+        with _tried(user):
+            if "x" not in _rights(user, [program])[program]:
+                return user.name
     return None
+
+
+@contextmanager
+def _tried(user: User) -> Iterator[bool]:
+    """Nobody takes this user meanwhile, and ends what we try. False: a run has it; as good."""
+    lock = _lock(user)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def _inspect_state(user: User, state: Path) -> None:
@@ -346,7 +367,8 @@ def _inspect_state(user: User, state: Path) -> None:
 
 
 def _inspect_kept(user: User, kept: Iterable[Path]) -> None:
-    found = [one for one in kept if one.exists()]
+    # Who can make what is missing can change it as well.
+    found = [_there(one) for one in kept]
     for one, way in _changeable(user, found).items():
         place = one if way == one else f"{way}, and so replace {one}"
         raise _wrong(user.name, f"can change {place}; take that right away (chmod, chown)")
@@ -355,7 +377,7 @@ def _inspect_kept(user: User, kept: Iterable[Path]) -> None:
 def _inspect_workspace(user: User, workspace: Path | None) -> None:
     if workspace is None:
         return
-    there = next(one for one in (workspace, *workspace.parents) if one.exists())
+    there = _there(workspace)
     if "x" not in _rights(user, [there])[there]:
         said = f"cannot get to the workspace {workspace}; name one that it can, or `chmod o+x` what"
         raise _wrong(user.name, f"{said} is on the way")
@@ -364,7 +386,10 @@ def _inspect_workspace(user: User, workspace: Path | None) -> None:
 def _inspect_remote(user: User, remote: Path, *, several: bool) -> None:
     """Whether it can push there, and cannot have its own program run by others there."""
     folder = remote / ".git" if (remote / ".git").is_dir() else remote
-    needed = [folder / "objects", folder / "refs", folder / "refs" / "heads"]
+    heads = folder / "refs" / "heads"
+    needed = [folder / "objects", folder / "refs", heads]
+    # Where branches have their names by default; whoever pushed there first may have it alone.
+    needed += [one for one in (heads / "wavekeeper",) if one.exists()]
     rights = _rights(user, needed)
     for one in needed:
         if rights[one] != "rwx":
@@ -384,17 +409,20 @@ def _inspect_remote(user: User, remote: Path, *, several: bool) -> None:
 
 def _inspect_processes(user: User) -> None:
     """Nothing but runs of ours may run as one of these users: all that does is ended with them."""
-    lock = _lock(user)
-    if lock is None:
-        return
-    try:
-        for one in _processes((user,)):
-            with suppress(psutil.NoSuchProcess):
-                if "WAVEKEEPER_MARK" not in one.environ():
-                    said = f"also runs {one.name()!r:.40} (process {one.pid}); name a user"
-                    raise _wrong(user.name, f"{said} {_NOT_TAKEN}")
-    finally:
-        os.close(lock)
+    for one in _processes((user,)):
+        with suppress(psutil.NoSuchProcess):
+            if "WAVEKEEPER_MARK" not in one.environ():
+                said = f"also runs {one.name()!r:.40} (process {one.pid}); end it, or name a user"
+                raise _wrong(user.name, f"{said} that nothing else runs as")
+
+
+def _inspect_home(user: User) -> None:
+    """What one task leaves in the user's own home, the programs of the next one would read."""
+    with suppress(KeyError):
+        home = Path(pwd.getpwuid(user.uid).pw_dir)
+        if home.exists() and home in _changeable(user, [home]):
+            said = f"can write its home {home}, where the next task finds what one leaves"
+            raise _wrong(user.name, f"{said}; make that root's")
 
 
 def _changeable(user: User, kept: Sequence[Path]) -> dict[Path, Path]:
@@ -412,6 +440,11 @@ def _changeable(user: User, kept: Sequence[Path]) -> dict[Path, Path]:
                 found[one] = part
                 break
     return found
+
+
+def _there(path: Path) -> Path:
+    """The path, or the closest folder above it that is there."""
+    return next(one for one in (path, *path.parents) if one.exists())
 
 
 def _way(path: Path) -> tuple[Path, ...]:
@@ -496,6 +529,13 @@ def _kill(users: Sequence[User]) -> None:
             subprocess.run(kill, env=_plain(), check=False, timeout=_GONE)
 
 
+def _remove(one: "os.DirEntry[str]") -> None:
+    if one.is_dir(follow_symlinks=False):
+        shutil.rmtree(one.path, ignore_errors=True)
+    else:
+        Path(one.path).unlink()
+
+
 def _close(folder: Path) -> None:
     """Take it back: what lies in it is out of reach then, whoever owns that."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -520,9 +560,9 @@ def _give(top: Path, user: User, ids: frozenset[int]) -> None:
         with os.scandir(folders.pop()) as found:
             for one in found:
                 known = one.stat(follow_symlinks=False)
-                if known.st_dev != device:
-                    continue
                 if stat.S_ISDIR(known.st_mode):
+                    if known.st_dev != device:
+                        continue  # somebody mounted it there
                     folders.append(one.path)
                 elif known.st_nlink > 1 and known.st_uid not in ids:
                     continue
