@@ -208,7 +208,8 @@ def _kept(settings: Settings) -> Iterator[Path]:
     repository = settings.repository
     yield from () if settings.policies is None else settings.policies.glob("*.toml")
     yield from (repository, repository / ".git", repository / ".git" / "config")
-    yield from (settings.worker.workspace, Path(__file__).parent, Path(sys.prefix))
+    yield from (settings.worker.workspace, Path(__file__).parent)
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
     yield Path(sys.executable)
     yield from (Path(one) for one in os.get_exec_path() if Path(one).is_absolute())
 

@@ -296,6 +296,15 @@ def test_a_user_finds_nothing_of_its_last_run(machine: Machine) -> None:
 
 
 @works
+def test_what_a_killed_judge_host_left_is_removed(machine: Machine) -> None:
+    room = machine.shared.rooms / ".check-left"
+    (room / "home").mkdir(parents=True)
+    os.chown(room, NAMED[0], NAMED[0])
+    machine.runner().sweep("t1", before=1, grace=0)
+    assert not room.exists()
+
+
+@works
 def test_nothing_that_a_run_starts_outlives_it(machine: Machine) -> None:
     hidden = "env -i setsid sleep 600"
     said = machine.says(f"({hidden} &); (setsid {hidden} >/dev/null 2>&1 &); id -u")

@@ -150,6 +150,40 @@ def refusal(path: Path) -> str:
     return message.removeprefix(str(path))
 
 
+USERS = """\
+state = "state"
+[judge]
+slots = 1
+[worker]
+command = ["my-agent"]
+slots = 1
+workspace = "../trees"
+isolation = "user"
+agent_users = ["agent1", 61001]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        pytest.param('"user"', '"none"', "only for isolation", id="users and no isolation"),
+        pytest.param('["agent1", 61001]', "[]", "so name users of this machine", id="no users"),
+        pytest.param('["agent1", 61001]', '["agent1"]', "names 1, and 1 agents", id="too few"),
+        pytest.param('["agent1", 61001]', "[1.5]", "is no user: write a name", id="half a user"),
+        pytest.param('"../trees"', '"state/trees"', "may reach the state", id="in the state"),
+        pytest.param("slots = 1\nw", 'readable = ["/x"]\nw', "only for bubblewrap", id="readable"),
+        pytest.param("slots = 1\nw", 'writable = ["/x"]\nw', "only for bubblewrap", id="writable"),
+    ],
+)
+def test_other_users_are_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    own = read_settings(settings_file(tmp_path, USERS)).worker
+    assert (own.isolation, own.agent_users) == ("user", ("agent1", 61001))
+    assert USERS.count(old) == 1
+    message = refusal(settings_file(tmp_path, USERS.replace(old, new)))
+    assert re.match(r":\d+: ", message), message
+    assert says in message
+
+
 @pytest.mark.parametrize(("old", "new", "says"), REFUSED)
 def test_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
     assert FULL.count(old) == 1

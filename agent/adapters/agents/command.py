@@ -190,7 +190,7 @@ class CommandRunner:
                     start_new_session=True,
                     pass_fds=how.kept_open,
                 )
-                code, note = _finished(process, mark, began + timeout, stop)
+                code, note = _finished(process, mark, began + timeout, stop, how.kill)
                 tail = _tail(output, agent_output.READ_LIMIT)
                 if note is None and not how.was_started():
                     # Nothing but bubblewrap has printed anything then.
@@ -209,7 +209,8 @@ class CommandRunner:
         if self._users is not None:
             with self._users.check(cwd.absolute(), isolation.environment()) as lent:
                 env = self._environment(mark, lent)
-                yield _Apart(lent.command(argv, cwd, env.get("PATH", os.defpath)), env)
+                inside = lent.command(argv, cwd, env.get("PATH", os.defpath))
+                yield _Apart(inside, env, kill=lent.kill)
             return
         env = self._environment(mark)
         if self._bubblewrap is None or not cwd.is_dir():
@@ -253,6 +254,8 @@ class _Apart:
     """Descriptors that it inherits."""
     status: IO[bytes] | None = None
     """Where bubblewrap writes down how far it got; None: there is no bubblewrap."""
+    kill: Callable[[], None] | None = None
+    """Ends all of it at once."""
 
     def was_started(self) -> bool:
         """False: bubblewrap failed, and its exit code is not the command's."""
@@ -462,7 +465,11 @@ def _sent(one: _Process, number: int) -> bool:
 
 
 def _finished(
-    process: "subprocess.Popen[bytes]", mark: str, deadline: float, stop: Callable[[], bool]
+    process: "subprocess.Popen[bytes]",
+    mark: str,
+    deadline: float,
+    stop: Callable[[], bool],
+    kill: Callable[[], None] | None,
 ) -> tuple[int | None, str | None]:
     """The exit code, or None and why we ended it; its whole tree is gone."""
     note: str | None = None
@@ -477,7 +484,7 @@ def _finished(
                     process.wait(0.05)
     finally:
         main = process.pid if process.poll() is None else None
-        _end(lambda one: one.mark == mark or one.process.pid == main, _CHECK_GRACE)
+        _end(lambda one: one.mark == mark or one.process.pid == main, _CHECK_GRACE, kill)
         code = process.wait()
     return (None, note) if note else (code if code >= 0 else 128 - code, None)
 

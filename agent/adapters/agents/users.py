@@ -46,6 +46,8 @@ _FREE: Final = 60.0
 _GONE: Final = 20.0
 """Seconds to wait for the end of what was killed."""
 _LOOK_EVERY: Final = 0.02
+_CHECK: Final = ".check-"
+"""What the names of rooms for checks begin with; no task id begins with a dot."""
 _SEEN: Final = (
     'for one do r=-; w=-; x=-; [ -r "$one" ] && r=r; [ -w "$one" ] && w=w; '
     '[ -x "$one" ] && x=x; echo "$r$w$x"; done'
@@ -93,6 +95,12 @@ class Lent:
         own = {"HOME": str(self.private / "home"), "TMPDIR": str(self.private / "tmp")}
         return {**kept, **own, "USER": self.user.name, "LOGNAME": self.user.name}
 
+    def kill(self) -> None:
+        """End all that it runs. OSError: one of its processes does not end."""
+        # Before any look: where many of them run, a look takes its time.
+        _kill((self.user,))
+        _end((self.user,))
+
     def command(self, command: Sequence[str], cwd: Path, path: str) -> list[str]:
         """The command that runs `command`.
 
@@ -119,7 +127,9 @@ class Users:
         self._users = find_users(boundary.users)
         self._ids = frozenset(one.uid for one in self._users)
         self._places = SharedPlaces(boundary.workspace)
-        self._remotes = tuple(boundary.remotes)
+        self._remotes = [
+            str(one) for folder in boundary.remotes for one in (folder, folder / ".git")
+        ]
         self._make()
 
     def private(self, folder: Path) -> Path:
@@ -145,7 +155,7 @@ class Users:
     @contextmanager
     def check(self, cwd: Path, env: Mapping[str, str]) -> Iterator[Lent]:
         """The same for one command in a checkout; nothing that it starts outlives the block."""
-        private = Path(tempfile.mkdtemp(prefix="check-", dir=self._places.rooms))
+        private = Path(tempfile.mkdtemp(prefix=_CHECK, dir=self._places.rooms))
         try:
             with self._lent((cwd,), private, env, b"") as lent:
                 try:
@@ -202,7 +212,7 @@ class Users:
             (private / "prompt").write_bytes(prompt)
             with (private / "home" / ".gitconfig").open("ab") as file:
                 # The remote is not this user's, and git asks for that where it is a path.
-                file.write(b"\n" + git.safe_directories([str(one) for one in self._remotes]))
+                file.write(b"\n" + git.safe_directories(self._remotes))
             for one in (*own, private):
                 if not one.is_relative_to(self._places.workspace):
                     raise PermissionError(f"{one} is not in the workspace, so no agent gets it")
@@ -233,7 +243,11 @@ class Users:
         given += [f"{one.path}/tree" for one in os.scandir(places.judge / "checkouts")]
         for folder in given:
             with suppress(FileNotFoundError):
-                if os.lstat(folder).st_uid in ids:
+                if os.lstat(folder).st_uid not in ids:
+                    continue
+                if Path(folder).name.startswith(_CHECK) and Path(folder).parent == places.rooms:
+                    shutil.rmtree(folder)  # of a host that was killed meanwhile
+                else:
                     _close(Path(folder))
         for one in (one for folder in _FOR_ALL if folder.is_dir() for one in os.scandir(folder)):
             with suppress(FileNotFoundError):

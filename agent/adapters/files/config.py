@@ -100,6 +100,16 @@ def _address(value: str) -> str:
     return value
 
 
+def _agent_user(value: object) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError("is no user: write a name in quotes, or a number")
+    return value
+
+
+AgentUser = Annotated[str | int, PlainValidator(_agent_user)]
+"""The name or the number of a user of this machine."""
+
+
 class SupervisorSettings(TomlModel):
     """How `wavekeeper run` supervises."""
 
@@ -142,8 +152,7 @@ class WorkerSettings(CommandSettings):
     """What an agent behind bubblewrap may read beside the system and its own program."""
     writable: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """What it may write beside its worktree, such as the folder of its login."""
-    agent_users: Annotated[tuple[Annotated[str, Field(min_length=1)] | int, ...],
-                           Field(strict=False)] = ()  # fmt: skip
+    agent_users: Annotated[tuple[AgentUser, ...], Field(strict=False)] = ()
     """Names or numbers of the users that agents and checks run as, each of one run at a time."""
 
     @model_validator(mode="after")
