@@ -230,8 +230,18 @@ class Stage:
         self.given["GIT_CONFIG_GLOBAL"] = str(home / ".gitconfig")
         self._configure(isolation, worker)
 
+    def open_to_others(self) -> None:
+        """Let other users push, and change nothing else."""
+        for name in ("objects", "refs"):
+            top = self.project.origin / name
+            for one in (top, *top.rglob("*")):
+                if one.is_dir():
+                    one.chmod(0o777)
+        self.git("config", "core.sharedRepository", "0666")
+
     def _configure(self, isolation: str, worker: dict[str, str]) -> None:
         project, tool = self.project, self._folder / "tool"
+        python = worker.pop("python", sys.executable)
         tool.mkdir()
         shutil.copy(hostile_agents.__file__, tool / "agent.py")
         settings = {
@@ -242,7 +252,7 @@ class Stage:
             "wavekeeper.toml",
             '[supervisor]\nmode = "auto"\n[approvals]\nscripted = true\n'
             "[judge]\nslots = 2\n[worker]\n"
-            f"command = {json.dumps([sys.executable, str(tool / 'agent.py')])}\n"
+            f"command = {json.dumps([python, str(tool / 'agent.py')])}\n"
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
             + f"[worker.environment]\nPROJECT = {json.dumps(str(project.folder))}\n",
         )
