@@ -210,7 +210,12 @@ def _isolation(settings: Settings) -> str | Check:
             said = f"{missing[0]} is not there, so no agent can read or write it"
             fix = f"make it, or correct `readable` and `writable` under [worker] in {NAME}"
             return Check(name="isolation", state="warn", said=said, fix=fix)
-        return _credentials(settings)
+        works = "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+        fix = (
+            'name what it needs under [worker]: variables = ["SSH_AUTH_SOCK"], or in `readable` '
+            "the files with them"
+        )
+        return _credentials(settings, works, fix)
     why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
     if why is None:
         fix = f"write {word} under [worker] in {NAME}: it works here"
@@ -234,22 +239,21 @@ def _other_users(settings: Settings) -> str | Check:
         said = f"{who} may not run {program}"
         fix = "install it where every user may run it, such as /usr/local/bin, or open its folder"
         return Check(name="isolation", state="fail", said=said, fix=fix)
-    return f"{said}; checks have the network"
+    fix = (
+        "name what it needs under [worker]: variables or environment, or give its users the right "
+        "to read the files with them"
+    )
+    return _credentials(settings, f"{said}; checks have the network", fix)
 
 
-def _credentials(settings: Settings) -> str | Check:
-    """Whether an agent behind bubblewrap was given anything that it could push with."""
-    works = "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+def _credentials(settings: Settings, works: str, fix: str) -> str | Check:
+    """Whether an agent that is kept apart was given anything that it could push with."""
     given = settings.agent.settings if settings.agent is not None else settings.worker
     named = [getattr(given, name, ()) for name in ("variables", "environment")]
     local = wiring.boundary(settings).remotes
     if local or any((*named, settings.worker.readable, settings.worker.writable)):
         return works
     said = f"{works}; it has no credentials of yours either, so a push may fail"
-    fix = (
-        'name what it needs under [worker]: variables = ["SSH_AUTH_SOCK"], or in `readable` the '
-        "files with them"
-    )
     return Check(name="isolation", state="warn", said=said, fix=fix)
 
 

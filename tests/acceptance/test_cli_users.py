@@ -1,22 +1,14 @@
 """A wave whose agents and checks run as other users of this machine, through the commands."""
 
 import json
-import os
 import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.agents import users
 from tests.acceptance.program import Project, here
-
-FIRST = 40_000_000 + 8 * os.getpid()
-"""Users without a name, which no other test process has."""
-NAMED = [FIRST, FIRST + 1, FIRST + 2]
-WHY = users.fault(users.find_users(NAMED))
-works = pytest.mark.skipif(WHY is not None, reason=f"no other users here: {WHY}")
+from tests.adapters.other_users import NAMED, let_push, open_folder, works
 
 AGENT = """
 [ "$(id -u)" -ge {first} ] && ! ls {state} >/dev/null 2>&1 || exit 9
@@ -42,21 +34,13 @@ lease = "10s"
 
 @pytest.fixture
 def project(monkeypatch):
-    with tempfile.TemporaryDirectory(prefix="wavekeeper-test-") as folder:
-        # The folders of tests are closed to other users.
-        place = Path(folder).resolve()
-        place.chmod(0o755)
+    with open_folder() as place:
         project = Project.whole(place)
         project.push_a_first_commit()
-        for name in ("objects", "refs"):
-            top = project.origin / name
-            for one in (top, *top.rglob("*")):
-                if one.is_dir():
-                    one.chmod(0o777)
-        project.git("--git-dir=../origin.git", "config", "core.sharedRepository", "0666")
+        let_push(project.origin)
         agent = place / "agent.sh"
-        agent.write_text(AGENT.format(first=FIRST, state=project.state))
-        project.write("wavekeeper.toml", SETTINGS.format(agent=agent, named=NAMED))
+        agent.write_text(AGENT.format(first=NAMED[0], state=project.state))
+        project.write("wavekeeper.toml", SETTINGS.format(agent=agent, named=list(NAMED)))
         monkeypatch.chdir(project.folder)
         yield project
 
@@ -107,8 +91,8 @@ def test_doctor_names_a_program_that_a_user_may_not_run(project):
     closed = project.folder.parent / "closed"
     closed.mkdir(mode=0o700)
     shutil.copy(shutil.which("true"), closed / "my-agent")
-    settings = SETTINGS.format(agent="x", named=NAMED)
+    settings = SETTINGS.format(agent="x", named=list(NAMED))
     settings = settings.replace('["sh", "x"]', f'["{closed / "my-agent"}"]')
     project.write("wavekeeper.toml", settings)
     assert found()["state"] == "fail"
-    assert found()["said"] == f"{FIRST} may not run {closed / 'my-agent'}"
+    assert found()["said"] == f"{NAMED[0]} may not run {closed / 'my-agent'}"

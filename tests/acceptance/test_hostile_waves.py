@@ -5,14 +5,12 @@ remote: which commit, in which paths, and whether it passes a check that the age
 """
 
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.agents import isolation, users
+from agent.adapters.agents import isolation
 from agent.adapters.state.db import State
 from tests.acceptance import hostile_agents
 from tests.acceptance.hostile_world import (
@@ -24,6 +22,7 @@ from tests.acceptance.hostile_world import (
     check_what_is_printed,
 )
 from tests.acceptance.program import here
+from tests.adapters import other_users
 
 PYTEST = ((sys.executable, "-m", "pytest", "-q", "tests/test_{slug}.py"),)
 MAKE = (("make", "{slug}"),)
@@ -223,11 +222,7 @@ WALL = isolation.fault()
 walled = pytest.mark.skipif(WALL is not None, reason=f"no boundary here: {WALL}")
 PYTHON = "/usr/bin/python3"
 """One that every user may run."""
-NAMED = [60_000_000 + 8 * os.getpid() + number for number in range(7)]
-"""Users without a name, which no other test process has."""
-ALONE = users.fault(users.find_users(NAMED)) or (
-    None if Path(PYTHON).exists() else f"{PYTHON} is not there"
-)
+ALONE = other_users.WHY or (None if Path(PYTHON).exists() else f"{PYTHON} is not there")
 others = pytest.mark.skipif(ALONE is not None, reason=f"no other users here: {ALONE}")
 
 
@@ -283,7 +278,7 @@ STAGES = {
         WALLED,
         "user",
         {
-            "agent_users": json.dumps(NAMED),
+            "agent_users": json.dumps(other_users.NAMED),
             "workspace": '"../trees"',
             "path": '["/usr/bin"]',
             "python": PYTHON,
@@ -319,7 +314,7 @@ def played(tmp_path_factory):
             place = opened if name == "others" else tmp_path_factory.mktemp(name)
             stage = Stage(place / "stage", waves, isolated, **worker)
             if name == "others":
-                stage.open_to_others()
+                other_users.let_push(stage.project.origin)
             if name == "moving":
                 hook = stage.project.origin / "hooks" / "post-receive"
                 hook.write_text(POST_RECEIVE)
@@ -327,10 +322,8 @@ def played(tmp_path_factory):
             known[name] = stage.play(beside)
         return known[name]
 
-    # The folders of tests are closed to other users.
-    with tempfile.TemporaryDirectory(prefix="wavekeeper-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield lambda name: play(name, Path(folder).resolve())
+    with other_users.open_folder() as folder:
+        yield lambda name: play(name, folder)
 
 
 @pytest.mark.hostile

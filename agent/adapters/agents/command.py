@@ -126,7 +126,7 @@ class CommandRunner:
         if users is None:
             return _CommandRun(spec, self._reading, spec.folder / "tmp")
         temporary = users.private(spec.folder) / "tmp"
-        return _CommandRun(spec, self._reading, temporary, partial(users.end, spec.folder))
+        return _CommandRun(spec, self._reading, temporary, partial(users.kill, spec.folder))
 
     @contextlib.contextmanager
     def _agent_apart(self, spec: RunSpec, folder: Path) -> Iterator["_Apart"]:
@@ -436,6 +436,7 @@ def _end(
     quiet = False
     while True:
         if kill is not None and time.monotonic() >= kill_at:
+            # Before the look, which takes its time where many of them run.
             kill()
         alive = [one for one in _tree(match) if one not in beyond]
         agents = [one for one in alive if not one.is_shim]

@@ -35,7 +35,7 @@ from agent.backends import Boundary
 from agent.errors import ConfigurationError
 from agent.paths import SharedPlaces
 
-_LOCKS: Final = Path("/run/wavekeeper")
+LOCKS: Final = Path("/run/wavekeeper")
 """Of the whole machine: two installations may name the same users."""
 _POWERFUL: Final = ("root", "disk", "kmem", "shadow", "docker", "lxd")
 """Groups whose members are root by a short way, or read what only root should."""
@@ -54,7 +54,7 @@ _SEEN: Final = (
 )
 _KILL: Final = "kill -s KILL -- -1"
 """Ends all processes that it may signal, at once."""
-_FOR_ALL: Final = tuple(Path("/", one) for one in ("tmp", "var/tmp", "dev/shm"))
+_FOR_ALL: Final = tuple(Path("/", one) for one in ("tmp", "var/tmp", "dev/shm", "dev/mqueue"))
 """Where every user may leave something."""
 
 
@@ -96,10 +96,8 @@ class Lent:
         return {**kept, **own, "USER": self.user.name, "LOGNAME": self.user.name}
 
     def kill(self) -> None:
-        """End all that it runs. OSError: one of its processes does not end."""
-        # Before any look: where many of them run, a look takes its time.
+        """Send SIGKILL to all that it runs."""
         _kill((self.user,))
-        _end((self.user,))
 
     def command(self, command: Sequence[str], cwd: Path, path: str) -> list[str]:
         """The command that runs `command`.
@@ -165,15 +163,12 @@ class Users:
         finally:
             shutil.rmtree(private, ignore_errors=True)
 
-    def end(self, folder: Path) -> None:
-        """End all that the run of this folder still runs. OSError: one of them does not end."""
+    def kill(self, folder: Path) -> None:
+        """Send SIGKILL to all that the run of this folder still runs."""
         with suppress(FileNotFoundError):
             # It is the run's until somebody takes its user, who takes this back first.
             owner = self.private(folder).lstat().st_uid
-            ours = [one for one in self._users if one.uid == owner]
-            # Before any look: where many of them run, a look takes its time.
-            _kill(ours)
-            _end(ours)
+            _kill([one for one in self._users if one.uid == owner])
 
     def clear(self) -> int:
         """End what users without a run still run, and take back what they own.
@@ -495,8 +490,8 @@ def _umask() -> int:
 
 def _lock(user: User) -> int | None:
     """A descriptor that holds the user; None: a run has it."""
-    _LOCKS.mkdir(exist_ok=True, mode=0o700)
-    lock = os.open(_LOCKS / f"{user.uid}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    LOCKS.mkdir(exist_ok=True, mode=0o700)
+    lock = os.open(LOCKS / f"{user.uid}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
