@@ -317,6 +317,35 @@ def test_what_lost_its_shim_and_its_mark_is_swept(machine: Machine) -> None:
     assert not running(uid)
 
 
+STUBBORN = "trap 'echo asked; exit 7' TERM; echo ready; while :; do sleep 0.02; done"
+
+
+@works
+@pytest.mark.parametrize("adopted", [False, True], ids=["its host", "a later host"])
+def test_an_agent_is_asked_before_it_is_killed(machine: Machine, *, adopted: bool) -> None:
+    run = machine.run(STUBBORN)
+    until(lambda: "ready" in (machine.state / "runs" / "t1-1" / "output").read_text())
+    if adopted:
+        later = machine.runner().adopt(machine.spec(STUBBORN))
+        assert later is not None
+        run = later
+    run.stop(5)
+    end = ended(run)
+    assert (end.code, end.final_response) == (7, "ready\nasked")
+
+
+@works
+@pytest.mark.long
+def test_a_check_that_takes_too_long_ends_with_all_it_started(machine: Machine) -> None:
+    script = "trap '' TERM; id -u; (env -i setsid sleep 600 &); while :; do sleep 0.05; done"
+    end = machine.runner().check(
+        ("sh", "-c", script), cwd=machine.checkout().path, mark=f"t1/1/{machine.scope}",
+        timeout=0.3, stop=never,
+    )  # fmt: skip
+    assert (end.exit_code, "time limit of 0.3 s reached" in end.output) == (None, True)
+    assert not any(running(one) for one in NAMED)
+
+
 KILLS = "while kill -s KILL -- -1; do :; done"
 
 
