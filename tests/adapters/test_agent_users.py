@@ -449,7 +449,8 @@ def test_an_agent_that_is_not_there(machine: Machine, argv: list[str], words: st
 
 
 @works
-def test_a_program_that_no_agent_may_run_is_no_verdict(machine: Machine) -> None:
+@pytest.mark.parametrize("named", ["tool", "{closed}/tool"], ids=["by name", "by path"])
+def test_a_program_that_no_agent_may_run_is_no_verdict(machine: Machine, named: str) -> None:
     closed = machine.place / "closed"
     closed.mkdir(mode=0o700)
     shutil.copy(shutil.which("true") or "", closed / "tool")
@@ -458,10 +459,14 @@ def test_a_program_that_no_agent_may_run_is_no_verdict(machine: Machine) -> None
     checkout = machine.checkout()
     with pytest.raises(SpawnError, match=words):
         machine.runner().check(
-            ("tool",), cwd=checkout.path, mark=f"t1/1/{machine.scope}", timeout=20, stop=never
+            (named.format(closed=closed),),
+            cwd=checkout.path,
+            mark=f"t1/1/{machine.scope}",
+            timeout=20,
+            stop=never,
         )
     with pytest.raises(SpawnError, match=words):
-        machine.runner("tool").start(machine.spec(""))
+        machine.runner(named.format(closed=closed)).start(machine.spec(""))
 
 
 @works

@@ -10,7 +10,6 @@ Only root can do this. What is given lies in the workspace, outside of the state
 other user may pass.
 """
 
-import errno
 import fcntl
 import grp
 import os
@@ -106,13 +105,13 @@ class Lent:
         one that this user may not run, which is nobody's fault but this machine's.
         """
         name = command[0]
-        isolation.find_program(name, cwd, path)
-        if "/" not in name:
-            known = [Path(one, name) for one in path.split(os.pathsep) if Path(one).is_absolute()]
-            known = [one for one in known if one.is_file()]
+        found = isolation.find_program(name, cwd, path)
+        if not found.is_relative_to(cwd):
+            folders = (Path(one) for one in path.split(os.pathsep) if "/" not in name)
+            known = [one / name for one in folders if one.is_absolute()]
+            known = [one for one in known if one.is_file()] or [found]
             if not any("x" in right for right in _rights(self.user, known).values()):
-                said = f"the user {self.user.name} may not run it"
-                raise PermissionError(errno.EACCES, said, str(known[0]))
+                raise PermissionError(f"the user {self.user.name} may not run it: {known[0]}")
         return self.user.start(command)
 
 
@@ -533,7 +532,8 @@ def _end(users: Sequence[User]) -> int:
 
 def _kill(users: Sequence[User]) -> None:
     for user in users:
-        with suppress(subprocess.TimeoutExpired):
+        # Whoever asks looks for their end, and asks again.
+        with suppress(subprocess.TimeoutExpired, OSError):
             kill = user.start(["sh", "-c", _KILL])
             subprocess.run(kill, env=_plain(), check=False, timeout=_GONE)
 
