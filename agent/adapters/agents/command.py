@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -125,8 +124,13 @@ class CommandRunner:
         users = self._users
         if users is None:
             return _CommandRun(spec, self._reading, spec.folder / "tmp")
-        temporary = users.private(spec.folder) / "tmp"
-        return _CommandRun(spec, self._reading, temporary, partial(users.kill, spec.folder))
+
+        def kill() -> None:
+            # As long as its shim lives, nobody else has its user.
+            if _held(spec.folder):
+                users.kill(spec.folder)
+
+        return _CommandRun(spec, self._reading, users.private(spec.folder) / "tmp", kill)
 
     @contextlib.contextmanager
     def _agent_apart(self, spec: RunSpec, folder: Path) -> Iterator["_Apart"]:
