@@ -68,7 +68,7 @@ def _unknown(_spec: TaskSpec, _view: TaskView, _now: datetime) -> None:
 
 
 Isolation = Literal["bubblewrap", "user", "none"]
-"""How an agent is kept apart. `user` is a word of the configuration that nothing implements yet."""
+"""How an agent is kept apart; `user`: it runs as another user of this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,11 @@ class Boundary:
     remotes: Sequence[Path] = ()
     """Repositories of this machine that it pushes to."""
     network: bool = False
-    """For the commands that check its work; an agent has the network."""
+    """For the commands that check its work; an agent has it. Without bubblewrap both do."""
+    users: Sequence[str | int] = ()
+    """Names or numbers of the users that agents and checks run as, each of one run at a time."""
+    workspace: Path | None = None
+    """The folder of the worktrees, and of all else that these users are given."""
 
 
 @dataclass(frozen=True, kw_only=True)

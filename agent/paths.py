@@ -1,4 +1,4 @@
-"""Where the state folder keeps what."""
+"""Where the state folder, and the workspace of other users, keep what."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,3 +44,29 @@ class Places:
     def clone(self) -> Path:
         """The bare clone that worktrees hang on."""
         return self.state / "clone"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPlaces:
+    """Where the workspace keeps what agents need that run as other users.
+
+    Nothing of it can lie in the state folder, which no other user may pass. No task id begins with
+    a dot, so no worktree has one of these names.
+    """
+
+    workspace: Path
+
+    @property
+    def clone(self) -> Path:
+        """The bare clones that worktrees hang on."""
+        return self.workspace / ".clone"
+
+    @property
+    def rooms(self) -> Path:
+        """One folder per run, with its home and its temporary files."""
+        return self.workspace / ".rooms"
+
+    @property
+    def judge(self) -> Path:
+        """The judge hosts' clone and their checkouts."""
+        return self.workspace / ".judge"

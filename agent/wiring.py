@@ -10,6 +10,7 @@ only those who ask a model do it.
 import os
 import pwd
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from agent.adapters.agents import isolation
+from agent.adapters.agents import isolation, users
 from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.common.git import remote_of
 from agent.adapters.common.http import close_connections
@@ -62,7 +63,7 @@ from agent.errors import (
     UnusableStoreError,
     UserError,
 )
-from agent.paths import Places
+from agent.paths import Places, SharedPlaces
 from agent.ports import (
     EvidenceProbe,
     Journal,
@@ -177,7 +178,7 @@ def boundary(settings: Settings) -> Boundary:
     own = settings.worker
     addresses = (remote(settings, push=push).removeprefix("file://") for push in (False, True))
     files = (settings.policies, find_settings(Path.cwd()))
-    return Boundary(
+    found = Boundary(
         isolation=isolation.choose(own.isolation),
         clones=_clones(settings),
         hidden=tuple(
@@ -187,23 +188,58 @@ def boundary(settings: Settings) -> Boundary:
         writable=own.writable,
         remotes=tuple({Path(one).resolve() for one in addresses if Path(one).is_dir()}),
         network=settings.judge.network,
+        users=own.agent_users,
+        workspace=own.workspace.resolve(),
     )
+    if found.isolation == "user":
+        pushed = Path(remote(settings, push=True).removeprefix("file://"))
+        users.inspect(
+            found,
+            users.Guarded(
+                state=settings.state,
+                kept=[*_kept(settings), *(one for one in files if one is not None)],
+                remote=pushed.resolve() if pushed.is_dir() else None,
+            ),
+        )
+    return found
+
+
+def _kept(settings: Settings) -> Iterator[Path]:
+    """What this process runs, or believes: whoever can change it is the supervisor."""
+    repository = settings.repository
+    yield from () if settings.policies is None else settings.policies.glob("*.toml")
+    yield from (repository, repository / ".git", repository / ".git" / "config")
+    yield from (settings.worker.workspace, Path(__file__).parent)
+    yield from (Path(sys.prefix), Path(sys.base_prefix))
+    yield Path(sys.executable)
+    yield from (Path(one) for one in os.get_exec_path() if Path(one).is_absolute())
 
 
 def _clones(settings: Settings) -> Path:
+    own = settings.worker
+    if own.isolation == "user":
+        return SharedPlaces(own.workspace.resolve()).clone
     return Places(settings.state).clone.resolve()
 
 
+def _judge_folder(settings: Settings) -> Path:
+    """Where the judge's clone and its checkouts are."""
+    own = settings.worker
+    if own.isolation == "user":
+        return SharedPlaces(own.workspace.resolve()).judge
+    return Places(settings.state).judge
+
+
 def unprotected(settings: Settings) -> str | None:
-    """A sentence where nothing keeps the agents of this machine from what judges them, else None.
+    """A sentence where bubblewrap does not keep the agents of this machine apart, else None.
 
     It is about agents that these settings run: None where there are none.
     """
     if settings.queue.backend.work is None or settings.agent is None:
         return None
     with suppress(ConfigurationError):
-        if isolation.choose(settings.worker.isolation) == "none":
-            return isolation.UNPROTECTED
+        kind = isolation.choose(settings.worker.isolation)
+        return {"none": isolation.UNPROTECTED, "user": isolation.AS_OTHERS}.get(kind)
     return None
 
 
@@ -307,7 +343,9 @@ def open_ports(settings: Settings, policy: Policy, key: str | None = None) -> It
             probes=probes_of(settings.services, git, judgements, given),
             judgements=judgements,
             remote=git,
-            own_commits=GitWorktrees(remote(settings), settings.worker.workspace, places.clone),
+            own_commits=GitWorktrees(
+                remote(settings), settings.worker.workspace, _clones(settings)
+            ),
             diffs=git,
             writer=_writer_of(settings.model, prompts, key),
             machine=machine,
@@ -540,7 +578,7 @@ def worker(
             agent.settings, replace(context(settings), boundary=boundary(settings))
         ),
         worktrees=GitWorktrees(
-            remote(settings), own.workspace, places.clone, remote(settings, push=True)
+            remote(settings), own.workspace, _clones(settings), remote(settings, push=True)
         ),
         clock=SystemClock(),
         settings=WorkerSettings(
@@ -584,7 +622,7 @@ def judge_host(
     return JudgeHost(
         source=clean_judge_source(source, secrets),
         checkouts=GitCheckouts(
-            remote(settings), places.judge, lfs=own.lfs, submodules=own.submodules
+            remote(settings), _judge_folder(settings), lfs=own.lfs, submodules=own.submodules
         ),
         runner=_check_runner(settings),
         clock=SystemClock(),
@@ -663,7 +701,9 @@ def places_of(settings: Settings) -> Places:
     """The state folder, made if it is not there. ConfigurationError: it cannot be made."""
     ignored = settings.state / ".gitignore"
     try:
-        settings.state.mkdir(parents=True, exist_ok=True)
+        # Where agents are other users, this folder is what keeps them out of all that is in it.
+        mode = 0o700 if settings.worker.isolation == "user" else 0o777
+        settings.state.mkdir(parents=True, exist_ok=True, mode=mode)
         # The state folder often lies inside the user's repository, where none of it belongs.
         if not ignored.exists() and not (settings.state / ".git").exists():
             ignored.write_text("*\n", encoding="utf-8")

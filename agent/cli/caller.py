@@ -1,9 +1,10 @@
 """Who gives a command: what answers or acts is a person's, and never an agent's.
 
-Behind bubblewrap an agent cannot reach the questions at all. Without it, an agent and the commands
-that check its work are known by the mark in their environment, or in that of what started them: who
-clears its own environment, or leaves its parent, still descends from the process that looks after
-the run. It stops an agent that tries the obvious; one that hides from the system is not stopped.
+Behind bubblewrap, or as another user, an agent cannot reach the questions at all. Else an agent
+and the commands that check its work are known by the mark in their environment, or in that of what
+started them: who clears its own environment, or leaves its parent, still descends from the process
+that looks after the run. It stops an agent that tries the obvious; one that hides from the system
+is not stopped.
 """
 
 import os

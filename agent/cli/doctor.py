@@ -16,7 +16,7 @@ from pydantic import Field
 from rich.text import Text
 
 from agent import wiring
-from agent.adapters.agents import isolation
+from agent.adapters.agents import isolation, users
 from agent.adapters.common import git
 from agent.adapters.evidence.git import GitEvidence
 from agent.adapters.evidence.judge import JudgeEvidence
@@ -200,36 +200,60 @@ def _count(waiting: Sequence[object]) -> str:
 
 
 def _isolation(settings: Settings) -> str | Check:
-    """Whether agents are kept apart here; bubblewrap is tried."""
-    if isolation.choose(settings.worker.isolation) == "bubblewrap":
+    """Whether agents are kept apart here; what is asked for is tried."""
+    kind = isolation.choose(settings.worker.isolation)
+    if kind == "user":
+        return _other_users(settings)
+    if kind == "bubblewrap":
         own = settings.worker
         if missing := [str(one) for one in (*own.readable, *own.writable) if not one.exists()]:
             said = f"{missing[0]} is not there, so no agent can read or write it"
             fix = f"make it, or correct `readable` and `writable` under [worker] in {NAME}"
             return Check(name="isolation", state="warn", said=said, fix=fix)
-        return _credentials(settings)
+        works = "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+        fix = (
+            'name what it needs under [worker]: variables = ["SSH_AUTH_SOCK"], or in `readable` '
+            "the files with them"
+        )
+        return _credentials(settings, works, fix)
     why, said, word = isolation.fault(), isolation.UNPROTECTED, 'isolation = "bubblewrap"'
     if why is None:
         fix = f"write {word} under [worker] in {NAME}: it works here"
     else:
         said += f" (bubblewrap does not work here: {why})"
         fix = "install the package bubblewrap, and allow user namespaces to others than root"
+        if os.geteuid() == 0:
+            fix += f'; or write isolation = "user" under [worker] in {NAME}'
     return Check(name="isolation", state="warn", said=said, fix=fix)
 
 
-def _credentials(settings: Settings) -> str | Check:
-    """Whether an agent behind bubblewrap was given anything that it could push with."""
-    works = "bubblewrap works: an agent sees its own worktree, and nothing that judges it"
+def _other_users(settings: Settings) -> str | Check:
+    """Whether agents can run as the configured users, safely, and can start their program."""
+    wiring.boundary(settings)
+    named = settings.worker.agent_users
+    said = f"{isolation.AS_OTHERS} ({', '.join(str(one) for one in named)})"
+    command = getattr(settings.agent and settings.agent.settings, "command", None) or ("true",)
+    search = getattr(settings.agent and settings.agent.settings, "search_path", None)
+    program = shutil.which(command[0], path=search)
+    if program is not None and (who := users.may_run(named, Path(program))) is not None:
+        said = f"{who} may not run {program}"
+        fix = "install it where every user may run it, such as /usr/local/bin, or open its folder"
+        return Check(name="isolation", state="fail", said=said, fix=fix)
+    fix = (
+        "name what it needs under [worker]: variables or environment, or give its users the right "
+        "to read the files with them"
+    )
+    return _credentials(settings, f"{said}; checks have the network", fix)
+
+
+def _credentials(settings: Settings, works: str, fix: str) -> str | Check:
+    """Whether an agent that is kept apart was given anything that it could push with."""
     given = settings.agent.settings if settings.agent is not None else settings.worker
     named = [getattr(given, name, ()) for name in ("variables", "environment")]
     local = wiring.boundary(settings).remotes
     if local or any((*named, settings.worker.readable, settings.worker.writable)):
         return works
     said = f"{works}; it has no credentials of yours either, so a push may fail"
-    fix = (
-        'name what it needs under [worker]: variables = ["SSH_AUTH_SOCK"], or in `readable` the '
-        "files with them"
-    )
     return Check(name="isolation", state="warn", said=said, fix=fix)
 
 

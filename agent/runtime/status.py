@@ -205,7 +205,7 @@ class LiveMap(Noun):
     refused: tuple[RefusedCommand, ...] = ()
     """The last of each task: while the task is open, and for a day."""
     agents: str | None = None
-    """Set where nothing keeps the agents of this machine from what judges them: a sentence."""
+    """Set where bubblewrap does not keep the agents of this machine apart: a sentence."""
     unread: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = ()
     tasks: tuple[MappedTask, ...] = ()

@@ -232,6 +232,7 @@ class Stage:
 
     def _configure(self, isolation: str, worker: dict[str, str]) -> None:
         project, tool = self.project, self._folder / "tool"
+        python = worker.pop("python", sys.executable)
         tool.mkdir()
         shutil.copy(hostile_agents.__file__, tool / "agent.py")
         settings = {
@@ -242,7 +243,7 @@ class Stage:
             "wavekeeper.toml",
             '[supervisor]\nmode = "auto"\n[approvals]\nscripted = true\n'
             "[judge]\nslots = 2\n[worker]\n"
-            f"command = {json.dumps([sys.executable, str(tool / 'agent.py')])}\n"
+            f"command = {json.dumps([python, str(tool / 'agent.py')])}\n"
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
             + f"[worker.environment]\nPROJECT = {json.dumps(str(project.folder))}\n",
         )

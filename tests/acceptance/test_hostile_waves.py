@@ -4,7 +4,9 @@ Each row is one wave of one task. What is true of a result is found out by the t
 remote: which commit, in which paths, and whether it passes a check that the agent never saw.
 """
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from tests.acceptance.hostile_world import (
     check_what_is_printed,
 )
 from tests.acceptance.program import here
+from tests.adapters import other_users
 
 PYTEST = ((sys.executable, "-m", "pytest", "-q", "tests/test_{slug}.py"),)
 MAKE = (("make", "{slug}"),)
@@ -217,6 +220,10 @@ done
 """
 WALL = isolation.fault()
 walled = pytest.mark.skipif(WALL is not None, reason=f"no boundary here: {WALL}")
+PYTHON = "/usr/bin/python3"
+"""One that every user may run."""
+ALONE = other_users.WHY or (None if Path(PYTHON).exists() else f"{PYTHON} is not there")
+others = pytest.mark.skipif(ALONE is not None, reason=f"no other users here: {ALONE}")
 
 
 def rows(waves):
@@ -267,6 +274,17 @@ def lose_the_host(stage):
 STAGES = {
     "open": (OPEN, "none", {}, None),
     "walled": (WALLED, "bubblewrap", {}, None),
+    "others": (
+        WALLED,
+        "user",
+        {
+            "agent_users": json.dumps(other_users.NAMED),
+            "workspace": '"../trees"',
+            "path": '["/usr/bin"]',
+            "python": PYTHON,
+        },
+        None,
+    ),
     "moving": (MOVING, "none", {}, meddle),
     "main": (MAIN, "none", {}, None),
     "short": (SHORT, "none", {"time_limit": '"8s"'}, move_main_forward),
@@ -290,10 +308,13 @@ def played(tmp_path_factory):
     """Plays a stage when its first row is looked at, and keeps how it ended."""
     known = {}
 
-    def play(name):
+    def play(name, opened):
         if name not in known:
             waves, isolated, worker, beside = STAGES[name]
-            stage = Stage(tmp_path_factory.mktemp(name) / "stage", waves, isolated, **worker)
+            place = opened if name == "others" else tmp_path_factory.mktemp(name)
+            stage = Stage(place / "stage", waves, isolated, **worker)
+            if name == "others":
+                other_users.let_push(stage.project.origin)
             if name == "moving":
                 hook = stage.project.origin / "hooks" / "post-receive"
                 hook.write_text(POST_RECEIVE)
@@ -301,7 +322,8 @@ def played(tmp_path_factory):
             known[name] = stage.play(beside)
         return known[name]
 
-    return play
+    with other_users.open_folder() as folder:
+        yield lambda name: play(name, folder)
 
 
 @pytest.mark.hostile
@@ -352,11 +374,21 @@ def test_behind_the_boundary(wave, played):
     check(played("walled"), wave)
 
 
-@walled
+@others
 @pytest.mark.long
 @pytest.mark.hostile
-def test_nothing_reached_beyond_the_boundary(played):
-    ended = played("walled")
+@rows(WALLED)
+def test_as_another_user(wave, played):
+    check(played("others"), wave)
+
+
+@pytest.mark.long
+@pytest.mark.hostile
+@pytest.mark.parametrize(
+    "stage", [pytest.param("walled", marks=walled), pytest.param("others", marks=others)]
+)
+def test_nothing_reached_beyond_the_boundary(stage, played):
+    ended = played(stage)
     stolen = ended.git("show", "wavekeeper/looks-for-secrets:src/looks_for_secrets.py")
     assert "WAVEKEEPER_MARK" in stolen
     assert SECRET not in stolen
@@ -417,7 +449,8 @@ def test_what_is_printed_is_plain_text(played):
 @pytest.mark.long
 @pytest.mark.hostile
 def test_figures(played, capsys):
-    every = [played(name) for name in STAGES if name != "walled" or WALL is None]
+    missing = {"walled": WALL, "others": ALONE}
+    every = [played(name) for name in STAGES if missing.get(name) is None]
     waves = [wave for one in every for wave in one.waves.values()]
     wrongly = {name: why for one in every for name, why in one.wrongly().items()}
     honest = [(one, name) for one in every for name, wave in one.waves.items() if wave.honest]

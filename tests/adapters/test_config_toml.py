@@ -78,7 +78,7 @@ REFUSED = [
     pytest.param('"https://gateway', '"https://me:key@gateway', "names no user", id="a key in it"),
     pytest.param('"REVIEW_KEY"', '"sk-ant-123"', "no name of an environment", id="the key itself"),
     pytest.param('"SSH_AUTH_SOCK"', '"REVIEW_KEY"', "a key of the supervisor", id="its own key"),
-    pytest.param('"bubblewrap"', '"user"', "not built yet; write bubblewrap", id="another user"),
+    pytest.param('"bubblewrap"', '"user"', "so name users of this machine", id="another user"),
     pytest.param(
         '"bubblewrap"', '"docker"', "not one of bubblewrap, user, none", id="no isolation"
     ),
@@ -148,6 +148,40 @@ def refusal(path: Path) -> str:
     assert "\n" not in message
     assert message.startswith(str(path))
     return message.removeprefix(str(path))
+
+
+USERS = """\
+state = "state"
+[judge]
+slots = 1
+[worker]
+command = ["my-agent"]
+slots = 1
+workspace = "../trees"
+isolation = "user"
+agent_users = ["agent1", 61001]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        pytest.param('"user"', '"none"', "only for isolation", id="users and no isolation"),
+        pytest.param('["agent1", 61001]', "[]", "so name users of this machine", id="no users"),
+        pytest.param('["agent1", 61001]', '["agent1"]', "names 1, and 1 agents", id="too few"),
+        pytest.param('["agent1", 61001]', "[1.5]", "is no user: write a name", id="half a user"),
+        pytest.param('"../trees"', '"state/trees"', "may reach the state", id="in the state"),
+        pytest.param("slots = 1\nw", 'readable = ["/x"]\nw', "only for bubblewrap", id="readable"),
+        pytest.param("slots = 1\nw", 'writable = ["/x"]\nw', "only for bubblewrap", id="writable"),
+    ],
+)
+def test_other_users_are_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    own = read_settings(settings_file(tmp_path, USERS)).worker
+    assert (own.isolation, own.agent_users) == ("user", ("agent1", 61001))
+    assert USERS.count(old) == 1
+    message = refusal(settings_file(tmp_path, USERS.replace(old, new)))
+    assert re.match(r":\d+: ", message), message
+    assert says in message
 
 
 @pytest.mark.parametrize(("old", "new", "says"), REFUSED)

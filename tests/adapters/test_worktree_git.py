@@ -141,6 +141,35 @@ def test_a_folder_that_is_not_ours_is_left_alone(trees: Worktrees, remote: Path)
     assert (path / "precious").read_text() == "mine"
 
 
+ONE = "1" * 40
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param("mv $OWN/worktrees $OWN/w; ln -s $AWAY $OWN/worktrees", id="its folder"),
+        pytest.param("echo gitdir: $AWAY/t1 >.git", id="its pointer"),
+        pytest.param("mv $OWN/worktrees/t1 $OWN; ln -s $AWAY/t1 $OWN/worktrees", id="itself"),
+        pytest.param("rm .git; mkfifo .git", id="a pipe"),
+        pytest.param("mv .git $OWN; ln -s $OWN/.git .git", id="a link"),
+    ],
+)
+def test_a_worktree_that_its_agent_turned_elsewhere_is_not_followed(
+    trees: GitWorktrees, remote: Path, turn: str
+) -> None:
+    path, away = trees.prepare("t1", "work/t1"), remote.parent / "away"
+    (away / "t1" / "logs").mkdir(parents=True)
+    for name in ("wavekeeper-made", "x.lock"):
+        (away / "t1" / name).touch()
+    (away / "t1" / "logs" / "HEAD").write_text(f"{'0' * 40} {ONE} A <a> 1 +0000\tcommit: x\n")
+    env = {**os.environ, "OWN": f"{remote.parent}/state/agents/t1.git", "AWAY": str(away)}
+    subprocess.run(["sh", "-ec", turn], cwd=path, env=env, check=True)
+    with pytest.raises(WorktreeError, match=r"is no worktree of .*: move it away$"):
+        trees.prepare("t1", "work/t1")
+    assert (away / "t1" / "x.lock").exists()
+    assert trees.made_in("t1") <= {ONE}
+
+
 def test_a_checkout_is_what_the_remote_has_now(trees: Worktrees, seed: Path) -> None:
     path = trees.prepare("t1", "work/t1")
     commit(path, "first")

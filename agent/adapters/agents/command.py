@@ -33,6 +33,7 @@ from agent.adapters.agents import output as agent_output
 from agent.adapters.agents.program import AgentProgram, conclude, home_of, trace
 from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.agents.streams import StreamReader
+from agent.adapters.agents.users import Lent, Users
 from agent.backends import AgentBackend, Boundary, Check, Context
 from agent.core.model.agent_events import Transcript, summarize
 from agent.core.model.nouns import CommandResult
@@ -89,47 +90,88 @@ class CommandRunner:
         self._scope = scope
         self._program = program
         self._reading = _Reading(output, now, final, program.reader if program else None)
-        is_apart = boundary is not None and boundary.isolation == "bubblewrap"
+        kind = "none" if boundary is None else boundary.isolation
+        is_apart = boundary is not None and kind == "bubblewrap"
         self._bubblewrap = isolation.Bubblewrap(boundary) if boundary and is_apart else None
+        self._users = Users(boundary) if boundary and kind == "user" else None
+        if self._users is not None and program is not None and program.home is not None:
+            raise ConfigurationError(
+                f"the agents of [worker] agent_users cannot share {program.home}; leave out "
+                "`home`, and name the variable with the key in `variables`",
+            )
 
     def start(self, spec: RunSpec) -> Run:
         folder = spec.folder.absolute()
-        prompt = folder / "prompt"
-        source = str(prompt) if self._prompt == "stdin" else "-"
-        command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
-        if self._program is not None:
-            command[1:1] = self._program.arguments(task_of(spec.mark))
-        env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
+        source = str(folder / "prompt") if self._prompt == "stdin" else "-"
+        if self._users is not None and (run := self.adopt(spec)) is not None:
+            # The shim would say so as well, but the run has what would be given away again.
+            return run
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            env |= self._own_folders(folder, env)
-            _replace(prompt, spec.prompt.encode())
-            argv = command
-            if self._bubblewrap is not None and spec.cwd.is_dir():
-                room = isolation.Room(spec.cwd.absolute(), folder, env)
-                argv = self._bubblewrap.agent(command, self._argv, room, task_of(spec.mark), prompt)
-                self._bubblewrap.furnish(folder, env)
-            shim = subprocess.run(
-                [sys.executable, "-I", "-S", _SHIM, folder, spec.cwd.absolute(), source, *argv],
-                env={**env, isolation.KEEPER: role},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                timeout=_START_LIMIT,
-                check=False,
-            )
+            _replace(folder / "prompt", spec.prompt.encode())
+            with self._agent_apart(spec, folder) as how:
+                cwd = spec.cwd.absolute()
+                shim = subprocess.run(
+                    [sys.executable, "-I", "-S", _SHIM, folder, cwd, source, *how.argv],
+                    env=how.env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=how.kept_open,
+                    timeout=_START_LIMIT,
+                    check=False,
+                )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             _end(lambda one: one.mark == spec.mark, 0)
-            raise SpawnError(f"cannot start {command[0]}: {_one_line(error)}") from error
+            raise SpawnError(f"cannot start {self._argv[0]}: {_one_line(error)}") from error
         answer = (agent_output.decode(shim.stdout).strip().splitlines() or ["no answer"])[-1]
         if answer not in ("started", "there"):
-            raise SpawnError(f"cannot start {command[0]}: {answer.removeprefix('error ')}")
-        return _CommandRun(spec, self._reading)
+            raise SpawnError(f"cannot start {self._argv[0]}: {answer.removeprefix('error ')}")
+        return self._run_of(spec)
 
     def adopt(self, spec: RunSpec) -> Run | None:
         there = (spec.folder / "started").exists() or _held(spec.folder)
-        return _CommandRun(spec, self._reading) if there else None
+        return self._run_of(spec) if there else None
+
+    def _run_of(self, spec: RunSpec) -> Run:
+        users = self._users
+        if users is None:
+            return _CommandRun(spec, self._reading, spec.folder / "tmp")
+
+        def kill() -> None:
+            # As long as its shim lives, nobody else has its user.
+            if _held(spec.folder):
+                users.kill(spec.folder)
+
+        return _CommandRun(spec, self._reading, users.private(spec.folder) / "tmp", kill)
+
+    @contextlib.contextmanager
+    def _agent_apart(self, spec: RunSpec, folder: Path) -> Iterator["_Apart"]:
+        """How the shim is started for an agent."""
+        prompt, cwd, task = folder / "prompt", spec.cwd.absolute(), task_of(spec.mark)
+        if self._users is not None:
+            kept, content = isolation.environment(), spec.prompt.encode()
+            with self._users.agent(folder, task, cwd, kept, content) as lent:
+                env = {**self._environment(spec.mark, lent), **self._own_folders(lent.private, {})}
+                lent.take()
+                command = self._filled(lent.private / "prompt", task)
+                inside = lent.command(command, cwd, env.get("PATH", os.defpath))
+                yield _Apart(inside, {**env, isolation.KEEPER: "shim"}, (lent.lock,))
+            return
+        env, command = self._environment(spec.mark), self._filled(prompt, task)
+        env |= self._own_folders(folder, env)
+        if self._bubblewrap is None or not cwd.is_dir():
+            yield _Apart(command, {**env, isolation.KEEPER: "shim"})
+            return
+        room = isolation.Room(cwd, folder, env)
+        inside = self._bubblewrap.agent(command, self._argv, room, task, prompt)
+        isolation.furnish(folder, env)
+        yield _Apart(inside, {**env, isolation.KEEPER: "keeper"})
+
+    def _filled(self, prompt: Path, task: str) -> list[str]:
+        command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
+        return [command[0], *(self._program.arguments(task) if self._program else ()), *command[1:]]
 
     def sweep(self, task: str, *, before: int, grace: float) -> int:
         def older(one: _Process) -> bool:
@@ -137,7 +179,9 @@ class CommandRunner:
             same = owner == task and one.scope == self._scope
             return same and attempt.isdecimal() and int(attempt) < before
 
-        return _end(older, grace)
+        ended = _end(older, grace)
+        # Who took a new environment and lost its shim has no mark, but still its user.
+        return ended if self._users is None else ended + self._users.clear()
 
     def check(
         self,
@@ -167,7 +211,7 @@ class CommandRunner:
                     start_new_session=True,
                     pass_fds=how.kept_open,
                 )
-                code, note = _finished(process, mark, began + timeout, stop)
+                code, note = _finished(process, mark, began + timeout, stop, how.kill)
                 tail = _tail(output, agent_output.READ_LIMIT)
                 if note is None and not how.was_started():
                     # Nothing but bubblewrap has printed anything then.
@@ -183,6 +227,12 @@ class CommandRunner:
         self, argv: Sequence[str], cwd: Path, mark: str, readable: Sequence[Path]
     ) -> Iterator["_Apart"]:
         """How to start a check; its home and temporary folder go with it."""
+        if self._users is not None:
+            with self._users.check(cwd.absolute(), isolation.environment()) as lent:
+                env = self._environment(mark, lent)
+                inside = lent.command(argv, cwd, env.get("PATH", os.defpath))
+                yield _Apart(inside, env, kill=lent.kill)
+            return
         env = self._environment(mark)
         if self._bubblewrap is None or not cwd.is_dir():
             yield _Apart(argv, env)
@@ -193,8 +243,9 @@ class CommandRunner:
         ):
             room = isolation.Room(cwd.absolute(), Path(own), env)
             inside = self._bubblewrap.check(argv, room, readable, status.fileno())
-            self._bubblewrap.furnish(room.private, env)
-            yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
+            isolation.furnish(room.private, env)
+            env[isolation.KEEPER] = "keeper"
+            yield _Apart(inside, env, (status.fileno(),), status)
 
     def _own_folders(self, folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
         """What leads a known program to folders of the run's own, which lie in `folder`."""
@@ -207,15 +258,16 @@ class CommandRunner:
         (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
         return {**home_of(self._program, private, private), "TMPDIR": str(folder / "tmp")}
 
-    def _environment(self, mark: str) -> dict[str, str]:
+    def _environment(self, mark: str, lent: Lent | None = None) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
 
         It is process 1 inside, whose environment everybody in there can read.
         """
         task, attempt, _ = mark.split("/", 2)
         kept = isolation.environment()
+        apart = lent or self._bubblewrap
         return {
-            **(kept if self._bubblewrap is None else self._bubblewrap.environment(kept)),
+            **(kept if apart is None else apart.environment(kept)),
             **self._env,
             "WAVEKEEPER_MARK": mark,
             "WAVEKEEPER_TASK": task,
@@ -226,16 +278,16 @@ class CommandRunner:
 
 @dataclass(frozen=True, slots=True)
 class _Apart:
-    """How a check is started."""
+    """How a program is started."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
+    kept_open: tuple[int, ...] = ()
+    """Descriptors that it inherits."""
     status: IO[bytes] | None = None
     """Where bubblewrap writes down how far it got; None: there is no bubblewrap."""
-
-    @property
-    def kept_open(self) -> tuple[int, ...]:
-        return () if self.status is None else (self.status.fileno(),)
+    kill: Callable[[], None] | None = None
+    """Ends all of it at once."""
 
     def was_started(self) -> bool:
         """False: bubblewrap failed, and its exit code is not the command's."""
@@ -261,7 +313,15 @@ class _Reading:
 class _CommandRun:
     """Implements `Run`; all it knows is in the folder, so it is the same ours or adopted."""
 
-    def __init__(self, spec: RunSpec, reading: _Reading) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        reading: _Reading,
+        temporary: Path,
+        kill: Callable[[], None] | None = None,
+    ) -> None:
+        self._temporary = temporary
+        self._kill = kill
         self._mark = spec.mark
         self._folder = spec.folder
         self._reading = reading
@@ -282,7 +342,7 @@ class _CommandRun:
             self._exit = self._ending(*(status or (None, None)))
             # Only now: what is left of the attempt may still write there. Its home is kept, because
             # many agents write down there what they did.
-            shutil.rmtree(self._folder / "tmp", ignore_errors=True)
+            shutil.rmtree(self._temporary, ignore_errors=True)
         return self._exit
 
     def events(self) -> Sequence[NewEvent]:
@@ -298,7 +358,7 @@ class _CommandRun:
 
     def stop(self, grace: float) -> None:
         main = self._main()
-        _end(lambda one: one.mark == self._mark or one.process == main, grace)
+        _end(lambda one: one.mark == self._mark or one.process == main, grace, self._kill)
         # A shim that nobody could find goes when its command has gone.
         deadline = time.monotonic() + _SHIM_PATIENCE
         while _held(self._folder) and time.monotonic() < deadline:
@@ -414,13 +474,16 @@ def _tree(match: Callable[[_Process], bool]) -> list[_Process]:
     return list(found.values())
 
 
-def _end(match: Callable[[_Process], bool], grace: float) -> int:
+def _end(
+    match: Callable[[_Process], bool], grace: float, kill: Callable[[], None] | None = None
+) -> int:
     """SIGTERM, after `grace` seconds SIGKILL, until two looks in a row find nothing.
 
     Two looks, because the environment of a process that is just being replaced reads as empty.
     A shim is spared until its tree is gone, so that it can write down how its command ended; and
     so is bubblewrap, because without it the agent would be killed at once, without any grace.
-    Answers how many processes there were, shims not counted.
+    Answers how many processes there were, shims not counted. `kill`: what ends them faster than
+    one by one.
     """
     asked: set[_Process] = set()
     beyond: set[_Process] = set()
@@ -428,6 +491,9 @@ def _end(match: Callable[[_Process], bool], grace: float) -> int:
     shim_limit = kill_at + _SHIM_PATIENCE
     quiet = False
     while True:
+        if kill is not None and time.monotonic() >= kill_at:
+            # Before the look, which takes its time where many of them run.
+            kill()
         alive = [one for one in _tree(match) if one not in beyond]
         agents = [one for one in alive if not one.is_shim]
         if agents:
@@ -456,7 +522,11 @@ def _sent(one: _Process, number: int) -> bool:
 
 
 def _finished(
-    process: "subprocess.Popen[bytes]", mark: str, deadline: float, stop: Callable[[], bool]
+    process: "subprocess.Popen[bytes]",
+    mark: str,
+    deadline: float,
+    stop: Callable[[], bool],
+    kill: Callable[[], None] | None,
 ) -> tuple[int | None, str | None]:
     """The exit code, or None and why we ended it; its whole tree is gone."""
     note: str | None = None
@@ -471,7 +541,7 @@ def _finished(
                     process.wait(0.05)
     finally:
         main = process.pid if process.poll() is None else None
-        _end(lambda one: one.mark == mark or one.process.pid == main, _CHECK_GRACE)
+        _end(lambda one: one.mark == mark or one.process.pid == main, _CHECK_GRACE, kill)
         code = process.wait()
     return (None, note) if note else (code if code >= 0 else 128 - code, None)
 

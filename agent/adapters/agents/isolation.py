@@ -2,8 +2,9 @@
 
 `bubblewrap`: it runs in namespaces of its own. It sees the system and its own program, read-only;
 its worktree, the clone that hangs on it, a home and a temporary folder of its own; and nothing of
-the state, of other tasks, of the person's home or of other processes. `none`: it runs as the
-person. In both it gets an environment by allow-list, so no secret of the supervisor is in it.
+the state, of other tasks, of the person's home or of other processes. `user`: it runs as another
+user, see `users.py`. `none`: it runs as the person. In all of them it gets an environment by
+allow-list, so no secret of the supervisor is in it.
 """
 
 import errno
@@ -23,6 +24,10 @@ from agent.backends import Boundary, Isolation
 from agent.errors import ConfigurationError, SpawnError
 
 UNPROTECTED: Final = "the agent runs as you and can write what judges it"
+AS_OTHERS: Final = (
+    "agents run as other users of this machine: they cannot reach what judges them, but see its "
+    "processes and what all users may read"
+)
 KEEPER: Final = "WAVEKEEPER_SHIM"
 """In the environment of what only looks after a run: the shim, and bubblewrap itself."""
 
@@ -33,7 +38,7 @@ _KEPT: Final = re.compile(
     r"|GIT_SSL_CA(INFO|PATH)|GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)"
     r"|GIT_CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|GIT_ATTR_NOSYSTEM|XDG_(CONFIG|CACHE|DATA|STATE)_HOME",
 )
-_HOMES: Final = re.compile("XDG_(CONFIG|CACHE|DATA|STATE)_HOME|GIT_CONFIG_GLOBAL")
+HOMES: Final = re.compile("XDG_(CONFIG|CACHE|DATA|STATE)_HOME|GIT_CONFIG_GLOBAL")
 """Of these, what names a place of the person's home; the private home has the usual ones."""
 _CERTIFICATES: Final = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
@@ -113,7 +118,7 @@ def choose(asked: Isolation | None) -> Isolation:
     if asked == "bubblewrap" and (why := fault()) is not None:
         raise ConfigurationError(
             f'[worker] isolation = "bubblewrap" does not work here ({why}); install the package '
-            'bubblewrap and allow user namespaces, or write isolation = "none"',
+            'bubblewrap and allow user namespaces, or write isolation = "user" (as root) or "none"',
         )
     return asked
 
@@ -146,6 +151,24 @@ def not_started(said: str, name: str) -> OSError | SpawnError:
     return SpawnError(f"cannot run {name}: {last}")
 
 
+def furnish(private: Path, env: Mapping[str, str]) -> None:
+    """Make a home and a temporary folder; of the person's home only git's settings are in it.
+
+    They are copies: nothing an agent does to them reaches the person.
+    """
+    for folder in (private / "home", private / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wanted = [*_OF_GIT, *(_OF_SSH if "SSH_AUTH_SOCK" in env else ())]
+    sources = {name: Path.home() / name for name in wanted}
+    if (named := os.environ.get("GIT_CONFIG_GLOBAL")) is not None:
+        sources[".gitconfig"] = Path(named)
+    for name, source in sources.items():
+        target = private / "home" / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            shutil.copyfile(source, target)
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """One run: where it works, and what is its own."""
@@ -165,26 +188,9 @@ class Bubblewrap:
         self._boundary = boundary
         self._home = _home()
 
-    def furnish(self, private: Path, env: Mapping[str, str]) -> None:
-        """Make a home and a temporary folder; of the person's home only git's settings are in it.
-
-        They are copies: nothing an agent does to them reaches the person.
-        """
-        for folder in (private / "home", private / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        wanted = [*_OF_GIT, *(_OF_SSH if "SSH_AUTH_SOCK" in env else ())]
-        sources = {name: Path.home() / name for name in wanted}
-        if (named := os.environ.get("GIT_CONFIG_GLOBAL")) is not None:
-            sources[".gitconfig"] = Path(named)
-        for name, source in sources.items():
-            target = private / "home" / name
-            if source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                shutil.copyfile(source, target)
-
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """What is kept of `env`, in which home and temporary folder are its own."""
-        kept = {k: v for k, v in env.items() if not _HOMES.fullmatch(k) or v == os.devnull}
+        kept = {k: v for k, v in env.items() if not HOMES.fullmatch(k) or v == os.devnull}
         return {**kept, "HOME": str(self._home), "TMPDIR": _TEMPORARY}
 
     def agent(self, command: Sequence[str], template: Sequence[str], room: Room, task: str,

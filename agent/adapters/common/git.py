@@ -16,7 +16,7 @@ person's.
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -276,11 +276,16 @@ def _readable(settings: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield os.devnull
         return
     with tempfile.NamedTemporaryFile(prefix="wavekeeper-", suffix=".gitconfig") as file:
-        for folder in folders:
-            quoted = re.sub(r'(["\\])', r"\\\1", folder).replace("\n", r"\n")
-            file.write(f'[safe]\n\tdirectory = "{quoted}"\n'.encode("utf-8", "surrogateescape"))
+        file.write(safe_directories(folders))
         file.flush()
         yield file.name
+
+
+def safe_directories(folders: Iterable[str]) -> bytes:
+    """Lines of a configuration file: repositories of other users in which git may work."""
+    quoted = (re.sub(r'(["\\])', r"\\\1", one).replace("\n", r"\n") for one in folders)
+    lines = "".join(f'[safe]\n\tdirectory = "{one}"\n' for one in quoted)
+    return lines.encode("utf-8", "surrogateescape")
 
 
 def _neutral(settings: Sequence[tuple[str, str]], file: str) -> dict[str, str]:

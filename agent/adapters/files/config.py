@@ -100,6 +100,16 @@ def _address(value: str) -> str:
     return value
 
 
+def _agent_user(value: object) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise ValueError("is no user: write a name in quotes, or a number")
+    return value
+
+
+AgentUser = Annotated[str | int, PlainValidator(_agent_user)]
+"""The name or the number of a user of this machine."""
+
+
 class SupervisorSettings(TomlModel):
     """How `wavekeeper run` supervises."""
 
@@ -143,17 +153,31 @@ class WorkerSettings(CommandSettings):
     """The queues it takes work from; empty: all."""
     isolation: Isolation | None = None
     """How agents and the commands that check their work are kept apart from all else here. None:
-    by bubblewrap where it works, else not at all."""
+    by bubblewrap where it works, else not at all. `user`: by running them as `agent_users`."""
     readable: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """What an agent behind bubblewrap may read beside the system and its own program."""
     writable: Annotated[tuple[Folder, ...], Field(strict=False)] = ()
     """What it may write beside its worktree, such as the folder of its login."""
+    agent_users: Annotated[tuple[AgentUser, ...], Field(strict=False)] = ()
+    """Names or numbers of the users that agents and checks run as, each of one run at a time."""
 
     @model_validator(mode="after")
-    def _isolation_is_built(self) -> Self:
-        if self.isolation == "user":
-            message = "'isolation' is 'user', which is not built yet; write bubblewrap or none"
+    def _names_users(self) -> Self:
+        if self.isolation != "user":
+            if self.agent_users:
+                message = "'agent_users' is only for isolation = \"user\"; keep both or neither"
+                raise fault_at(("agent_users",), message)
+            return self
+        if not self.agent_users:
+            message = (
+                "'isolation' is 'user', so name users of this machine that nothing else runs as: "
+                'agent_users = ["agent1", "agent2", "agent3"]'
+            )
             raise fault_at(("isolation",), message)
+        for name in ("readable", "writable"):
+            if getattr(self, name):
+                message = f"{name!r} is only for bubblewrap; give the `agent_users` the rights"
+                raise fault_at((name,), message)
         return self
 
     @model_validator(mode="after")
@@ -180,7 +204,8 @@ class JudgeSettings(TomlModel):
     submodules: bool = False
     """Fill submodules, from the addresses that the commit names."""
     network: bool = False
-    """Whether the commands have a network, where they are kept apart by bubblewrap."""
+    """Whether the commands have a network, where they are kept apart by bubblewrap; elsewhere they
+    have it."""
 
     @model_validator(mode="after")
     def _survives_a_late_beat(self) -> Self:
@@ -388,6 +413,27 @@ class Settings(TomlModel):
                         "agent's own in another variable"
                     )
                     raise fault_at((*where, "variables", index), message)
+        return self
+
+    @model_validator(mode="after")
+    def _has_room_for_users(self) -> Self:
+        own = self.worker
+        if own.isolation != "user":
+            return self
+        if own.workspace.resolve().is_relative_to(self.state.resolve()):
+            message = (
+                "'isolation' is 'user', and no other user may reach the state; name a folder "
+                'outside of it, such as workspace = "/srv/wavekeeper"'
+            )
+            raise fault_at(("worker", "isolation"), message)
+        needed = own.slots + self.judge.slots
+        if len(own.agent_users) < needed:
+            message = (
+                f"'agent_users' names {len(own.agent_users)}, and {own.slots} agents and "
+                f"{self.judge.slots} checks may run at a time, each as a user of its own; name "
+                f"{needed}, or lower `slots`"
+            )
+            raise fault_at(("worker", "agent_users"), message)
         return self
 
     @model_validator(mode="after")

@@ -311,7 +311,7 @@ class _Checkout:
         return changed
 
     def _fill(self) -> None:
-        self.path.mkdir()
+        self.path.mkdir(mode=0o700)
         self._index.unlink(missing_ok=True)
         with _blame():
             self._git("read-tree", self._prepared.tree)

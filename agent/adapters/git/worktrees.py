@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ _BUSY: Final = re.compile("lock|unable to update local ref")
 _NOT_SET: Final = 5
 """What `git config` ends with where there is nothing to remove."""
 _MADE: Final = "wavekeeper-made"
+_POINTER: Final = 8 * 1024
+_LOG: Final = 16 * 1024**2
+"""Bytes that are read of a worktree's pointer to its clone, and of its log: the newest."""
 _CHECKOUT: Final = re.compile(r"-(\d+)-[0-9a-f]{8}$")
 
 
@@ -82,6 +86,8 @@ class GitWorktrees:
             refs = [f"+refs/heads/{name}:refs/remotes/origin/{name}" for name in needed]
             _patiently(self._clone, "fetch", "--quiet", "--", self._remote, *refs)
             self._lend(own)
+            # Other users of this machine see nothing of it, as of the clone.
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
             _add(own, path, f"refs/remotes/origin/{base}")
             (_git_folder(path) / _MADE).touch()
         return path
@@ -104,6 +110,8 @@ class GitWorktrees:
     def _lend(self, own: Path) -> None:
         """Make the clone of one agent, new: an earlier agent may have configured what is there."""
         shutil.rmtree(own, ignore_errors=True)
+        own.parent.mkdir(exist_ok=True)
+        own.mkdir(mode=0o700)
         (own / "objects" / "info").mkdir(parents=True)
         self._configure(own)
         for name in ("HEAD", "packed-refs"):
@@ -158,7 +166,8 @@ class GitWorktrees:
         folder = _git_folder(path)
         # Those of an earlier version hang on the clone that is now shared.
         ours = (own / "worktrees", self._clone / "worktrees")
-        if folder.parent not in ours or not folder.is_dir():
+        # Its agent can put a link there, which would lead us to what is not its own.
+        if folder.parent not in ours or not folder.is_dir() or folder.resolve() != folder:
             raise WorktreeError(f"{path} is there but is no worktree of {own}: move it away")
         if not (folder / _MADE).exists():
             # `prepare` never returned it, so nobody has worked in it.
@@ -209,11 +218,7 @@ class GitWorktrees:
 
 def _made(log: Path) -> frozenset[str]:
     """The commits that were made, as git notes where HEAD was: `OLD NEW WHO WHEN<tab>WHAT`."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    entries = (line.partition("\t") for line in lines)
+    entries = (line.partition("\t") for line in _text(log, _LOG).splitlines())
     return frozenset(
         head.split(" ")[1]
         for head, _, what in entries
@@ -254,9 +259,22 @@ def _git(repository: Path, *arguments: str, fine: Sequence[int] = (0,)) -> str:
 
 def _git_folder(worktree: Path) -> Path:
     """Git's own folder for this worktree; git removes it when the worktree is pruned."""
-    pointer = worktree / ".git"
-    text = pointer.read_text() if pointer.is_file() else ""
-    return Path(text.removeprefix("gitdir:").strip())
+    return Path(_text(worktree / ".git", _POINTER).removeprefix("gitdir:").strip())
+
+
+def _text(path: Path, limit: int) -> str:
+    """The last `limit` bytes of a file that an agent can write; "": it is no plain file."""
+    try:
+        # A pipe would keep us waiting, and a link lead us to what is not the agent's.
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with os.fdopen(opened, "rb") as file:
+        known = os.fstat(opened)
+        if not stat.S_ISREG(known.st_mode):
+            return ""
+        file.seek(max(0, known.st_size - limit))
+        return file.read(limit).decode("utf-8", "surrogateescape")
 
 
 def _checked(branch: str) -> str:
