@@ -28,3 +28,13 @@ def test_what_a_worker_says_is_never_searched(name):
     said = [w.ended(final_response=text) for text in texts]
     reasons = {failures.assess(task, w.policy().failures).reason for task in said}
     assert reasons == {"unknown"}
+
+
+def test_most_messages_of_a_development_sample_are_told_apart():
+    rows = w.collected("error_texts_dev")
+    share = {
+        label: share_of_infrastructure([row["text"] for row in rows if row["label"] == label])
+        for label in ("infra", "own")
+    }
+    assert share["infra"] >= 0.9
+    assert share["own"] <= 0.05

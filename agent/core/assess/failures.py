@@ -208,7 +208,7 @@ def _found(
 
 
 def _subject(reason: ReasonPolicy, found: re.Match[str]) -> str | None:
-    named = found.groupdict().get("subject")
+    named = reason.party or found.groupdict().get("subject")
     subject = named if named is not None else found.group(0)
     shape = _NAME if reason.proof else _PHRASE
     return subject if shape.fullmatch(subject) else None

@@ -88,6 +88,8 @@ class ReasonPolicy(Table):
     infrastructure: Flag
     classes: tuple[FailureClass, ...] = ()
     """The classes of typed failures that it is the reason of; they come before any text."""
+    party: str | None = None
+    """What is at fault, whatever words name it; None: a pattern's `subject` names it."""
     patterns: tuple[str, ...] = ()
     """Regular expressions over observed output; a group `subject` names what is at fault."""
     words: tuple[Annotated[str, Field(pattern=r"^[^A-Z]+$")], ...] = ()
