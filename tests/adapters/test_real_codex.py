@@ -1,0 +1,187 @@
+"""The real Codex CLI with a scripted model on loopback: what the kind `codex` rests on still holds.
+
+It runs where Codex is installed: `pip install 'wavekeeper[agents]'`, or `codex` on PATH.
+"""
+
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.agents import isolation
+from agent.adapters.git.worktrees import GitWorktrees
+from agent.backends import AgentBackend, Boundary, Context, find
+from agent.ports import Exit, Run, Runner, RunSpec
+from tests.adapters import git_person
+from tests.adapters.loopback import Reply, Server, served
+from tests.adapters.processes import until
+from tests.standins.responses_api import follow, prompts, refuse, say
+
+
+def installed() -> str | None:
+    try:
+        return str(import_module("codex_cli_bin").bundled_codex_path())
+    except ImportError:
+        return shutil.which("codex")
+
+
+CODEX = installed()
+pytestmark = pytest.mark.skipif(
+    CODEX is None, reason="Codex is not installed: pip install 'wavekeeper[agents]'"
+)
+MODES = [
+    pytest.param("none", id="as the person"),
+    pytest.param(
+        "bubblewrap",
+        id="behind bubblewrap",
+        marks=pytest.mark.skipif(isolation.fault() is not None, reason="bubblewrap does not work"),
+    ),
+]
+PUSH = "git commit -qm work && git push -q origin HEAD:refs/heads/work/T-1"
+
+
+@dataclass
+class World:
+    """One task with its worktree and its origin, and a model that follows a script."""
+
+    place: Path
+    model: Server
+    boundary: Boundary = field(init=False)
+    worktree: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        git_person.found(self.place)
+        origin, state = self.place / "origin.git", self.place / "state"
+        clones = state / "clone"
+        trees = GitWorktrees(str(origin), self.place / "trees", clones, str(origin))
+        self.worktree = trees.prepare("T-1", "work/T-1")
+        self.boundary = Boundary(
+            clones=clones.resolve(), hidden=(state, self.place / "trees"), remotes=(origin,)
+        )
+
+    def runner(self, mode: str) -> Runner:
+        provider = (
+            f'{{name="scripted",base_url="{self.model.url}/v1",env_key="MODEL_KEY",'
+            'wire_api="responses",request_max_retries=0,stream_max_retries=0}'
+        )
+        more = ["-c", "model_provider=scripted", "-c", f"model_providers.scripted={provider}"]
+        backend = find(AgentBackend, "codex")
+        table = {
+            "program": CODEX,
+            "model": "gpt-5.5",
+            "arguments": more,
+            "environment": {"MODEL_KEY": "k", **git_person.IDENTITY},
+        }
+        own = backend.settings.model_validate(table, context={"folder": self.place})
+        boundary = Boundary(**{**vars(self.boundary), "isolation": mode})
+        now = partial(datetime.now, UTC)
+        return backend.open(own, Context(state=self.place, now=now, boundary=boundary))
+
+    def start(self, mode: str, script: list[Reply], attempt: int = 1, **more: object) -> Run:
+        self.model.otherwise = partial(follow, script)
+        spec = RunSpec(
+            mark=f"T-1/{attempt}/{uuid.uuid4().hex}",
+            folder=self.place / "runs" / f"T-1-{attempt}",
+            cwd=self.worktree,
+            prompt=f"Do the work, attempt {attempt}.",
+            **more,
+        )
+        return self.runner(mode).start(spec)
+
+    def ended(self, mode: str, script: list[Reply], **more: object) -> tuple[Run, Exit]:
+        run = self.start(mode, script, **more)
+        return run, until(run.poll, 60)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with served() as model:
+        yield World(tmp_path, model)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_edits_commits_and_pushes_and_writes_nowhere_else(world: World, mode: str) -> None:
+    outside = world.place / "origin.git" / "hooks"
+    outside.mkdir(exist_ok=True)
+    script = [
+        say("I write the file.", "echo hello > f1.txt && git add f1.txt"),
+        say("I push.", f"{PUSH}; echo > {outside}/evil; echo > {world.place}/evil"),
+        say("FINAL: pushed."),
+    ]
+    run, end = world.ended(mode, script)
+    assert (end.final_response, end.failure) == ("FINAL: pushed.", None)
+    assert end.session
+    assert end.succeeded
+    events = run.events()
+    kinds = [event.kind for event in events if event.kind != "stderr"]
+    assert kinds == [
+        "started", "message", "tool_started", "tool_finished", "message", "tool_started",
+        "tool_finished", "message", "usage", "final",
+    ]  # fmt: skip
+    origin = world.place / "origin.git"
+    assert git_person.git(origin, "show", "work/T-1:f1.txt") == "hello"
+    assert not (outside / "evil").exists()
+    assert not (world.place / "evil").exists()
+    assert [text.splitlines()[-1] for text in prompts(world.model.asked[-1])] == [
+        "Do the work, attempt 1."
+    ]
+
+
+RESETS = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5)
+USAGE_LIMIT = {
+    "plan_type": "plus", "resets_at": int(RESETS.timestamp()), "resets_in_seconds": 18_000,
+}  # fmt: skip
+FAULTS = [
+    ("throttled", refuse(429, "rate_limit_exceeded", "slow down"), "rate-limit", 429),
+    ("an account's limit", refuse(429, "usage_limit_reached", "no more", **USAGE_LIMIT), "quota",
+     None),
+    ("no more money", refuse(429, "insufficient_quota", "pay"), "quota", None),
+    ("a wrong key", refuse(401, "invalid_api_key", "Incorrect API key provided"), "auth", 401),
+    ("a server's fault", refuse(500, "server_error", "oops"), "overloaded", None),
+    ("a full context", refuse(400, "context_length_exceeded", "too long"), "context-overflow",
+     None),
+    ("a page of a proxy", Reply(b"<html>", headers={"Content-Type": "text/html"}), "malformed",
+     None),
+    ("an answer that breaks off",
+     Reply(b'event: response.created\ndata: {"type":"response.created","response":{"id":"r"}}\n\n',
+           headers={"Content-Type": "text/event-stream"}), "malformed", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reply", "class_", "status"), [pytest.param(*row[1:], id=row[0]) for row in FAULTS]
+)
+def test_a_provider_s_fault_has_its_class(world: World, reply, class_, status) -> None:
+    script = [say("429 Too Many Requests, I say.", "echo rate_limit_exceeded; exit 7"), reply]
+    _, end = world.ended("none", script)
+    assert end.failure is not None
+    assert (end.failure.class_, end.failure.status) == (class_, status), end.last_error
+    assert not end.succeeded
+    assert end.final_response is None
+
+
+def test_an_account_s_limit_says_until_when(world: World) -> None:
+    _, end = world.ended("none", [refuse(429, "usage_limit_reached", "no more", **USAGE_LIMIT)])
+    assert end.failure is not None
+    assert end.failure.retry_at is not None, end.last_error
+    assert abs(end.failure.retry_at - RESETS) <= timedelta(minutes=1)
+
+
+def test_one_that_is_killed_in_a_command_is_known_as_killed(world: World) -> None:
+    run = world.start("none", [say("I wait.", "sleep 64"), say("Never said.")])
+    folder = world.place / "runs" / "T-1-1"
+    until(lambda: [one for one in run.events() if one.kind == "tool_started"], 60)
+    os.kill(int((folder / "group").read_text()), signal.SIGKILL)
+    end = until(run.poll, 60)
+    assert end.failure is not None
+    assert (end.failure.class_, end.signal) == ("killed", 9)
+    assert end.session
+    assert world.runner("none").sweep("T-1", before=2, grace=0) == 0
