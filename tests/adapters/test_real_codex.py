@@ -175,6 +175,22 @@ def test_an_account_s_limit_says_until_when(world: World) -> None:
     assert abs(end.failure.retry_at - RESETS) <= timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_next_attempt_goes_on_with_the_session(world: World, mode: str) -> None:
+    _, first = world.ended(mode, [refuse(429, "rate_limit_exceeded", "slow down")])
+    assert first.session
+    command = f"echo hello > f1.txt && git add f1.txt && {PUSH}; echo > {world.place}/evil"
+    script = [say("Once more.", command), say("Done.")]
+    _, second = world.ended(mode, script, attempt=2, session=first.session)
+    assert (second.session, second.final_response) == (first.session, "Done.")
+    assert [text.splitlines()[-1] for text in prompts(world.model.asked[-1])] == [
+        "Do the work, attempt 1.",
+        "Do the work, attempt 2.",
+    ]
+    assert git_person.git(world.place / "origin.git", "show", "work/T-1:f1.txt") == "hello"
+    assert not (world.place / "evil").exists()
+
+
 def test_one_that_is_killed_in_a_command_is_known_as_killed(world: World) -> None:
     run = world.start("none", [say("I wait.", "sleep 64"), say("Never said.")])
     folder = world.place / "runs" / "T-1-1"

@@ -30,7 +30,7 @@ import psutil
 
 from agent.adapters.agents import isolation
 from agent.adapters.agents import output as agent_output
-from agent.adapters.agents.program import AgentProgram, conclude, home_of, trace
+from agent.adapters.agents.program import AgentProgram, conclude, home_of, known_session, trace
 from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.agents.streams import StreamReader
 from agent.backends import AgentBackend, Boundary, Check, Context
@@ -97,16 +97,20 @@ class CommandRunner:
         prompt = folder / "prompt"
         source = str(prompt) if self._prompt == "stdin" else "-"
         command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
-        if self._program is not None:
-            command[1:1] = self._program.arguments(task_of(spec.mark))
         env, role = self._environment(spec.mark), "shim" if self._bubblewrap is None else "keeper"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            env |= self._own_folders(folder, env)
+            kept: dict[str, Path] = {}
+            if self._program is not None:
+                home = home_of(self._program, folder, task_of(spec.mark))
+                session = known_session(self._program, home, spec.session)
+                command[1:1] = self._program.arguments(task_of(spec.mark), session)
+                kept, more = self._own_folders(self._program, home, folder, env)
+                env |= more
             _replace(prompt, spec.prompt.encode())
             argv = command
             if self._bubblewrap is not None and spec.cwd.is_dir():
-                room = isolation.Room(spec.cwd.absolute(), folder, env)
+                room = isolation.Room(spec.cwd.absolute(), folder, env, kept)
                 argv = self._bubblewrap.agent(command, self._argv, room, task_of(spec.mark), prompt)
                 self._bubblewrap.furnish(folder, env)
             shim = subprocess.run(
@@ -196,16 +200,18 @@ class CommandRunner:
             self._bubblewrap.furnish(room.private, env)
             yield _Apart(inside, {**env, isolation.KEEPER: "keeper"}, status)
 
-    def _own_folders(self, folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
-        """What leads a known program to folders of the run's own, which lie in `folder`."""
-        if self._program is None:
-            return {}
-        private = folder / "home"
-        if self._bubblewrap is not None:
-            return home_of(self._program, Path(env["HOME"]), private)
-        # Codex runs no command in its sandbox where its home lies in the temporary folder.
-        (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
-        return {**home_of(self._program, private, private), "TMPDIR": str(folder / "tmp")}
+    def _own_folders(
+        self, program: AgentProgram, home: Path, folder: Path, env: Mapping[str, str]
+    ) -> tuple[dict[str, Path], dict[str, str]]:
+        """What is to be seen in the run's home, and the variables that lead there."""
+        if self._bubblewrap is None:
+            # Codex runs no command in its sandbox where its home lies in the temporary folder.
+            (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
+            return {}, {program.home_variable: str(home), "TMPDIR": str(folder / "tmp")}
+        if program.home is not None:
+            return {}, {program.home_variable: str(home)}
+        seen = Path(env["HOME"]) / program.home_name
+        return {program.home_name: home}, {program.home_variable: str(seen)}
 
     def _environment(self, mark: str) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
@@ -263,6 +269,7 @@ class _CommandRun:
 
     def __init__(self, spec: RunSpec, reading: _Reading) -> None:
         self._mark = spec.mark
+        self._resumed = spec.session is not None
         self._folder = spec.folder
         self._reading = reading
         self._exit: Exit | None = None
@@ -321,7 +328,8 @@ class _CommandRun:
         with _opened(self._folder / "errors") as handle:
             errors = _tail(handle, agent_output.FINAL_LIMIT)
         if self._reading.reader is not None:
-            return conclude(code, number, self._transcript(self._reading.reader), errors)
+            run = self._transcript(self._reading.reader)
+            return conclude(code, number, run, errors, resumed=self._resumed)
         with _opened(self._folder / "output") as handle:
             tail = _tail(handle, agent_output.FINAL_LIMIT)
             if self._reading.form == "text":
