@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,25 +18,13 @@ from agent.core.model.agent_events import Completed, Failed, Transcript
 from agent.core.model.nouns import AttemptFailure
 from agent.errors import ConfigurationError
 from agent.ports import Runner
+from tests.adapters.known_agents import opened
 from tests.adapters.runner_contract import GRACE, Behaviour, RunnerContract, ended, spec_in
 
-STANDIN = Path(__file__).parents[1] / "standins" / "coding_agent.py"
 STREAMS = Path(__file__).parent / "agent_streams"
 NAMES = ("codex", "claude")
 
 Make = Callable[..., Runner]
-
-
-def opened(place: Path, kind: str, behaviour: str, boundary: Boundary, **table: object) -> Runner:
-    """A runner of this kind, whose program is the stand-in."""
-    program = place / f"{kind}-{Path(behaviour).stem}"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {kind} {behaviour} "$@"\n')
-    program.chmod(0o755)
-    backend = find(AgentBackend, kind)
-    values = {"program": str(program), **table}
-    own = backend.settings.model_validate(values, context={"folder": place})
-    now = lambda: datetime.now(UTC)  # noqa: E731
-    return backend.open(own, Context(state=place, now=now, boundary=boundary))
 
 
 @pytest.fixture
@@ -337,6 +324,8 @@ FAULTY = [
     pytest.param("claude", 'permission = "yolo"', "'permission'", id="claude, no such permission"),
     pytest.param("claude", 'alowed = ["Read"]', "allowed", id="claude, a misspelt key"),
     pytest.param("codex", 'variables = "KEY"', "'variables'", id="codex, a text for a list"),
+    pytest.param("codex", 'home = ".wavekeeper"', "is not for agents", id="codex, the state"),
+    pytest.param("claude", 'home = "/"', "is not for agents", id="claude, everything"),
 ]
 
 
