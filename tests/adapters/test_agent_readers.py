@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.adapters.agents.claude import ClaudeReader
@@ -72,13 +72,13 @@ FAULTS = [
     ("f_sctx_codex", "context-overflow", None, None),
     ("f_serr_codex", "overloaded", None, None),
     ("f_usage_codex", "rate-limit", 429, None),
-    ("real_usage_limit_codex", "quota", None, "02:55"),
+    ("real_usage_limit_codex", "quota", None, "02:56"),
     ("f_401_claude", "auth", 401, None),
     ("f_429inf_claude", "rate-limit", 429, None),
     ("f_529inf_claude", "overloaded", 529, None),
     ("f_ctx_claude", "context-overflow", 400, None),
     ("f_quota_claude", "quota", 429, None),
-    ("f_usage_claude", "quota", 429, "22:04"),
+    ("f_usage_claude", "quota", 429, "22:05"),
     ("real_usage_limit_claude", "quota", 429, "03:55"),
 ]
 
@@ -430,6 +430,7 @@ def test_a_line_without_end_is_cut_and_the_next_one_is_read() -> None:
 
 
 @pytest.mark.parametrize("program", ["codex", "claude"])
+@settings(deadline=None)
 @given(depth=st.integers(1, 3000), field=st.sampled_from(["item", "message", "input", "usage"]))
 def test_no_depth_of_nesting_is_too_much(program: str, depth: int, field: str) -> None:
     nested = f'{{"{field}":' * depth + "1" + "}" * depth
@@ -441,6 +442,7 @@ def test_no_depth_of_nesting_is_too_much(program: str, depth: int, field: str) -
 @pytest.mark.parametrize(
     "name", ["happy_codex_jsonl", "f_401_codex", "deny_claude", "real_usage_limit_claude"]
 )
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 3000), max_size=30))
 def test_however_it_is_cut_the_events_are_the_same(name: str, sizes: list[int]) -> None:
     data = (STREAMS / f"{name}.jsonl").read_bytes()

@@ -75,7 +75,7 @@ def check_program(own: KnownAgentSettings, name: str, login: Path) -> Iterator[C
         fix = "install it, or add its folder to `path` of this agent in wavekeeper.toml"
         yield Check(name="worker", state="fail", said=f"{name} is not on PATH", fix=fix)
         return
-    yield Check(name="worker", state="ok", said=f"{name} is found at {where}")
+    yield Check(name="worker", state="ok", said=f"{where} is found")
     missing = [one for one in own.variables if not os.environ.get(one)]
     if missing:
         fix = f"set {missing[0]} where `wavekeeper work` is started"

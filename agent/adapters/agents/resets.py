@@ -14,6 +14,8 @@ LONGEST: Final = timedelta(days=8)
 """Limits are of hours or a week. What lies further away is no reset time."""
 _JUST_PASSED: Final = timedelta(minutes=15)
 """A time of day that has passed so recently is today's and not tomorrow's."""
+_TO_THE_MINUTE: Final = timedelta(minutes=1)
+"""Programs cut a time of day to the minute: whoever comes at its beginning may be too early."""
 _LONG_AGO: Final = timedelta(days=1)
 
 _EPOCH: Final = re.compile(
@@ -81,7 +83,8 @@ def _parsed(when: str, named: str | None, now: datetime, zone: tzinfo | None) ->
     import dateparser  # noqa: PLC0415 - it takes a tenth of a second, and is seldom needed
 
     here = _zone(named, zone)
-    base = now if _IS_A_SPAN.match(when) else now - _JUST_PASSED
+    is_span = _IS_A_SPAN.match(when) is not None
+    base = now if is_span else now - _JUST_PASSED
     try:
         at = dateparser.parse(
             when,
@@ -95,7 +98,7 @@ def _parsed(when: str, named: str | None, now: datetime, zone: tzinfo | None) ->
             return None
         if at.tzinfo is None:
             at = at.replace(tzinfo=here) if here is not None else at.astimezone()
-        return _plausible(at, now)
+        return _plausible(at if is_span or at.second else at + _TO_THE_MINUTE, now)
     except (ValueError, OverflowError):  # the library's own, for a time that no calendar has
         return None
 
