@@ -6,23 +6,17 @@ It runs where Codex is installed: `pip install 'wavekeeper[agents]'`, or `codex`
 import os
 import shutil
 import signal
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.agents import isolation
-from agent.adapters.git.worktrees import GitWorktrees
-from agent.backends import AgentBackend, Boundary, Context, find
-from agent.ports import Exit, Run, Runner, RunSpec
 from tests.adapters import git_person
-from tests.adapters.loopback import Reply, Server, served
+from tests.adapters.loopback import Reply, served
 from tests.adapters.processes import until
+from tests.adapters.real_agents import MODES, PUSH, World
 from tests.standins.responses_api import follow, prompts, refuse, say
 
 
@@ -37,74 +31,25 @@ CODEX = installed()
 pytestmark = pytest.mark.skipif(
     CODEX is None, reason="Codex is not installed: pip install 'wavekeeper[agents]'"
 )
-MODES = [
-    pytest.param("none", id="as the person"),
-    pytest.param(
-        "bubblewrap",
-        id="behind bubblewrap",
-        marks=pytest.mark.skipif(isolation.fault() is not None, reason="bubblewrap does not work"),
-    ),
-]
-PUSH = "git commit -qm work && git push -q origin HEAD:refs/heads/work/T-1"
-
-
-@dataclass
-class World:
-    """One task with its worktree and its origin, and a model that follows a script."""
-
-    place: Path
-    model: Server
-    boundary: Boundary = field(init=False)
-    worktree: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        git_person.found(self.place)
-        origin, state = self.place / "origin.git", self.place / "state"
-        clones = state / "clone"
-        trees = GitWorktrees(str(origin), self.place / "trees", clones, str(origin))
-        self.worktree = trees.prepare("T-1", "work/T-1")
-        self.boundary = Boundary(
-            clones=clones.resolve(), hidden=(state, self.place / "trees"), remotes=(origin,)
-        )
-
-    def runner(self, mode: str) -> Runner:
-        provider = (
-            f'{{name="scripted",base_url="{self.model.url}/v1",env_key="MODEL_KEY",'
-            'wire_api="responses",request_max_retries=0,stream_max_retries=0}'
-        )
-        more = ["-c", "model_provider=scripted", "-c", f"model_providers.scripted={provider}"]
-        backend = find(AgentBackend, "codex")
-        table = {
-            "program": CODEX,
-            "model": "gpt-5.5",
-            "arguments": more,
-            "environment": {"MODEL_KEY": "k", **git_person.IDENTITY},
-        }
-        own = backend.settings.model_validate(table, context={"folder": self.place})
-        boundary = Boundary(**{**vars(self.boundary), "isolation": mode})
-        now = partial(datetime.now, UTC)
-        return backend.open(own, Context(state=self.place, now=now, boundary=boundary))
-
-    def start(self, mode: str, script: list[Reply], attempt: int = 1, **more: object) -> Run:
-        self.model.otherwise = partial(follow, script)
-        spec = RunSpec(
-            mark=f"T-1/{attempt}/{uuid.uuid4().hex}",
-            folder=self.place / "runs" / f"T-1-{attempt}",
-            cwd=self.worktree,
-            prompt=f"Do the work, attempt {attempt}.",
-            **more,
-        )
-        return self.runner(mode).start(spec)
-
-    def ended(self, mode: str, script: list[Reply], **more: object) -> tuple[Run, Exit]:
-        run = self.start(mode, script, **more)
-        return run, until(run.poll, 60)
+COMMIT = "git add f1.txt && git commit -qm work"
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with served() as model:
-        yield World(tmp_path, model)
+        provider = (
+            f'{{name="scripted",base_url="{model.url}/v1",env_key="MODEL_KEY",'
+            'wire_api="responses",request_max_retries=0,stream_max_retries=0}'
+        )
+        table = {
+            "program": CODEX,
+            "model": "gpt-5.5",
+            "arguments": [
+                "-c", "model_provider=scripted", "-c", f"model_providers.scripted={provider}",
+            ],
+            "environment": {"MODEL_KEY": "k", **git_person.IDENTITY},
+        }  # fmt: skip
+        yield World(tmp_path, model, "codex", table, follow)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -112,7 +57,7 @@ def test_it_edits_commits_and_pushes_and_writes_nowhere_else(world: World, mode:
     outside = world.place / "origin.git" / "hooks"
     outside.mkdir(exist_ok=True)
     script = [
-        say("I write the file.", "echo hello > f1.txt && git add f1.txt"),
+        say("I write the file.", f"echo hello > f1.txt && {COMMIT}"),
         say("I push.", f"{PUSH}; echo > {outside}/evil; echo > {world.place}/evil"),
         say("FINAL: pushed."),
     ]
@@ -126,8 +71,7 @@ def test_it_edits_commits_and_pushes_and_writes_nowhere_else(world: World, mode:
         "started", "message", "tool_started", "tool_finished", "message", "tool_started",
         "tool_finished", "message", "usage", "final",
     ]  # fmt: skip
-    origin = world.place / "origin.git"
-    assert git_person.git(origin, "show", "work/T-1:f1.txt") == "hello"
+    assert world.pushed() == "hello"
     assert not (outside / "evil").exists()
     assert not (world.place / "evil").exists()
     assert [text.splitlines()[-1] for text in prompts(world.model.asked[-1])] == [
@@ -179,7 +123,7 @@ def test_an_account_s_limit_says_until_when(world: World) -> None:
 def test_the_next_attempt_goes_on_with_the_session(world: World, mode: str) -> None:
     _, first = world.ended(mode, [refuse(429, "rate_limit_exceeded", "slow down")])
     assert first.session
-    command = f"echo hello > f1.txt && git add f1.txt && {PUSH}; echo > {world.place}/evil"
+    command = f"echo hello > f1.txt && {COMMIT} && {PUSH}; echo > {world.place}/evil"
     script = [say("Once more.", command), say("Done.")]
     _, second = world.ended(mode, script, attempt=2, session=first.session)
     assert (second.session, second.final_response) == (first.session, "Done.")
@@ -187,7 +131,7 @@ def test_the_next_attempt_goes_on_with_the_session(world: World, mode: str) -> N
         "Do the work, attempt 1.",
         "Do the work, attempt 2.",
     ]
-    assert git_person.git(world.place / "origin.git", "show", "work/T-1:f1.txt") == "hello"
+    assert world.pushed() == "hello"
     assert not (world.place / "evil").exists()
 
 
