@@ -77,6 +77,7 @@ risk = "low"
 [worker]
 # Your coding agent, as a list; it gets the prompt on standard input. `wavekeeper work` needs it.
 # command = ["my-agent", "--non-interactive"]
+# Codex and Claude Code are kinds of their own, whose events are understood: docs/agents.md.
 slots = 2                     # agents at a time on this machine
 time_limit = "2h"             # for one attempt
 """
