@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.adapters.agents.claude import ClaudeReader
 from agent.adapters.agents.codex import CodexReader
+from agent.adapters.agents.faults import classify
 from agent.adapters.agents.streams import LINE_LIMIT, StreamReader
 from agent.core.model.agent_events import (
     AgentEvent,
@@ -347,6 +348,66 @@ def test_claude_reports_a_denial_and_a_written_file_once() -> None:
         Denied("Bash"),
     ]
     assert summarize(events).denied == ("Bash",)
+
+
+WORDS = [
+    # status, words of the program, class
+    (None, "Not logged in · Please run /login", "auth"),
+    (None, "Your session has ended. Please log out and sign in again.", "auth"),
+    (None, "Invalid bearer token", "auth"),
+    (403, "Your organization has disabled this", "auth"),
+    (407, "Proxy Authentication Required", "network"),
+    (None, "API Error: Connection error.", "network"),
+    (None, "Request timed out", "network"),
+    (None, "stream disconnected before completion: error sending request for url (x)", "network"),
+    (None, "Reconnecting... waiting for network (Connection failed: no route)", "network"),
+    (None, "stream disconnected before completion: We're experiencing high demand", "overloaded"),
+    (529, "whatever", "overloaded"),
+    (503, "upstream connect error", "server"),
+    (None, "API Error (503 upstream connect error or disconnect/reset before headers)", "server"),
+    (None, "API Error: Request was aborted due to rate limiting.", "rate-limit"),
+    (429, "Number of request tokens has exceeded your per-minute rate limit", "rate-limit"),
+    (429, "You've hit your limit · resets 11pm (UTC)", "quota"),
+    (429, "5-hour limit reached ∙ resets 3am", "quota"),
+    (400, "Credit balance is too low", "quota"),
+    (400, "You have reached your specified API usage limits.", "quota"),
+    (402, "Payment required", "quota"),
+    (500, "usage limit service is down", "server"),
+    (413, "Request too large", "context-overflow"),
+    (400, "prompt is too long: 201000 tokens > 200000 maximum", "context-overflow"),
+    (400, "tools.0: unknown field", "unknown"),
+    (404, "model: no-such-model", "unknown"),
+    (None, "empty or malformed response", "malformed"),
+    (None, "something new", "unknown"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "class_"), [pytest.param(*row, id=f"{row[0]} {row[1]}") for row in WORDS]
+)
+def test_a_status_and_words_of_the_program_make_a_class(status, words, class_) -> None:
+    assert classify(status, words) == class_
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "class_"),
+    [
+        ("authentication_failed", "Not logged in · Please run /login", "auth"),
+        ("billing_error", "Pay first", "quota"),
+        ("server_error", "It failed", "server"),
+        ("unknown", "API Error: Connection error.", "network"),
+        ("unknown", "It failed", "unknown"),
+    ],
+)
+def test_where_claude_has_no_status_its_own_word_counts(error, words, class_) -> None:
+    content = [{"type": "text", "text": words}]
+    said = {"type": "assistant", "message": {"content": content}, "error": error}
+    end = {"type": "result", "subtype": "success", "is_error": True, "result": words}
+    events = read("claude", lines(said, end))
+    assert not any(isinstance(event, Message) for event in events)
+    found = summarize(events).end
+    assert isinstance(found, Failed)
+    assert found.failure.class_ == class_
 
 
 LIES = [

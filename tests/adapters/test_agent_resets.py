@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ TIMES = [
     ("resets Monday at 9:00 AM", "30 08:01", "a weekday"),
     ("try again at Dec 4th, 2026 9:00 AM", "04 08:01", "a date"),
     ("resets Nov 29, 3am (Europe/Berlin)", "29 02:01", "a date with a zone"),
+    ("You will regain access on 2026-12-01 at 00:00 UTC.", "01 00:01", "a first of a month"),
     ("reset at 2026-11-28T15:00:30Z", "28 15:00", "ISO 8601"),
     ("try again in 2 days 17 hours", "01 07:00", "a span"),
     ("Try again in 3 days, 2 hours and 5 minutes.", "01 16:05", "a longer span"),
@@ -76,6 +78,27 @@ def test_without_a_zone_the_host_s_own_applies() -> None:
 def test_any_text_gives_a_time_within_bounds_or_none(text: str) -> None:
     found = resets.find(text, NOW, BERLIN)
     assert found is None or timedelta(days=-1) <= found - NOW <= resets.LONGEST
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "1 ",
+        "1h",
+        "at ",
+        "resets ",
+        "resets at 1:00:00:00",
+        "9",
+        " ",
+        ",",
+        "1 , ",
+        "try again in 1 ",
+    ],
+)
+def test_no_text_makes_the_search_slow(part: str) -> None:
+    began = time.monotonic()
+    resets.find("resets " + part * 100_000, NOW, BERLIN)
+    assert time.monotonic() - began < 2
 
 
 def test_a_time_of_day_is_over_when_its_minute_is() -> None:

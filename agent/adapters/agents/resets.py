@@ -5,6 +5,7 @@ each program makes up anew, dateparser is worth its 10 MB: it is kept up, and a 
 form would be wrong at every new one. It is loaded only when such words were found.
 """
 
+import itertools
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -38,10 +39,16 @@ _WORD: Final = (
     r"|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\b|(?:at|in|on|and|tomorrow|today|utc|gmt)\b"
 )
 _WORDS: Final = re.compile(
-    r"\b(?:try(?: it)? again|retry|resets?|available(?: again)?|back)(?: (?:time|after|until))?:? +"
-    rf"(?P<when>(?:{_WORD})(?:[ ,]*(?:{_WORD}))*)(?: ?\((?P<zone>[A-Za-z_]+(?:/[A-Za-z_+-]+)*)\))?",
+    r"\b(?:try(?: it)? again|retry|resets?|available(?: again)?|regain access|back)"
+    r"(?: (?:time|after|until))?:? +"
+    rf"(?P<when>(?:{_WORD})(?:[ ,]{{0,3}}(?:{_WORD})){{0,9}})"
+    r"(?: ?\((?P<zone>[A-Za-z_]+(?:/[A-Za-z_+-]+)*)\))?",
     re.IGNORECASE,
 )
+_SEARCHED: Final = 20_000
+"""Characters of a text that are searched."""
+_TRIES: Final = 5
+"""Phrases of it that are tried; each costs a millisecond."""
 _IS_A_SPAN: Final = re.compile(rf"\s*(?:in )?(?:{_SPAN})", re.IGNORECASE)
 
 
@@ -50,12 +57,13 @@ def find(text: str, now: datetime, zone: tzinfo | None = None) -> datetime | Non
 
     `zone`: the one in which a time without a zone is meant; None: this host's.
     """
+    text = text[:_SEARCHED]
     if found := _EPOCH.search(text):
         return of_epoch(int(found["epoch"]), now)
     if found := _SECONDS.search(text):
         seconds = float(found["number"]) / (1000 if found["ms"] or found["unit"] == "ms" else 1)
         return _bounded(now, timedelta(seconds=seconds))
-    for found in _WORDS.finditer(text):
+    for found in itertools.islice(_WORDS.finditer(text), _TRIES):
         if (at := _parsed(found["when"], found["zone"], now, zone)) is not None:
             return at
     return None
