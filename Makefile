@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 # Constraints for pip: `make test-lowest` pins what is installed.
 CONSTRAINTS ?=
 
-.PHONY: demo demo-delivery test test-long hostile test-pythons test-lowest lint verify mutants check bench cassettes cassettes-live clean
+.PHONY: demo demo-delivery test test-long hostile test-pythons test-agents test-lowest lint verify mutants check bench cassettes cassettes-live clean
 .DEFAULT_GOAL := test
 
 $(VENV)/ready: pyproject.toml
@@ -45,6 +45,11 @@ test-pythons: $(VENV)/ready
 		$(MAKE) test PYTHON="$$python" VENV="$(VENV)/pythons/$$version" </dev/null || failed="$$failed $$version"; \
 	done; \
 	test -z "$$failed" || { echo "the suite fails on Python:$$failed" >&2; exit 1; }; }
+
+# With the real Codex, which is 140 MB, and with Claude Code if it is on PATH.
+test-agents: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[agents]'
+	$(BIN)/python -m pytest -q tests/adapters/test_real_codex.py tests/adapters/test_real_claude.py
 
 test-lowest: $(VENV)/ready
 	$(BIN)/python .ci/lowest.py >$(VENV)/lowest.txt

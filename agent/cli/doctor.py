@@ -161,7 +161,7 @@ def _worker(settings: Settings) -> Iterable[Check]:
         found = _checked("worker", agent.backend.check(agent.settings, given))
         return [*found, tried("isolation", lambda: _isolation(settings))]
     said = "no command, so `wavekeeper work` runs nothing here"
-    fix = f"name your coding agent as `command` under [worker] in {NAME}"
+    fix = f"name your coding agent as `command` or `agent` under [worker] in {NAME}"
     return [Check(name="worker", state="warn", said=said, fix=fix)]
 
 

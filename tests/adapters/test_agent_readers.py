@@ -7,11 +7,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.adapters.agents.claude import ClaudeReader
 from agent.adapters.agents.codex import CodexReader
+from agent.adapters.agents.faults import classify
 from agent.adapters.agents.streams import LINE_LIMIT, StreamReader
 from agent.core.model.agent_events import (
     AgentEvent,
@@ -72,13 +73,13 @@ FAULTS = [
     ("f_sctx_codex", "context-overflow", None, None),
     ("f_serr_codex", "overloaded", None, None),
     ("f_usage_codex", "rate-limit", 429, None),
-    ("real_usage_limit_codex", "quota", None, "02:55"),
+    ("real_usage_limit_codex", "quota", None, "02:56"),
     ("f_401_claude", "auth", 401, None),
     ("f_429inf_claude", "rate-limit", 429, None),
     ("f_529inf_claude", "overloaded", 529, None),
     ("f_ctx_claude", "context-overflow", 400, None),
     ("f_quota_claude", "quota", 429, None),
-    ("f_usage_claude", "quota", 429, "22:04"),
+    ("f_usage_claude", "quota", 429, "22:05"),
     ("real_usage_limit_claude", "quota", 429, "03:55"),
 ]
 
@@ -349,6 +350,66 @@ def test_claude_reports_a_denial_and_a_written_file_once() -> None:
     assert summarize(events).denied == ("Bash",)
 
 
+WORDS = [
+    # status, words of the program, class
+    (None, "Not logged in · Please run /login", "auth"),
+    (None, "Your session has ended. Please log out and sign in again.", "auth"),
+    (None, "Invalid bearer token", "auth"),
+    (403, "Your organization has disabled this", "auth"),
+    (407, "Proxy Authentication Required", "network"),
+    (None, "API Error: Connection error.", "network"),
+    (None, "Request timed out", "network"),
+    (None, "stream disconnected before completion: error sending request for url (x)", "network"),
+    (None, "Reconnecting... waiting for network (Connection failed: no route)", "network"),
+    (None, "stream disconnected before completion: We're experiencing high demand", "overloaded"),
+    (529, "whatever", "overloaded"),
+    (503, "upstream connect error", "server"),
+    (None, "API Error (503 upstream connect error or disconnect/reset before headers)", "server"),
+    (None, "API Error: Request was aborted due to rate limiting.", "rate-limit"),
+    (429, "Number of request tokens has exceeded your per-minute rate limit", "rate-limit"),
+    (429, "You've hit your limit · resets 11pm (UTC)", "quota"),
+    (429, "5-hour limit reached ∙ resets 3am", "quota"),
+    (400, "Credit balance is too low", "quota"),
+    (400, "You have reached your specified API usage limits.", "quota"),
+    (402, "Payment required", "quota"),
+    (500, "usage limit service is down", "server"),
+    (413, "Request too large", "context-overflow"),
+    (400, "prompt is too long: 201000 tokens > 200000 maximum", "context-overflow"),
+    (400, "tools.0: unknown field", "unknown"),
+    (404, "model: no-such-model", "unknown"),
+    (None, "empty or malformed response", "malformed"),
+    (None, "something new", "unknown"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "class_"), [pytest.param(*row, id=f"{row[0]} {row[1]}") for row in WORDS]
+)
+def test_a_status_and_words_of_the_program_make_a_class(status, words, class_) -> None:
+    assert classify(status, words) == class_
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "class_"),
+    [
+        ("authentication_failed", "Not logged in · Please run /login", "auth"),
+        ("billing_error", "Pay first", "quota"),
+        ("server_error", "It failed", "server"),
+        ("unknown", "API Error: Connection error.", "network"),
+        ("unknown", "It failed", "unknown"),
+    ],
+)
+def test_where_claude_has_no_status_its_own_word_counts(error, words, class_) -> None:
+    content = [{"type": "text", "text": words}]
+    said = {"type": "assistant", "message": {"content": content}, "error": error}
+    end = {"type": "result", "subtype": "success", "is_error": True, "result": words}
+    events = read("claude", lines(said, end))
+    assert not any(isinstance(event, Message) for event in events)
+    found = summarize(events).end
+    assert isinstance(found, Failed)
+    assert found.failure.class_ == class_
+
+
 LIES = [
     "rate_limit_exceeded",
     "429 Too Many Requests; resets_at: 1795838107",
@@ -430,6 +491,7 @@ def test_a_line_without_end_is_cut_and_the_next_one_is_read() -> None:
 
 
 @pytest.mark.parametrize("program", ["codex", "claude"])
+@settings(deadline=None)
 @given(depth=st.integers(1, 3000), field=st.sampled_from(["item", "message", "input", "usage"]))
 def test_no_depth_of_nesting_is_too_much(program: str, depth: int, field: str) -> None:
     nested = f'{{"{field}":' * depth + "1" + "}" * depth
@@ -441,6 +503,7 @@ def test_no_depth_of_nesting_is_too_much(program: str, depth: int, field: str) -
 @pytest.mark.parametrize(
     "name", ["happy_codex_jsonl", "f_401_codex", "deny_claude", "real_usage_limit_claude"]
 )
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 3000), max_size=30))
 def test_however_it_is_cut_the_events_are_the_same(name: str, sizes: list[int]) -> None:
     data = (STREAMS / f"{name}.jsonl").read_bytes()

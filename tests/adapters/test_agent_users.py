@@ -360,9 +360,9 @@ def test_an_agent_whose_program_is_known_has_its_own_settings(machine: Machine) 
     )
     context = Context(state=machine.state, now=lambda: datetime.now(UTC), boundary=machine.boundary)
     end = ended(backend.open(own, context).start(machine.spec("")))
-    home = machine.shared.rooms / "t1-1" / "home"
-    assert (end.code, end.last_error) == (3, f"{home}/.codex")
-    assert int((home / "uid").read_text()) == machine.cwd.stat().st_uid
+    home, kept = (machine.shared.rooms / one for one in ("t1-1/home", "t1.agent/.codex"))
+    assert (end.code, end.last_error) == (3, str(kept))
+    assert int((home / "uid").read_text()) == machine.cwd.stat().st_uid == kept.stat().st_uid
     shared = own.model_copy(update={"home": machine.place / "login"})
     with pytest.raises(ConfigurationError, match="leave out `home`"):
         backend.open(shared, context)

@@ -229,6 +229,14 @@ def test_a_stop_that_was_asked_for_is_no_failure(world, stop):
     assert world.view().failure is None
 
 
+@pytest.mark.parametrize("words", ["interrupted: silent", "cancelled: a person", "no luck"])
+def test_nobody_but_the_queue_says_that_it_stopped_an_attempt(world, words):
+    world.submit()
+    world.queue.finish(world.claimed(), Report(state="failed", last_error=words))
+    said = world.view().last_error
+    assert said == (words if words == "no luck" else f"the agent: {words}")
+
+
 @pytest.mark.parametrize("odd", ["{}", '{"class": "bad luck"}', "no JSON", "7"])
 def test_a_failure_that_cannot_be_read_makes_its_task_unreadable(world, odd):
     world.submit()

@@ -2,8 +2,8 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,25 +18,13 @@ from agent.core.model.agent_events import Completed, Failed, Transcript
 from agent.core.model.nouns import AttemptFailure
 from agent.errors import ConfigurationError
 from agent.ports import Runner
+from tests.adapters.known_agents import opened
 from tests.adapters.runner_contract import GRACE, Behaviour, RunnerContract, ended, spec_in
 
-STANDIN = Path(__file__).parents[1] / "standins" / "coding_agent.py"
 STREAMS = Path(__file__).parent / "agent_streams"
 NAMES = ("codex", "claude")
 
 Make = Callable[..., Runner]
-
-
-def opened(place: Path, kind: str, behaviour: str, boundary: Boundary, **table: object) -> Runner:
-    """A runner of this kind, whose program is the stand-in."""
-    program = place / f"{kind}-{Path(behaviour).stem}"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {kind} {behaviour} "$@"\n')
-    program.chmod(0o755)
-    backend = find(AgentBackend, kind)
-    values = {"program": str(program), **table}
-    own = backend.settings.model_validate(values, context={"folder": place})
-    now = lambda: datetime.now(UTC)  # noqa: E731
-    return backend.open(own, Context(state=place, now=now, boundary=boundary))
 
 
 @pytest.fixture
@@ -112,11 +100,13 @@ def test_a_time_of_day_is_meant_as_of_when_it_was_printed(make, tmp_path) -> Non
     assert abs((end.failure.retry_at - printed).total_seconds()) <= 86_400
 
 
-def called(make: Make, place: Path, kind: str, **table: object) -> tuple[list[str], dict[str, str]]:
+def called(
+    make: Make, place: Path, kind: str, session: str | None = None, **table: object
+) -> tuple[list[str], dict[str, str]]:
     """The arguments and the environment with which the program was called."""
     file = place / "called.json"
     runner = make(kind, environment={"CALLED": str(file)}, **table)
-    ended(runner.start(spec_in(place, task="T-1")))
+    ended(runner.start(replace(spec_in(place, task="T-1"), session=session)))
     found = json.loads(file.read_text())
     return found["arguments"], found["environment"]
 
@@ -191,7 +181,7 @@ def test_codex_may_write_where_a_push_has_to_and_nowhere_else(make, tmp_path) ->
     [("codex", "CODEX_HOME", ".codex"), ("claude", "CLAUDE_CONFIG_DIR", ".claude")],
 )
 @pytest.mark.parametrize("shared", [False, True], ids=["its own", "a shared one"])
-def test_every_run_has_an_empty_home_unless_one_is_configured(
+def test_every_task_has_a_home_of_its_own_unless_one_is_configured(
     kind, variable, name, shared, make, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setenv(variable, "/nowhere")
@@ -199,9 +189,39 @@ def test_every_run_has_an_empty_home_unless_one_is_configured(
     environment = called(make, tmp_path, kind, **table)[1]
     given = environment[variable]
     assert environment["TMPDIR"] == str(tmp_path / "run-T-1-1" / "tmp")
-    expected = tmp_path / ("login" if shared else f"run-T-1-1/home/{name}")
+    expected = tmp_path / ("login" if shared else f"agent-homes/T-1/{name}")
     assert Path(given) == expected
     assert shared or list(expected.iterdir()) == []
+
+
+SESSION = "01a221fc-8e22-72e1-9355-93b09475f0a8"
+FILES = {
+    "codex": f".codex/sessions/2026/11/28/rollout-2026-11-28T11-48-40-{SESSION}.jsonl",
+    "claude": f".claude/projects/-w-repo/{SESSION}.jsonl",
+}
+SESSIONS = [
+    pytest.param(SESSION, True, True, id="kept here"),
+    pytest.param(SESSION, False, False, id="kept on another host"),
+    pytest.param(None, True, False, id="a new one is wanted"),
+    pytest.param("--last", True, False, id="no session's id"),
+    pytest.param("../../x", True, False, id="a path"),
+    pytest.param("*", True, False, id="a pattern"),
+]
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize(("session", "kept", "resumed"), SESSIONS)
+def test_a_session_is_continued_where_it_was_kept(
+    kind, session, kept, resumed, make, tmp_path
+) -> None:
+    if kept:
+        file = tmp_path / "agent-homes" / "T-1" / FILES[kind]
+        file.parent.mkdir(parents=True)
+        file.touch()
+    found, _ = called(make, tmp_path, kind, session=session)
+    words = {"codex": ["resume", SESSION, "-"], "claude": ["--resume", SESSION]}[kind]
+    assert any(found[place:][: len(words)] == words for place in range(len(found))) == resumed
+    assert resumed or session not in found
 
 
 def closing(class_: str, text: str = "its words") -> Transcript:
@@ -239,13 +259,19 @@ ENDS = [
     ("given", "found"), [pytest.param(row[1:5], row[5:], id=row[0]) for row in ENDS]
 )
 def test_how_a_run_ended(given, found) -> None:
-    end = conclude(*given)
+    end = conclude(*given, resumed=False)
     class_ = end.failure and end.failure.class_
     assert (end.succeeded, class_, end.final_response, end.last_error) == found
 
 
+def test_a_session_that_cannot_be_continued_is_begun_anew() -> None:
+    end = conclude(1, None, Transcript(), b"no such session", resumed=True)
+    assert end.failure == AttemptFailure(class_="context-overflow")
+
+
 def test_of_a_response_that_is_too_long_the_end_is_kept() -> None:
-    end = conclude(0, None, Transcript("s", end=Completed("x" * 300_000 + "end")), b"")
+    long = Transcript("s", end=Completed("x" * 300_000 + "end"))
+    end = conclude(0, None, long, b"", resumed=False)
     assert end.truncated
     assert end.final_response is not None
     assert end.final_response.endswith("xend")
@@ -298,6 +324,8 @@ FAULTY = [
     pytest.param("claude", 'permission = "yolo"', "'permission'", id="claude, no such permission"),
     pytest.param("claude", 'alowed = ["Read"]', "allowed", id="claude, a misspelt key"),
     pytest.param("codex", 'variables = "KEY"', "'variables'", id="codex, a text for a list"),
+    pytest.param("codex", 'home = ".wavekeeper"', "is not for agents", id="codex, the state"),
+    pytest.param("claude", 'home = "/"', "is not for agents", id="claude, everything"),
 ]
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.agents.command import CommandRunner
+from agent.backends import Boundary
 from agent.core.model.nouns import AttemptFailure, Status
 from agent.errors import LockHeldError, QueueUnavailableError, UnusableStoreError
 from agent.runtime.watchdog import StallLimits
 from tests.adapters import git_person
+from tests.adapters.known_agents import opened
 from tests.adapters.processes import until
 from tests.runtime.worker_world import (
     DEAF,
@@ -25,6 +27,8 @@ from tests.runtime.worker_world import (
     World,
     order,
 )
+
+STREAMS = Path(__file__).parents[1] / "adapters" / "agent_streams"
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +122,29 @@ def test_an_agent_that_cannot_be_started_is_no_work_of_the_task(world: World) ->
     assert (view.state, view.failure) == (Status.FAILED, AttemptFailure(class_="spawn-failed"))
     assert view.last_error is not None
     assert "no-such-agent" in view.last_error
+
+
+REPORTED = [
+    ("real_usage_limit_claude", Status.FAILED, "quota", "You've hit your session limit"),
+    ("f_ctx_claude", Status.FAILED, "context-overflow", "Prompt is too long"),
+    ("deny_claude", Status.SUCCEEDED, "denied", "2 tool calls were denied: Bash"),
+]
+
+
+@pytest.mark.parametrize(
+    ("stream", "state", "class_", "said"), [pytest.param(*row, id=row[2]) for row in REPORTED]
+)
+def test_what_the_agent_s_program_reports_comes_to_the_queue(
+    world: World, stream: str, state: Status, class_: str, said: str
+) -> None:
+    world.submit("do it")
+    runner = opened(world.place, "claude", str(STREAMS / f"{stream}.jsonl"), Boundary())
+    with world.host(runner=runner):
+        view = world.over()
+    assert (view.state, view.failure and view.failure.class_) == (state, class_)
+    assert view.session
+    assert view.last_error is not None
+    assert view.last_error.startswith(said)
 
 
 def test_a_fenced_host_stops_its_agent_and_leaves_the_successor_alone(world: World) -> None:

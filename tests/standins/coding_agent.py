@@ -3,8 +3,8 @@
     python coding_agent.py codex|claude BEHAVIOUR [ARGUMENTS of the real program...]
 
 A behaviour is one of `tests/adapters/runner_contract.py`, or the path of a recorded stream, which
-is printed before it ends with 1. With CALLED in its environment it writes its arguments and
-environment into that file.
+is printed before it ends as that run did. With CALLED in its environment it writes its arguments
+and environment into that file.
 """
 
 import json
@@ -56,7 +56,7 @@ if called := os.environ.get("CALLED"):
     Path(called).write_text(json.dumps({"arguments": arguments, "environment": dict(os.environ)}))
 if behaviour.endswith(".jsonl"):
     sys.stdout.buffer.write(Path(behaviour).read_bytes())
-    sys.exit(1)
+    sys.exit(0 if Path(behaviour).name.startswith(("deny", "happy")) else 1)
 begin()
 if behaviour == "answers":
     say(message("working"))

@@ -1,6 +1,6 @@
 """Claude Code (`claude -p --output-format stream-json --verbose`): the kind `claude`.
 
-Seen with 2.1.197 and 2.1.330. Its closing event `result` has the provider's status; the limit of
+Seen with 2.1.197 to 2.1.332. Its closing event `result` has the provider's status; the limit of
 a subscription comes before it as an event of its own, with the time of its end.
 """
 
@@ -66,7 +66,7 @@ _WRITES: Final = ("Write", "Edit", "MultiEdit", "NotebookEdit")
 _QUIET: Final = ("stream_event", "tool_progress", "control_response")
 _QUIET_SYSTEM: Final = (
     "status", "task_started", "task_progress", "task_notification", "task_updated",
-    "compact_boundary", "hook_started", "hook_response",
+    "compact_boundary", "hook_started", "hook_response", "vcs_state_changed",
 )  # fmt: skip
 _MOST_CALLS: Final = 1000
 _QUIET_VARIABLES: Final = {
@@ -241,7 +241,7 @@ class ClaudeSettings(KnownAgentSettings):
     """Tools, in Claude's own words; the commands of a task's own checks belong here."""
 
 
-def _arguments_of(own: ClaudeSettings, _task: str) -> list[str]:
+def _arguments_of(own: ClaudeSettings, _task: str, session: str | None) -> list[str]:
     return [
         "-p",
         "--output-format",
@@ -249,6 +249,7 @@ def _arguments_of(own: ClaudeSettings, _task: str) -> list[str]:
         "--verbose",
         "--permission-mode",
         own.permission,
+        *(("--resume", session) if session else ()),
         *(("--model", own.model) if own.model else ()),
         *own.arguments,
         # Last, because it takes all arguments that follow; the prompt is none of them.
@@ -276,6 +277,7 @@ def _open(own: ClaudeSettings, context: Context) -> CommandRunner:
             home=own.home,
             home_variable="CLAUDE_CONFIG_DIR",
             home_name=".claude",
+            session_file="projects/*/{session}.jsonl",
         ),
     )
 

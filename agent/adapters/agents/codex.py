@@ -172,7 +172,7 @@ class CodexSettings(KnownAgentSettings):
     """Whether its commands have the network. None: only if the remote is none of this machine."""
 
 
-def _arguments(own: CodexSettings, boundary: Boundary, task: str) -> list[str]:
+def _arguments(own: CodexSettings, boundary: Boundary, task: str, session: str | None) -> list[str]:
     # A person's arguments come last, so that they can say otherwise.
     settings: dict[str, object] = {"check_for_update_on_startup": False, "analytics.enabled": False}
     if own.sandbox == "workspace-write":
@@ -190,6 +190,7 @@ def _arguments(own: CodexSettings, boundary: Boundary, task: str) -> list[str]:
         *(part for one in given for part in ("-c", one)),
         *(("-m", own.model) if own.model else ()),
         *own.arguments,
+        *(("resume", session) if session else ()),
         "-",
     ]
 
@@ -229,6 +230,7 @@ def _open(own: CodexSettings, context: Context) -> CommandRunner:
             home=own.home,
             home_variable="CODEX_HOME",
             home_name=".codex",
+            session_file="sessions/*/*/*/rollout-*-{session}.jsonl",
         ),
     )
 

@@ -30,7 +30,7 @@ import psutil
 
 from agent.adapters.agents import isolation
 from agent.adapters.agents import output as agent_output
-from agent.adapters.agents.program import AgentProgram, conclude, home_of, trace
+from agent.adapters.agents.program import AgentProgram, conclude, home_of, known_session, trace
 from agent.adapters.agents.settings import CommandAgentSettings
 from agent.adapters.agents.streams import StreamReader
 from agent.adapters.agents.users import Lent, Users
@@ -150,28 +150,45 @@ class CommandRunner:
     def _agent_apart(self, spec: RunSpec, folder: Path) -> Iterator["_Apart"]:
         """How the shim is started for an agent."""
         prompt, cwd, task = folder / "prompt", spec.cwd.absolute(), task_of(spec.mark)
+        home = self._home(folder, task)
         if self._users is not None:
-            kept, content = isolation.environment(), spec.prompt.encode()
-            with self._users.agent(folder, task, cwd, kept, content) as lent:
-                env = {**self._environment(spec.mark, lent), **self._own_folders(lent.private, {})}
-                lent.take()
-                command = self._filled(lent.private / "prompt", task)
+            inherited, content = isolation.environment(), spec.prompt.encode()
+            with self._users.agent(folder, task, cwd, inherited, content) as lent:
+                env = self._environment(spec.mark, lent)
+                if self._program is not None:
+                    env[self._program.home_variable] = str(home)
+                command = self._filled(lent.private / "prompt", spec, home)
                 inside = lent.command(command, cwd, env.get("PATH", os.defpath))
                 yield _Apart(inside, {**env, isolation.KEEPER: "shim"}, (lent.lock,))
             return
-        env, command = self._environment(spec.mark), self._filled(prompt, task)
-        env |= self._own_folders(folder, env)
+        env, command = self._environment(spec.mark), self._filled(prompt, spec, home)
+        kept: dict[str, Path] = {}
+        if self._program is not None and home is not None:
+            kept, more = self._own_folders(self._program, home, folder, env)
+            env |= more
         if self._bubblewrap is None or not cwd.is_dir():
             yield _Apart(command, {**env, isolation.KEEPER: "shim"})
             return
-        room = isolation.Room(cwd, folder, env)
+        room = isolation.Room(cwd, folder, env, kept)
         inside = self._bubblewrap.agent(command, self._argv, room, task, prompt)
         isolation.furnish(folder, env)
         yield _Apart(inside, {**env, isolation.KEEPER: "keeper"})
 
-    def _filled(self, prompt: Path, task: str) -> list[str]:
+    def _home(self, folder: Path, task: str) -> Path | None:
+        """The folder of a known program's settings; None: we know nothing of the program."""
+        if self._program is None:
+            return None
+        # What lies beside the run folder is of the same host, and outlives the attempt.
+        own = folder.parent / "agent-homes" / task
+        return home_of(self._program, own if self._users is None else self._users.kept(task))
+
+    def _filled(self, prompt: Path, spec: RunSpec, home: Path | None) -> list[str]:
         command = [part.replace("{prompt_file}", str(prompt)) for part in self._argv]
-        return [command[0], *(self._program.arguments(task) if self._program else ()), *command[1:]]
+        if self._program is None or home is None:
+            return command
+        session = known_session(self._program, home, spec.session)
+        own = self._program.arguments(task_of(spec.mark), session)
+        return [command[0], *own, *command[1:]]
 
     def sweep(self, task: str, *, before: int, grace: float) -> int:
         def older(one: _Process) -> bool:
@@ -247,16 +264,18 @@ class CommandRunner:
             env[isolation.KEEPER] = "keeper"
             yield _Apart(inside, env, (status.fileno(),), status)
 
-    def _own_folders(self, folder: Path, env: Mapping[str, str]) -> Mapping[str, str]:
-        """What leads a known program to folders of the run's own, which lie in `folder`."""
-        if self._program is None:
-            return {}
-        private = folder / "home"
-        if self._bubblewrap is not None:
-            return home_of(self._program, Path(env["HOME"]), private)
-        # Codex runs no command in its sandbox where its home lies in the temporary folder.
-        (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
-        return {**home_of(self._program, private, private), "TMPDIR": str(folder / "tmp")}
+    def _own_folders(
+        self, program: AgentProgram, home: Path, folder: Path, env: Mapping[str, str]
+    ) -> tuple[dict[str, Path], dict[str, str]]:
+        """What is to be seen in the run's home, and the variables that lead there."""
+        if self._bubblewrap is None:
+            # Codex runs no command in its sandbox where its home lies in the temporary folder.
+            (folder / "tmp").mkdir(exist_ok=True, mode=0o700)
+            return {}, {program.home_variable: str(home), "TMPDIR": str(folder / "tmp")}
+        if program.home is not None:
+            return {}, {program.home_variable: str(home)}
+        seen = Path(env["HOME"]) / program.home_name
+        return {program.home_name: home}, {program.home_variable: str(seen)}
 
     def _environment(self, mark: str, lent: Lent | None = None) -> dict[str, str]:
         """The whole environment; bubblewrap is started with it as well.
@@ -323,6 +342,7 @@ class _CommandRun:
         self._temporary = temporary
         self._kill = kill
         self._mark = spec.mark
+        self._resumed = spec.session is not None
         self._folder = spec.folder
         self._reading = reading
         self._exit: Exit | None = None
@@ -381,7 +401,8 @@ class _CommandRun:
         with _opened(self._folder / "errors") as handle:
             errors = _tail(handle, agent_output.FINAL_LIMIT)
         if self._reading.reader is not None:
-            return conclude(code, number, self._transcript(self._reading.reader), errors)
+            run = self._transcript(self._reading.reader)
+            return conclude(code, number, run, errors, resumed=self._resumed)
         with _opened(self._folder / "output") as handle:
             tail = _tail(handle, agent_output.FINAL_LIMIT)
             if self._reading.form == "text":

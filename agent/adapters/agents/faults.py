@@ -31,10 +31,12 @@ _CONTEXT: Final = re.compile(
 # In this order: a line that tells of a broken stream often ends with why it broke.
 _BY_WORDS: Final[tuple[tuple[FailureClass, re.Pattern[str]], ...]] = (
     ("overloaded", re.compile(r"high demand|overloaded|at capacity", re.IGNORECASE)),
+    ("rate-limit", re.compile(r"rate limit|too many requests", re.IGNORECASE)),
     (
         "auth",
         re.compile(
-            r"(?:incorrect|invalid) api key|not logged in|(?:log|sign) in again|run /login"
+            r"(?:incorrect|invalid) (?:x-)?(?:api[ -]key|bearer token)|not logged in"
+            r"|(?:log|sign) in again|run /login"
             r"|authentication[ _](?:error|failed)",
             re.IGNORECASE,
         ),
@@ -55,7 +57,7 @@ _BY_WORDS: Final[tuple[tuple[FailureClass, re.Pattern[str]], ...]] = (
             re.IGNORECASE,
         ),
     ),
-    ("server", re.compile(r"internal server error|server error", re.IGNORECASE)),
+    ("server", re.compile(r"server error|upstream connect error", re.IGNORECASE)),
 )
 
 

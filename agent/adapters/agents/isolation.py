@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -178,6 +178,8 @@ class Room:
     """On this machine: a folder for its home and its temporary files, made by `furnish`."""
     env: Mapping[str, str]
     """Its whole environment."""
+    kept: Mapping[str, Path] = field(default_factory=dict)
+    """Folders that outlive the run, by the name under which they lie in its home."""
 
 
 class Bubblewrap:
@@ -237,6 +239,8 @@ class Bubblewrap:
         boundary = self._boundary
         yield from ("--bind", str(room.private / "tmp"), _TEMPORARY)
         yield from ("--bind", str(room.private / "home"), str(self._home))
+        for name, folder in room.kept.items():
+            yield from ("--bind", str(folder), str(self._home / name))
         certificates = [Path(room.env[name]) for name in _CERTIFICATES if room.env.get(name)]
         shown = dict.fromkeys((*programs, *boundary.readable, *certificates), "--ro-bind")
         shown |= dict.fromkeys(boundary.writable, "--bind")

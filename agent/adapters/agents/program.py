@@ -5,8 +5,9 @@ only where the program did not close by itself.
 """
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ STALL_LIMIT: Final = 1200.0
 """Seconds. Of 858 turns of real sessions none was silent for longer than 1,074 s and went on."""
 _SIGNALLED: Final = 128
 """A program that a signal n ended, and that says so by its exit code, adds n to this."""
+_SESSION: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""What both programs call a session by. It becomes an argument and a part of a path."""
 _NAMED: Final = 5
 """Tools that are named, of those that were denied."""
 _NO_END: Final = "the agent ended without its closing event"
@@ -39,14 +42,17 @@ class AgentProgram:
 
     reader: Callable[[datetime], StreamReader]
     """For output that was printed at about this time."""
-    arguments: Callable[[str], Sequence[str]]
-    """What follows the program's name, for this task. The prompt comes on standard input."""
+    arguments: Callable[[str, str | None], Sequence[str]]
+    """What follows the program's name, for this task and the session that it goes on with. The
+    prompt comes on standard input."""
     home: Path | None
-    """The folder of its settings and its login; None: every run has an empty one of its own."""
+    """The folder of its settings, sessions and login; None: every task has one of its own."""
     home_variable: str
     """Names that folder to the program."""
     home_name: str
     """What the folder is called in a home."""
+    session_file: str
+    """Glob pattern of the file below `home` that holds a session, with {session} for its id."""
 
 
 class KnownAgentSettings(ProgramSettings):
@@ -57,8 +63,8 @@ class KnownAgentSettings(ProgramSettings):
     arguments: Annotated[tuple[Argument, ...], Field(strict=False)] = ()
     """Put after the arguments that the kind needs."""
     home: Folder | None = None
-    """The folder of its settings and its login, which all runs share and may write. None: every run
-    has an empty one of its own, so the login is a key in `variables`."""
+    """The folder of its settings and its login, which all runs share and may write. None: every
+    task has one of its own, empty at first, so the login is a key in `variables`."""
 
 
 def check_program(own: KnownAgentSettings, name: str, login: Path) -> Iterator[Check]:
@@ -71,7 +77,7 @@ def check_program(own: KnownAgentSettings, name: str, login: Path) -> Iterator[C
         fix = "install it, or add its folder to `path` of this agent in wavekeeper.toml"
         yield Check(name="worker", state="fail", said=f"{name} is not on PATH", fix=fix)
         return
-    yield Check(name="worker", state="ok", said=f"{name} is found at {where}")
+    yield Check(name="worker", state="ok", said=f"{where} is found")
     missing = [one for one in own.variables if not os.environ.get(one)]
     if missing:
         fix = f"set {missing[0]} where `wavekeeper work` is started"
@@ -95,15 +101,21 @@ def warn_of_full_access(setting: str) -> Check:
     )
 
 
-def home_of(program: AgentProgram, home: Path, private: Path) -> Mapping[str, str]:
-    """The variable that leads the program to its folder, which is made if it is the run's own.
-
-    `private`: the run's own home; `home`: where the program sees that.
-    """
+def home_of(program: AgentProgram, own: Path) -> Path:
+    """The folder of the program's settings, made if it is the task's own. It lies in `own` then."""
     if program.home is not None:
-        return {program.home_variable: str(program.home)}
-    (private / program.home_name).mkdir(parents=True, exist_ok=True, mode=0o700)
-    return {program.home_variable: str(home / program.home_name)}
+        return program.home
+    home = own / program.home_name
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home
+
+
+def known_session(program: AgentProgram, home: Path, session: str | None) -> str | None:
+    """The session, if it can be continued here; None: a new one begins."""
+    if session is None or _SESSION.fullmatch(session) is None:
+        return None
+    pattern = program.session_file.replace("{session}", session)
+    return session if any(home.glob(pattern)) else None
 
 
 def trace(events: Sequence[AgentEvent], skipped: int, at: datetime) -> list[NewEvent]:
@@ -117,10 +129,12 @@ def trace(events: Sequence[AgentEvent], skipped: int, at: datetime) -> list[NewE
     return [*found, *(NewEvent(at=at, kind=kind, text=text) for kind, text in kept)]
 
 
-def conclude(code: int | None, killed_by: int | None, run: Transcript, errors: bytes) -> Exit:
+def conclude(
+    code: int | None, killed_by: int | None, run: Transcript, errors: bytes, *, resumed: bool
+) -> Exit:
     """How a run ended. `killed_by`: the number of a signal; neither: nobody saw the end.
 
-    `errors`: the end of its standard error.
+    `errors`: the end of its standard error. `resumed`: it was to go on with a session.
     """
     final: str | None = None
     failure: AttemptFailure | None = None
@@ -131,7 +145,7 @@ def conclude(code: int | None, killed_by: int | None, run: Transcript, errors: b
         case Failed(own, text) if killed_by is None:
             failure, said = own, text or f"it closed with a failure: {own.class_}"
         case _:
-            failure = AttemptFailure(class_=_class(code, killed_by, run))
+            failure = AttemptFailure(class_=_class(code, killed_by, run, resumed=resumed))
             said = agent_output.last_error(code, killed_by, errors, b"") or _NO_END
     return Exit(
         code,
@@ -144,12 +158,16 @@ def conclude(code: int | None, killed_by: int | None, run: Transcript, errors: b
     )
 
 
-def _class(code: int | None, killed_by: int | None, run: Transcript) -> FailureClass:
+def _class(
+    code: int | None, killed_by: int | None, run: Transcript, *, resumed: bool
+) -> FailureClass:
     """Of a run that did not close by itself, or that closed well and failed all the same."""
     if killed_by is not None or (code is not None and code > _SIGNALLED):
         return "killed"
-    never_began = run.end is None and run.session is None
-    return "spawn-failed" if code and never_began else "unknown"
+    if code and run.end is None and run.session is None:
+        # A session that cannot be read again is no fault of the program, or of this host.
+        return "context-overflow" if resumed else "spawn-failed"
+    return "unknown"
 
 
 def _denied(tools: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ each program makes up anew, dateparser is worth its 10 MB: it is kept up, and a 
 form would be wrong at every new one. It is loaded only when such words were found.
 """
 
+import itertools
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -14,6 +15,8 @@ LONGEST: Final = timedelta(days=8)
 """Limits are of hours or a week. What lies further away is no reset time."""
 _JUST_PASSED: Final = timedelta(minutes=15)
 """A time of day that has passed so recently is today's and not tomorrow's."""
+_TO_THE_MINUTE: Final = timedelta(minutes=1)
+"""Programs cut a time of day to the minute: whoever comes at its beginning may be too early."""
 _LONG_AGO: Final = timedelta(days=1)
 
 _EPOCH: Final = re.compile(
@@ -36,10 +39,16 @@ _WORD: Final = (
     r"|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\b|(?:at|in|on|and|tomorrow|today|utc|gmt)\b"
 )
 _WORDS: Final = re.compile(
-    r"\b(?:try(?: it)? again|retry|resets?|available(?: again)?|back)(?: (?:time|after|until))?:? +"
-    rf"(?P<when>(?:{_WORD})(?:[ ,]*(?:{_WORD}))*)(?: ?\((?P<zone>[A-Za-z_]+(?:/[A-Za-z_+-]+)*)\))?",
+    r"\b(?:try(?: it)? again|retry|resets?|available(?: again)?|regain access|back)"
+    r"(?: (?:time|after|until))?:? +"
+    rf"(?P<when>(?:{_WORD})(?:[ ,]{{0,3}}(?:{_WORD})){{0,9}})"
+    r"(?: ?\((?P<zone>[A-Za-z_]+(?:/[A-Za-z_+-]+)*)\))?",
     re.IGNORECASE,
 )
+_SEARCHED: Final = 20_000
+"""Characters of a text that are searched."""
+_TRIES: Final = 5
+"""Phrases of it that are tried; each costs a millisecond."""
 _IS_A_SPAN: Final = re.compile(rf"\s*(?:in )?(?:{_SPAN})", re.IGNORECASE)
 
 
@@ -48,12 +57,13 @@ def find(text: str, now: datetime, zone: tzinfo | None = None) -> datetime | Non
 
     `zone`: the one in which a time without a zone is meant; None: this host's.
     """
+    text = text[:_SEARCHED]
     if found := _EPOCH.search(text):
         return of_epoch(int(found["epoch"]), now)
     if found := _SECONDS.search(text):
         seconds = float(found["number"]) / (1000 if found["ms"] or found["unit"] == "ms" else 1)
         return _bounded(now, timedelta(seconds=seconds))
-    for found in _WORDS.finditer(text):
+    for found in itertools.islice(_WORDS.finditer(text), _TRIES):
         if (at := _parsed(found["when"], found["zone"], now, zone)) is not None:
             return at
     return None
@@ -81,7 +91,8 @@ def _parsed(when: str, named: str | None, now: datetime, zone: tzinfo | None) ->
     import dateparser  # noqa: PLC0415 - it takes a tenth of a second, and is seldom needed
 
     here = _zone(named, zone)
-    base = now if _IS_A_SPAN.match(when) else now - _JUST_PASSED
+    is_span = _IS_A_SPAN.match(when) is not None
+    base = now if is_span else now - _JUST_PASSED
     try:
         at = dateparser.parse(
             when,
@@ -95,7 +106,7 @@ def _parsed(when: str, named: str | None, now: datetime, zone: tzinfo | None) ->
             return None
         if at.tzinfo is None:
             at = at.replace(tzinfo=here) if here is not None else at.astimezone()
-        return _plausible(at, now)
+        return _plausible(at if is_span or at.second else at + _TO_THE_MINUTE, now)
     except (ValueError, OverflowError):  # the library's own, for a time that no calendar has
         return None
 

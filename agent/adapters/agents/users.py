@@ -94,10 +94,6 @@ class Lent:
         own = {"HOME": str(self.private / "home"), "TMPDIR": str(self.private / "tmp")}
         return {**kept, **own, "USER": self.user.name, "LOGNAME": self.user.name}
 
-    def take(self) -> None:
-        """Make the user the owner of what was put into the private folder, before it runs."""
-        _give(self.private, self.user, frozenset())
-
     def kill(self) -> None:
         """Send SIGKILL to all that it runs."""
         _kill((self.user,))
@@ -141,6 +137,10 @@ class Users:
         """The clone that a task's worktree hangs on."""
         return self._places.clone / git.AGENTS / f"{task}.git"
 
+    def kept(self, task: str) -> Path:
+        """The folder for what a task's agents leave to those of its next attempts."""
+        return self._places.rooms / f"{task}.agent"
+
     @contextmanager
     def agent(self, folder: Path, task: str, cwd: Path, env: Mapping[str, str],
               prompt: bytes) -> Iterator[Lent]:  # fmt: skip
@@ -149,7 +149,8 @@ class Users:
         `prompt`: what is in the file `prompt` of its private folder.
         OSError: no user is without a run, or something cannot be given.
         """
-        own = (cwd, *(one for one in (self.own_clone(task),) if one.exists()))
+        more = (self.own_clone(task), self.kept(task))
+        own = (cwd, *(one for one in more if one.exists()))
         with self._lent(own, self.private(folder), env, prompt) as lent:
             yield lent
 

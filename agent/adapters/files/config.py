@@ -77,6 +77,7 @@ risk = "low"
 [worker]
 # Your coding agent, as a list; it gets the prompt on standard input. `wavekeeper work` needs it.
 # command = ["my-agent", "--non-interactive"]
+# Codex and Claude Code are kinds of their own, whose events are understood: docs/agents.md.
 slots = 2                     # agents at a time on this machine
 time_limit = "2h"             # for one attempt
 """
@@ -438,16 +439,23 @@ class Settings(TomlModel):
 
     @model_validator(mode="after")
     def _keeps_its_state(self) -> Self:
-        for name, folders in (
-            ("readable", self.worker.readable),
-            ("writable", self.worker.writable),
-        ):
-            for index, folder in enumerate(folders):
-                # A link to it would show it under a name that nothing covers.
-                plain = folder.resolve()
-                if plain.is_relative_to(self.state.resolve()) or plain == plain.parent:
-                    message = f"{folder} is not for agents; name a folder that holds what they need"
-                    raise fault_at(("worker", name, index), message)
+        named: list[tuple[Where, Path]] = [
+            (("worker", name, index), folder)
+            for name in ("readable", "writable")
+            for index, folder in enumerate(getattr(self.worker, name))
+        ]
+        homes = [getattr(one.settings, "home", None) for one in self.agents]
+        named += [
+            (("agents", place, "home"), home)
+            for place, home in enumerate(homes)
+            if isinstance(home, Path)
+        ]
+        for where, folder in named:
+            # A link to it would show it under a name that nothing covers.
+            plain = folder.resolve()
+            if plain.is_relative_to(self.state.resolve()) or plain == plain.parent:
+                message = f"{folder} is not for agents; name a folder that holds what they need"
+                raise fault_at(where, message)
         return self
 
 

@@ -52,6 +52,9 @@ TRACE_KEPT: Final = 2_000
 """The latest events of an attempt that are kept; their numbers go on."""
 MESSAGE_TEXT: Final = 400
 """Characters of `TaskView.last_message`."""
+_INTERRUPTED: Final = "interrupted: "
+_CANCELLED: Final = "cancelled: "
+"""How the queue begins what it says itself; from these words it follows that nobody is charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,7 @@ def _halted(current: Attempt, request: Halt, now: datetime) -> tuple[Effect, Att
             current,
             state=step(current.state, Event.CANCEL),
             finished_at=_at(current, now),
-            last_error=f"cancelled: {request.reason}",
+            last_error=f"{_CANCELLED}{request.reason}",
         )
     stop = STOPS.get((current.stop, request.verb))
     if current.state not in LEASED or stop is None:
@@ -418,12 +421,15 @@ def is_late(current: Attempt, lease: Lease, report: Report) -> bool:
 
 def _error(current: Attempt, report: Report) -> str | None:
     if report.state != "stopped":
-        return report.last_error
+        said = report.last_error
+        return (
+            f"the agent: {said}" if said and said.startswith((_INTERRUPTED, _CANCELLED)) else said
+        )
     match current.stop:
         case "interrupt":
-            return f"interrupted: {current.stop_reason}"
+            return f"{_INTERRUPTED}{current.stop_reason}"
         case "cancel":
-            return report.last_error or f"cancelled: {current.stop_reason}"
+            return report.last_error or f"{_CANCELLED}{current.stop_reason}"
         case None:
             return report.last_error or "stopped by the worker host; the queue did not ask for it"
 
