@@ -52,6 +52,7 @@ def found():
 
 @works
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no python for all users")
+@pytest.mark.long
 def test_a_task_is_worked_on_proven_and_accepted(project):
     assert project.run("submit", "w.toml").returncode == 0
     log = project.folder.parent / "work.log"
