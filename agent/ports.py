@@ -14,6 +14,7 @@ from agent.core.approval.requests import ApprovalRequest, StandingRule
 from agent.core.journal.records import Damaged, Entry, Record, TaskRecord, WaveRecord
 from agent.core.model.actions import Action
 from agent.core.model.nouns import (
+    AgentUsage,
     AttemptFailure,
     Baseline,
     CommandResult,
@@ -176,6 +177,7 @@ class Exit:
     session: str | None = None
     failure: AttemptFailure | None = None
     """None: nothing is typed; what the exit code and the texts say is all that is known."""
+    used: AgentUsage | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -53,7 +53,8 @@ def logs(
         view = _view(ports.queue, task)
         if not as_json and view.attempt == number:
             state = f"{view.state}" if view.state in TERMINAL else f"{view.state}, goes on"
-            console.line(f"{task} attempt {number}: {state}")
+            used = f"; {view.used.words}" if view.used is not None else ""
+            console.line(f"{task} attempt {number}: {state}{used}")
 
 
 def _events(queue: TaskQueue, task: str, attempt: int, *, follow: bool) -> Iterator[TraceEvent]:

@@ -164,6 +164,8 @@ def _lines(shown: Account, policy: str, broken: str | None, agents: str | None) 
     if shown.attempts:
         counted = f"{shown.attempts}, {shown.charged} of them counted"
         yield f"  attempts {counted}; {shown.tokens:,} tokens for reviews and drafts"
+    if shown.used is not None and shown.used.words:
+        yield f"  agent    {shown.used.words}"
     for step in shown.steps:
         by = f", approval {step.by}" if step.by else ""
         why = f" ({step.reason})" if step.reason else ""

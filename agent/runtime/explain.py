@@ -11,7 +11,7 @@ from agent.core.assess.assessment import assess
 from agent.core.assess.judgement import notes
 from agent.core.journal.records import Entry, TaskRecord, request_in
 from agent.core.model.actions import Action, Proposal
-from agent.core.model.nouns import Evidence, Noun, Snapshot
+from agent.core.model.nouns import AgentUsage, Evidence, Noun, Snapshot
 from agent.core.model.policy import Policy
 from agent.core.plan import planner
 from agent.core.plan.planner import Decision
@@ -101,7 +101,9 @@ class Account(Noun):
     attempts: int | None = None
     charged: int = 0
     tokens: int = 0
-    """What models have used up for this task, over all its attempts. Workers' own are not known."""
+    """What models have used up for this task, over all its attempts."""
+    used: AgentUsage | None = None
+    """What the agent of the attempt used, as its program counts it."""
     steps: tuple[Step, ...] = ()
     persons: tuple[PersonSaid, ...] = ()
     refused: tuple[RefusedCommand, ...] = ()
@@ -173,6 +175,7 @@ def account(
         attempts=seen.attempt if seen else None,
         charged=len(task_record.charged) if task_record else 0,
         tokens=task_record.spent if task_record else 0,
+        used=seen.used if seen else None,
         steps=tuple(_steps(journal, task)),
         persons=tuple(_persons(journal, task)),
         refused=tuple(_refused(journal, task)),

@@ -574,6 +574,7 @@ def _of_view(task_record: TaskRecord, view: TaskView, now: datetime) -> dict[str
         "cancel_requested": _CANCEL_REQUESTED[view.stop_requested],
         "last_error": view.last_error,
         "failure": view.failure if over else None,
+        "used": view.used if over else None,
         "final_response": view.final_response if over else None,
         "final_response_truncated": view.final_response_truncated,
         "queue_judge": _clamped(view.judge, now, "at") if over and view.judge else None,

@@ -21,6 +21,7 @@ from agent.core.journal.records import SETTLED_RECORDS, Damaged, Record, TaskRec
 from agent.core.model.actions import Action, ClearanceWord, NeedsApproval, word
 from agent.core.model.nouns import (
     TERMINAL,
+    AgentUsage,
     Defect,
     Mode,
     Noun,
@@ -91,6 +92,8 @@ class MappedTask(Noun):
     """The queue's own word, always."""
     attempt: int | None = None
     attempts_left: int | None = None
+    used: AgentUsage | None = None
+    """Of the attempt, once it has ended, as its agent's program counts it."""
     age: float | None = None
     """Seconds in this state: since the attempt began, ended, or the task was last acted upon."""
     silent_for: float | None = None
@@ -383,6 +386,7 @@ def _assessed(assessed: TaskAssessment, now: datetime) -> dict[str, object]:
         "queue_status": task.status,
         "attempt": task.attempt,
         "attempts_left": task.attempts_left,
+        "used": task.used,
         "age": None if began is None else _seconds(began, now),
         "silent_for": _quiet(task, now) if task.status in WORKING else None,
         "effective_liveness": alive.effective,

@@ -300,6 +300,7 @@ class _Attempt:
             final_response_truncated=ended.truncated if ended else False,
             last_error=last_error,
             failure=failure,
+            used=ended.used if ended else None,
             session=ended.session if ended else None,
             tree_gone=self._sweep(),
             # Only now: what the agent left running could have pushed once more.

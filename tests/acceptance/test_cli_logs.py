@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.adapters.queue.embedded import SqliteQueue
+from agent.core.model.nouns import AgentUsage, Usage
 from agent.core.model.queueing import NewEvent, Report
 from agent.core.queue import rules
 from tests.acceptance.program import SETTINGS, Project, here
@@ -65,7 +66,9 @@ def say(opened, lease, *events):
 def end(project, lease):
     with queue(project) as opened:
         say(opened, lease, ("final", "done"))
-        opened.finish(lease, Report(state="succeeded"))
+        tokens = Usage(input_tokens=1200, output_tokens=34)
+        used = AgentUsage(session="s-1", model="m\x1b[2J", tokens=tokens, cost=0.056)
+        opened.finish(lease, Report(state="succeeded", used=used))
 
 
 def test_each_event_is_a_line_and_nothing_in_it_looks_like_ours(project):
@@ -111,7 +114,17 @@ def test_following_goes_on_until_the_attempt_has_ended(project):
         assert until(lambda: child.poll() is not None)
     assert child.returncode == 0
     assert [line[9:].split()[0] for line in rest[:-1]] == ["final"]
-    assert rest[-1] == "T-1 attempt 1: succeeded"
+    assert rest[-1] == (
+        "T-1 attempt 1: succeeded; model m␛, session s-1, 1,234 tokens, 0.06 US dollars"
+    )
+
+
+def test_what_an_agent_used_is_in_status_and_explain(project):
+    end(project, begin(project))
+    assert here("run", "--once").returncode == 0
+    assert "\n  agent    model m␛, session s-1, 1,234 tokens" in here("explain", "T-1").stdout
+    (task,) = json.loads(here("status", "--json").stdout)["tasks"]
+    assert task["used"]["tokens"]["inputTokens"] == 1200
 
 
 @pytest.mark.usefixtures("project")

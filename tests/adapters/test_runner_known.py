@@ -53,6 +53,8 @@ def test_its_words_become_events_and_its_last_message_the_response(kind, make, t
     end = ended(run)
     assert (end.final_response, end.session, end.failure) == ("all done", "s-1", None)
     assert end.succeeded
+    assert end.used is not None
+    assert (end.used.session, end.used.tokens is not None) == ("s-1", True)
     events = run.events()
     assert [event.kind for event in events] == ["started", "message", "message", "usage", "final"]
     assert events[1].text == "working"

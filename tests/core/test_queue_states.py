@@ -6,7 +6,16 @@ from itertools import product
 
 import pytest
 
-from agent.core.model.nouns import ACTIVE, TERMINAL, AttemptFailure, Command, Status, TaskKind
+from agent.core.model.nouns import (
+    ACTIVE,
+    TERMINAL,
+    AgentUsage,
+    AttemptFailure,
+    Command,
+    Status,
+    TaskKind,
+    Usage,
+)
 from agent.core.model.queueing import Cursor, NewEvent, Order, Pushed, QueueSpec, Report
 from agent.core.queue.rules import (
     COLUMNS,
@@ -334,6 +343,7 @@ FULL = Attempt(
     final_response_truncated=True,
     session="s",
     tree_gone=True,
+    used=AgentUsage(session="s", model="m", tokens=Usage(input_tokens=3), cost=0.5),
     pushed=Pushed(commit="c" * 40, change="d" * 40),
     report="d",
 )

@@ -338,7 +338,7 @@ def test_its_json_is_camel_case_and_has_every_key_in_the_same_order(world):
     assert plain["schema"] == "wavekeeper.status/1"
     assert list(plain["tasks"][0]) == [
         "id", "title", "wave", "queue", "kind", "group", "status", "queueStatus", "attempt",
-        "attemptsLeft", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
+        "attemptsLeft", "used", "age", "silentFor", "effectiveLiveness", "splitBrainLive",
         "recommendedAction", "unread", "evidenceGaps", "unmet", "tokens", "waitsFor", "blockedBy",
         "next", "asked", "unknown", "refused", "why",
     ]  # fmt: skip

@@ -179,7 +179,7 @@ def _arguments(own: CodexSettings, boundary: Boundary, task: str, session: str |
         network = not boundary.remotes if own.network is None else own.network
         settings["sandbox_workspace_write.network_access"] = network
         # Behind bubblewrap it is the run's own. Else it is everybody's, and TMPDIR is its own.
-        settings["sandbox_workspace_write.exclude_slash_tmp"] = boundary.isolation == "none"
+        settings["sandbox_workspace_write.exclude_slash_tmp"] = boundary.isolation != "bubblewrap"
         settings["sandbox_workspace_write.writable_roots"] = _roots(boundary, task)
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
     return [

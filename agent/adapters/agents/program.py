@@ -21,7 +21,7 @@ from agent.adapters.agents.streams import StreamReader
 from agent.adapters.files.toml import Argument, Folder, Text
 from agent.backends import Check
 from agent.core.model.agent_events import AgentEvent, Completed, Failed, Transcript
-from agent.core.model.nouns import AttemptFailure, FailureClass
+from agent.core.model.nouns import AgentUsage, AttemptFailure, FailureClass
 from agent.core.model.queueing import NewEvent
 from agent.ports import Exit
 
@@ -155,6 +155,21 @@ def conclude(
         last_error=agent_output.end_of(said) if said else None,
         session=run.session,
         failure=failure,
+        used=_used(run, resumed=resumed),
+    )
+
+
+def _used(run: Transcript, *, resumed: bool) -> AgentUsage | None:
+    """None: the program said nothing about it. Both programs count a continued session whole."""
+    used = run.used
+    if used is None and run.model is None and run.session is None:
+        return None
+    return AgentUsage(
+        session=run.session,
+        model=run.model,
+        tokens=used.tokens if used else None,
+        cost=used.cost if used else None,
+        whole_session=used is not None and (used.whole_session or resumed),
     )
 
 

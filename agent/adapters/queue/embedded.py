@@ -98,6 +98,7 @@ class SqliteQueue(SqliteFile, ActingQueue, OwnControlPlane):
             "ALTER TABLE attempt ADD COLUMN lost_at INTEGER",
             "ALTER TABLE attempt ADD COLUMN pushed TEXT",
             "ALTER TABLE attempt ADD COLUMN failure TEXT",
+            "ALTER TABLE attempt ADD COLUMN used TEXT",
         ),
     }
     UNAVAILABLE = QueueUnavailableError

@@ -43,6 +43,7 @@ CREATE TABLE attempt (
   last_message TEXT,
   last_error TEXT,
   failure TEXT,                       -- JSON of AttemptFailure
+  used TEXT,                          -- JSON of AgentUsage
   final_response TEXT,
   final_response_truncated INTEGER NOT NULL,
   session TEXT,

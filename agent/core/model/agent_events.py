@@ -224,6 +224,7 @@ class Transcript:
     """What a whole run comes to."""
 
     session: str | None = None
+    model: str | None = None
     used: TokensUsed | None = None
     denied: tuple[str, ...] = ()
     """The tools whose use was denied, one for each call."""
@@ -233,19 +234,19 @@ class Transcript:
 
 def summarize(events: Iterable[AgentEvent]) -> Transcript:
     """The run whose events these are, in their order."""
-    session, used, end = None, None, None
+    session, model, used, end = None, None, None, None
     denied: list[str] = []
     for event in events:
         match event:
             case Started():
-                session = event.session or session
+                session, model = event.session or session, event.model or model
             case TokensUsed():
                 used = event
             case Denied():
                 denied.append(event.tool)
             case Completed() | Failed():
                 end = event
-    return Transcript(session, used, tuple(denied), end)
+    return Transcript(session, model, used, tuple(denied), end)
 
 
 def _resets(at: datetime | None) -> str:

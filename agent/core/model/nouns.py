@@ -264,6 +264,31 @@ class AttemptFailure(Noun):
     """When the provider's limit ends, as it says itself."""
 
 
+class AgentUsage(Noun):
+    """What an attempt used of its provider, as the agent's own program counts it."""
+
+    session: str | None = None
+    model: str | None = None
+    tokens: Usage | None = None
+    """None: the program did not say."""
+    cost: Annotated[float, Field(ge=0)] | None = None
+    """US dollars, if the program says."""
+    whole_session: bool = False
+    """The numbers are of the session with all its attempts, not of this one alone."""
+
+    @property
+    def words(self) -> str:
+        """On one line, for a person."""
+        scope = " in this session" if self.whole_session else ""
+        said = (
+            self.model and f"model {self.model}",
+            self.session and f"session {self.session}",
+            self.tokens and f"{self.tokens.total:,} tokens{scope}",
+            self.cost is not None and f"{self.cost:.2f} US dollars",
+        )
+        return ", ".join(part for part in said if part)
+
+
 class Baseline(Noun):
     """Where two branches were on the remote before an attempt was sent."""
 
@@ -358,6 +383,8 @@ class Task(Noun):
     last_interrupt_at: AwareDatetime | None = None
     cancel_requested: bool | None = None
     last_error: str | None = None
+    used: AgentUsage | None = None
+    """Of this attempt, once it has ended; None: its agent does not tell."""
     failure: AttemptFailure | None = None
     """How the current attempt ended badly, as its worker host typed it."""
     final_response: str | None = None

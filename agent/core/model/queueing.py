@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from agent.core.model.nouns import (
+    AgentUsage,
     AttemptFailure,
     Command,
     ControlPlane,
@@ -135,6 +136,7 @@ class TaskView(Noun):
     """The text of the latest trace event, at most 400 characters."""
     last_error: str | None = None
     failure: AttemptFailure | None = None
+    used: AgentUsage | None = None
     """How the attempt ended badly, as its worker host typed it; None: nobody typed it."""
     final_response: str | None = None
     final_response_truncated: bool = False
@@ -233,6 +235,7 @@ class Report(Noun):
     final_response_truncated: bool = False
     last_error: str | None = None
     failure: AttemptFailure | None = None
+    used: AgentUsage | None = None
     """What ended it badly, as a type. None: its text is all that is known."""
     session: str | None = None
     tree_gone: bool | None = None

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.core.model.actions import digest
 from agent.core.model.nouns import (
+    AgentUsage,
     AttemptFailure,
     Heartbeat,
     LateReport,
@@ -86,6 +87,7 @@ class Attempt:
     last_message: str | None = None
     last_error: str | None = None
     failure: AttemptFailure | None = None
+    used: AgentUsage | None = None
     final_response: str | None = None
     final_response_truncated: bool = False
     session: str | None = None
@@ -398,6 +400,7 @@ def apply_report(
         failure=report.failure if current.stop is None or report.state != "stopped" else None,
         final_response=report.final_response,
         final_response_truncated=report.final_response_truncated,
+        used=report.used,
         session=report.session or current.session,
         tree_gone=report.tree_gone,
         pushed=report.pushed,
@@ -539,6 +542,7 @@ _READ: Final[Mapping[str, Callable[[Any], object]]] = {
     "state": Status,
     "order": Order.model_validate_json,
     "failure": AttemptFailure.model_validate_json,
+    "used": AgentUsage.model_validate_json,
     "final_response_truncated": bool,
     "tree_gone": bool,
     "pushed": Pushed.model_validate_json,
