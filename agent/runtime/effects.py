@@ -182,10 +182,10 @@ def _remember_retry(
 
 
 def _freed(ports: Ports, proposal: Proposal) -> dict[str, object]:
-    freed = set(_task_record(ports, proposal).freed_by_text)
-    if proposal.freed_by_text:
-        freed.add(_attempt(proposal))
-    return {"freed_by_text": tuple(sorted(freed))}
+    freed, why = _task_record(ports, proposal).freed, proposal.freed_by
+    if why is None:
+        return {}
+    return {"freed": {**freed, why: tuple(sorted({*freed.get(why, ()), _attempt(proposal)}))}}
 
 
 def _remember_release(

@@ -507,7 +507,7 @@ def task_of(
         status=status_of(task_record, view),
         held=_held(task_record, view),
         attempts_left=max(0, spec.attempts - 1 - len(task_record.charged)),
-        freed_by_text=len(task_record.freed_by_text),
+        freed={why: len(attempts) for why, attempts in task_record.freed.items()},
         session_continuable=True,
         probe="ok" if reachable else "failed",
         at_risk_polls=polls_before(

@@ -297,7 +297,7 @@ CLASSES = {
     "context-overflow": ("poisoned-session", "fresh-session", True, False),
     "killed": ("killed", "same-session", True, False),
     "time-limit": ("time-limit", "same-session", True, False),
-    "stalled": ("stalled", "same-session", True, False),
+    "stalled": ("stalled", "same-session", False, True),
     "denied": ("denied", "same-session", True, False),
     "none": ("unknown", "same-session", True, False),
     "unknown": ("unknown", "same-session", True, False),
@@ -373,15 +373,27 @@ FREED = [
 @pytest.mark.parametrize(("freed", "heard"), [(None, True), (2, True), (3, False), (9, False)])
 @pytest.mark.parametrize(("over", "reason"), FREED)
 def test_what_was_only_printed_sets_a_task_free_a_few_times(over, reason, freed, heard):
-    task = w.ended(status="failed", freed_by_text=freed, **over)
+    task = w.ended(status="failed", freed={} if freed is None else {"text": freed}, **over)
     found = failures.assess(task, w.policy().failures)
     assert (found.reason, found.charged) == ((reason, False) if heard else ("task-fault", True))
     assert found.suspected is heard
     assert (reason in found.why and str(freed) in found.why) is not heard
 
 
+def test_an_agent_that_stalls_again_is_a_persons():
+    policy, typed = w.policy().failures, w.typed("stalled")
+    first = failures.assess(w.ended(status="failed", failure=typed), policy)
+    assert (first.rule, first.charged, first.freed_by) == ("same-session", False, "stalled")
+    again = failures.assess(w.ended(status="failed", failure=typed, freed={"stalled": 1}), policy)
+    assert (again.rule, again.charged, again.freed_by) == ("hand-over", True, None)
+    assert (
+        again.why
+        == "The agent did nothing for too long, and was stopped. It has happened 1 time before."
+    )
+
+
 def test_what_was_typed_is_no_suspicion():
-    task = w.ended(status="failed", freed_by_text=9, failure=w.typed("rate-limit"))
+    task = w.ended(status="failed", freed={"text": 9}, failure=w.typed("rate-limit"))
     found = failures.assess(task, w.policy().failures)
     assert (found.reason, found.charged, found.suspected) == ("rate-limit", False, False)
 

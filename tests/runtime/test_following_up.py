@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.assess.assessment import assess
 from agent.core.model.actions import Action, Proposal
-from agent.core.model.nouns import Defect
+from agent.core.model.nouns import AttemptFailure, Defect
 from agent.core.plan.defects import narrower_of
 from agent.runtime.context import Supervision
 from agent.runtime.drafting import draft, is_self_contained
@@ -55,6 +55,15 @@ def test_a_worker_that_prints_a_cause_each_time_is_heard_three_times(tmp_path, s
     world.run(ticks=60)
     assert world.outcome()["T-1"] == ("handed-over", 6)
     assert len(issues(tmp_path)) <= 4
+
+
+def test_an_agent_that_stalls_twice_is_a_persons_and_costs_no_other_attempt(tmp_path):
+    stalled = Turn(error="no progress for 1200 s", failure=AttemptFailure(class_="stalled"))
+    world = SmallWorld(tmp_path, {("T-1", 1): stalled, ("T-1", 2): stalled, ("T-2", 1): stalled})
+    world.submit(spec(), spec("T-2"))
+    world.run(ticks=20)
+    assert world.outcome() == {"T-1": ("handed-over", 2), "T-2": ("accepted", 2)}
+    assert [one.charged for one in world.world.store.task_records()] == [(), ()]
 
 
 def test_a_fixing_task_that_is_handed_over_says_so_in_the_issue_of_its_defect(tmp_path):

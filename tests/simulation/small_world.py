@@ -17,6 +17,7 @@ from agent.adapters.queue.judgements import SqliteJudgements
 from agent.adapters.state.db import State
 from agent.core.journal.records import TaskRecord, WaveRecord
 from agent.core.model.nouns import (
+    AttemptFailure,
     Baseline,
     Command,
     CommandResult,
@@ -72,6 +73,8 @@ class Turn:
     """The same of a judgement that is made again, after a fix."""
     error: str | None = None
     """The agent itself failed with this."""
+    failure: AttemptFailure | None = None
+    """The same, as its worker host typed it."""
     vanish: bool = False
     """The host dies and never comes back."""
 
@@ -243,7 +246,10 @@ def _baseline_of(record: TaskRecord | None) -> Baseline | None:
 
 def _report(turn: Turn) -> Report:
     if turn.error is not None:
-        return Report(state="failed", final_response="I am stuck.", last_error=turn.error)
+        return Report(
+            state="failed", final_response="I am stuck.", last_error=turn.error,
+            failure=turn.failure,
+        )  # fmt: skip
     said = "All done." if turn.commit else "All done, tests pass!"
     return Report(state="succeeded", final_response=said)
 

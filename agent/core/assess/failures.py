@@ -14,6 +14,8 @@ from typing import Final
 from agent.core.model.nouns import CommandResult, ProofKind, Status, Task
 from agent.core.model.policy import UNTYPED, FailuresPolicy, ReasonPolicy, RetryRule
 
+TEXT: Final = "text"
+"""What sets a task free where only words say that the fault is not its own."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _PHRASE: Final = re.compile(r"(?!.*//)[A-Za-z0-9./][A-Za-z0-9 .,:=()/_+'-]{0,79}")
 _UNNAMED: Final = "unnamed"
@@ -62,6 +64,8 @@ class Failure:
     """For `wait`: not before this time."""
     suspected: bool = False
     """It was read out of text, which whoever printed it may have made up."""
+    freed_by: str | None = None
+    """Why it costs nothing although it can be had too often: `text`, or the reason itself."""
 
 
 def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
@@ -87,11 +91,11 @@ def assess(task: Task, policy: FailuresPolicy) -> Failure | None:
 
 def _is_heard(found: Failure, task: Task, policy: FailuresPolicy) -> bool:
     """Text may set a task free of an attempt, but not again and again."""
-    return not found.infrastructure or (task.freed_by_text or 0) < policy.most_freed_by_text
+    return not found.infrastructure or task.freed.get(TEXT, 0) < policy.most_freed_by_text
 
 
 def _used_up(found: Failure, task: Task, policy: FailuresPolicy) -> Failure:
-    why = f"what it printed says {found.reason}, as it did {task.freed_by_text} times before"
+    why = f"what it printed says {found.reason}, as it did {task.freed[TEXT]} times before"
     return replace(_named("task-fault", policy), why=f"{why}; it counts as the task's own now.")
 
 
@@ -105,7 +109,13 @@ def _typed(task: Task, policy: FailuresPolicy) -> Failure | None:
     judged = task.judge is not None and task.judge.verdict == "fail"
     if task.status is Status.SUCCEEDED and judged:
         return None
-    found = _named(policy.by_class[task.failure.class_].id, policy)
+    reason = policy.by_class[task.failure.class_]
+    found, before = _named(reason.id, policy), task.freed.get(reason.id, 0)
+    if reason.most_free is not None and before >= reason.most_free:
+        why = f"{found.why} It has happened {before} time{'s' if before > 1 else ''} before."
+        return replace(found, why=why, rule="hand-over", charged=True, infrastructure=False)
+    if reason.most_free is not None:
+        return replace(found, freed_by=reason.id)
     if found.rule != "wait":
         return found
     until = _not_before(task.failure.retry_at, task, policy, policy.longest_wait)
@@ -204,6 +214,7 @@ def _found(
         contract=reason.contract,
         retry_at=_reset(text, task, policy) if reason.rule == "wait" else None,
         suspected=True,
+        freed_by=TEXT if reason.infrastructure else None,
     )
 
 

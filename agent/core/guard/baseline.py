@@ -129,6 +129,10 @@ def _limits(policy: Policy) -> Iterator[Limit]:
     reasons = policy.failures.reason
     free = tuple(one.id for one in reasons if not one.charged)
     yield Limit("failures.uncharged", WITHIN, free)
+    endless = tuple(one.id for one in reasons if not one.charged and one.most_free is None)
+    yield Limit("failures.free_without_end", WITHIN, endless)
+    few = tuple(f"{one.id} {one.most_free}" for one in reasons if one.most_free is not None)
+    yield Limit("failures.most_free", WITHIN, few)
     typed = tuple(name for one in reasons if not one.charged for name in one.classes)
     yield Limit("failures.uncharged_classes", WITHIN, typed)
     shared = tuple(one.id for one in reasons if one.infrastructure)

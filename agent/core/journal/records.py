@@ -121,8 +121,8 @@ class TaskRecord(Noun):
     """Superseded attempts whose late reports have been read."""
     charged: tuple[int, ...] = ()
     """The attempts that ended by the task's own fault and were followed by another."""
-    freed_by_text: tuple[int, ...] = ()
-    """Those that cost nothing because of what was printed."""
+    freed: dict[str, tuple[int, ...]] = {}
+    """Those that cost nothing although that is so only a few times, by why."""
     at_risk_polls: int = 0
     at_risk_counted_at: AwareDatetime | None = None
     last_interrupt_at: AwareDatetime | None = None

@@ -173,8 +173,8 @@ class Proposal(Noun):
     """The new window, for the window's actions."""
     charged: bool = False
     """The attempt that ended counts against the task's budget."""
-    freed_by_text: bool = False
-    """It does not, and only because of what was printed."""
+    freed_by: str | None = None
+    """Why it does not, where that is so only a few times: `text`, or a reason."""
     fresh_session: bool = False
     """Start the next attempt without the agent's earlier session."""
 

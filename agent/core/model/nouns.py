@@ -366,8 +366,9 @@ class Task(Noun):
     """Why nothing is decided about the task: it, or what it rests on, could not be read."""
     attempt: int | None = None
     attempts_left: int | None = None
-    freed_by_text: Annotated[int, Field(ge=0)] | None = None
-    """How many earlier attempts cost nothing because of what was printed; None: it is unknown."""
+    freed: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """How many earlier attempts cost nothing, by why: `text`, or the reason of a typed failure that
+    may come so only a few times."""
     """Attempts the task may still be given after this one; infrastructure faults use up none."""
     session_continuable: bool | None = None
     started_at: AwareDatetime | None = None

@@ -86,6 +86,8 @@ class ReasonPolicy(Table):
     charged: Flag
     """It counts against the task's attempts."""
     infrastructure: Flag
+    most_free: Count | None = None
+    """It costs a task nothing so many times; then a person is asked. None: whenever it comes."""
     classes: tuple[FailureClass, ...] = ()
     """The classes of typed failures that it is the reason of; they come before any text."""
     party: str | None = None
@@ -113,6 +115,8 @@ class ReasonPolicy(Table):
     def _infrastructure_is_free(self) -> Self:
         if self.infrastructure and self.charged:
             raise ValueError(f"{self.id}: infrastructure reasons never use up a task's attempts")
+        if self.most_free is not None and (self.charged or not self.classes):
+            raise ValueError(f"{self.id}: most_free is for typed failures that are not charged")
         if self.rule == "split" and not (self.contract and self.infrastructure):
             raise ValueError(f"{self.id}: a shared cause is infrastructure and needs a contract")
         return self

@@ -238,9 +238,9 @@ def _infrastructure(assessed: TaskAssessment, failure: Failure, now: datetime) -
 
 
 def _freed(proposal: Proposal, failure: Failure | None) -> Proposal:
-    """The proposal, with whether only text sets the attempt free that ended."""
-    by_text = failure is not None and failure.suspected and failure.infrastructure
-    return proposal.model_copy(update={"freed_by_text": True}) if by_text else proposal
+    """The proposal, with why the attempt that ended is free, where that is counted."""
+    why = failure.freed_by if failure is not None else None
+    return proposal.model_copy(update={"freed_by": why}) if why is not None else proposal
 
 
 def _shared_cause(assessed: TaskAssessment, failure: Failure) -> Proposal:
