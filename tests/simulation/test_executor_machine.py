@@ -163,9 +163,10 @@ class Adversary(RuleBasedStateMachine):
         after = self.store.task_record(proposal.task).status
         if after == "accepted" != before:
             view = self.small.queue.get(proposal.task)
-            assert view.judge is not None
-            assert view.judge.verdict == "pass"
-            assert self.small.remote.branches[view.order.branch] == view.judge.commit
+            judged = self.small.judgements.latest(proposal.task, view.attempt).record
+            assert judged is not None
+            assert judged.verdict == "pass"
+            assert self.small.remote.branches[view.order.branch] == judged.commit
         if done.result == "void":
             assert done.said.startswith("never_act_on_a_stale_clearance: ")
             assert after == before
