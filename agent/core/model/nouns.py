@@ -366,10 +366,10 @@ class Task(Noun):
     """Why nothing is decided about the task: it, or what it rests on, could not be read."""
     attempt: int | None = None
     attempts_left: int | None = None
+    """Attempts the task may still be given after this one; infrastructure faults use up none."""
     freed: dict[str, Annotated[int, Field(ge=0)]] = {}
     """How many earlier attempts cost nothing, by why: `text`, or the reason of a typed failure that
     may come so only a few times."""
-    """Attempts the task may still be given after this one; infrastructure faults use up none."""
     session_continuable: bool | None = None
     started_at: AwareDatetime | None = None
     finished_at: AwareDatetime | None = None

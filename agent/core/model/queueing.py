@@ -136,8 +136,9 @@ class TaskView(Noun):
     """The text of the latest trace event, at most 400 characters."""
     last_error: str | None = None
     failure: AttemptFailure | None = None
-    used: AgentUsage | None = None
     """How the attempt ended badly, as its worker host typed it; None: nobody typed it."""
+    used: AgentUsage | None = None
+    """What its agent used, as the program counts it; None: nobody knows."""
     final_response: str | None = None
     final_response_truncated: bool = False
     """True also when the queue does not say: what may be cut is never taken for whole."""
@@ -235,8 +236,9 @@ class Report(Noun):
     final_response_truncated: bool = False
     last_error: str | None = None
     failure: AttemptFailure | None = None
-    used: AgentUsage | None = None
     """What ended it badly, as a type. None: its text is all that is known."""
+    used: AgentUsage | None = None
+    """What its agent used, as the program counts it; None: the program does not say."""
     session: str | None = None
     tree_gone: bool | None = None
     """Whether the host has seen that no process of the attempt is left; None: it cannot know."""
