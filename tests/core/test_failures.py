@@ -364,6 +364,15 @@ def test_a_wait_ends_with_the_limit_and_is_bounded(how, after, typed, text):
     assert found.retry_at == end + timedelta(seconds=typed if how == "typed" else text)
 
 
+@pytest.mark.parametrize("over", [
+    {"failure": w.typed("quota", w.ago(-9e8))},
+    {"last_error": "usage limit reached, resets_at: 1999999999"},
+])  # fmt: skip
+def test_no_reset_time_is_believed_where_nothing_bounds_it(over):
+    found = failures.assess(w.ended(finished_at=None, **over), w.policy().failures)
+    assert found.retry_at is None
+
+
 FREED = [
     pytest.param({"last_error": "rate_limit_exceeded"}, "rate-limit", id="a wait"),
     pytest.param({"last_error": "sh: gh: command not found"}, "missing-tool", id="a shared cause"),

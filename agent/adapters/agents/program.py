@@ -31,6 +31,8 @@ _SIGNALLED: Final = 128
 """A program that a signal n ended, and that says so by its exit code, adds n to this."""
 _SESSION: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """What both programs call a session by. It becomes an argument and a part of a path."""
+_LONGEST_NAME: Final = 200
+"""Characters of a session's or a model's name that are kept."""
 _NAMED: Final = 5
 """Tools that are named, of those that were denied."""
 _NO_END: Final = "the agent ended without its closing event"
@@ -153,10 +155,15 @@ def conclude(
         final[-agent_output.FINAL_LIMIT :] if final else None,
         truncated=final is not None and len(final) > agent_output.FINAL_LIMIT,
         last_error=agent_output.end_of(said) if said else None,
-        session=run.session,
+        session=_name(run.session),
         failure=failure,
         used=_used(run, resumed=resumed),
     )
+
+
+def _name(found: str | None) -> str | None:
+    """A name as it is kept: a program that is led astray may print megabytes in its place."""
+    return found and found[:_LONGEST_NAME]
 
 
 def _used(run: Transcript, *, resumed: bool) -> AgentUsage | None:
@@ -165,8 +172,8 @@ def _used(run: Transcript, *, resumed: bool) -> AgentUsage | None:
     if used is None and run.model is None and run.session is None:
         return None
     return AgentUsage(
-        session=run.session,
-        model=run.model,
+        session=_name(run.session),
+        model=_name(run.model),
         tokens=used.tokens if used else None,
         cost=used.cost if used else None,
         whole_session=used is not None and (used.whole_session or resumed),

@@ -243,10 +243,10 @@ def _reset(text: str, task: Task, policy: FailuresPolicy) -> datetime | None:
 def _not_before(
     told: datetime | None, task: Task, policy: FailuresPolicy, longest: float
 ) -> datetime | None:
-    """When a wait ends. None: neither reset time nor the end of the attempt is known."""
+    """When a wait ends. None: the end of the attempt is unknown, so nothing bounds it."""
     ended = task.finished_at
     if ended is None:
-        return told
+        return None
     believed = told is not None and told <= ended + timedelta(seconds=longest)
     return told if believed else ended + timedelta(seconds=policy.default_wait)
 

@@ -209,10 +209,10 @@ def _describe(failing: Failing) -> str:
 def _wait_for_surroundings(decision: Decision, assessment: Assessment) -> Proposal | None:
     """What only the surroundings of the task forbid waits for them, and no one has to refuse it."""
     policy, proposal = assessment.policy, decision.proposal
-    amiss = [name for name, good in _AROUND.items() if decision.facts.get(name, good) != good]
-    if not amiss or _is_permitted(decision, policy):
+    wrong = [name for name, good in _AROUND.items() if decision.facts.get(name, good) != good]
+    if not wrong or _is_permitted(decision, policy):
         return None
-    if not _is_permitted(decision, policy, **{name: _AROUND[name] for name in amiss}):
+    if not _is_permitted(decision, policy, **{name: _AROUND[name] for name in wrong}):
         return None
     control_plane = assessment.snapshot.control_plane
     said = {
@@ -224,7 +224,7 @@ def _wait_for_surroundings(decision: Decision, assessment: Assessment) -> Propos
         if control_plane.submit_lock == "held"
         else "nobody knows whether the submit lock is free",
     }
-    reason = f"{proposal.action} waits: {'; '.join(said[name] or name for name in amiss)}"
+    reason = f"{proposal.action} waits: {'; '.join(said[name] or name for name in wrong)}"
     return Proposal(
         action=Action.LEAVE_ALONE, task=proposal.task, attempt=proposal.attempt, reason=reason
     )
